@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the engine wants done. The daemon carries effects out in the order given; that order is the safe one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xfrmd.ike.events import Endpoint
+from xfrmd.model.addresses import Address
+from xfrmd.model.notice import Notice
+from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.sad import SadEntry
+from xfrmd.model.selector import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class SendDatagram:
+    """Send these octets (without non-ESP marker: the udp adapter adds it on port 4500)."""
+
+    local: Endpoint
+    remote: Endpoint
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSa:
+    """Put an SA into the kernel. A refusal comes back as SaFailed."""
+
+    sa: SadEntry
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSa:
+    """Take an SA out of the kernel; that it is gone already is no error."""
+
+    protocol: ProtocolId
+    spi: int
+    src: Address
+    dst: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHeld:
+    """An outbound SA now carries these packets: let the held ones of this filter and selector go."""
+
+    reqid: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True)
+class DropHeld:
+    """The negotiation failed: packets held for this filter and selector are dropped."""
+
+    reqid: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the operator."""
+
+    notice: Notice
+
+
+Effect = SendDatagram | InstallSa | RemoveSa | ReleaseHeld | DropHeld | Tell

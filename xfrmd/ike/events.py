@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the engine is told. Each is a fact from outside; time is passed beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xfrmd.model.addresses import Address
+from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.selector import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and UDP port of an IKE peer or of ourselves."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.family == 6 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """Octets from the network, hostile until proved otherwise. On port 4500 the non-ESP marker is already removed."""
+
+    local: Endpoint
+    remote: Endpoint
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """A packet wants an SA: the kernel's XFRM_MSG_ACQUIRE, or a packet that the hold queue keeps."""
+
+    reqid: int
+    packet: Selector
+    """The outbound packet itself: host prefixes, and its protocol and ports as far as known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaExpired:
+    """The kernel's XFRM_MSG_EXPIRE for one of our SAs."""
+
+    spi: int
+    protocol: ProtocolId
+    dst: Address
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaFailed:
+    """The kernel refused to install an SA of ours; the pair it belongs to must go."""
+
+    spi: int
+    protocol: ProtocolId
+    dst: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaUsed:
+    """Octets an inbound SA has carried so far, read from the kernel: proof of life of the peer and of its new SA."""
+
+    spi: int
+    protocol: ProtocolId
+    dst: Address
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChanged:
+    """A new Plan is in force. SAs whose reqid, selectors or peer it no longer has are deleted."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Initiate:
+    """The operator wants an SA for this filter and peer without traffic asking for it."""
+
+    reqid: int
+    local: Address
+    remote: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Rekey:
+    """The operator wants an SA replaced now. `spi` is our inbound child SPI (4 octets) or our IKE SPI (8 octets)."""
+
+    spi: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The operator wants an SA gone; SPI as in Rekey. None: all."""
+
+    spi: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The deadline given by next_deadline() has come (or any other time: the engine looks at `now`)."""
+
+
+Event = (
+    DatagramReceived | Acquire | SaExpired | SaFailed | SaUsed | PlanChanged | Initiate | Rekey | Delete | TimerFired
+)

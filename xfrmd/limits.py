@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every bound and interval in one place, each with its reason. Times in seconds, sizes in octets unless named."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Kernel ownership: what lies outside these is never touched.
+NFT_TABLE: Final = "xfrmd"
+"""Our one table, family inet."""
+PRIORITY_FIRST: Final = 0x4000_0000
+PRIORITY_LAST: Final = 0xBFFF_FFFF
+"""XFRM priorities of ours. Other daemons use values below 0x0100_0000: theirs are asked first, and `status` says so."""
+REQID_FIRST: Final = 0x5846_0000
+REQID_LAST: Final = 0x5846_FFFF
+"""reqids of ours ("XF"): one per filter, 65,536 of them."""
+HOLD_QUEUE: Final = 22358
+"""nfqueue number that holds packets which wait for a negotiation."""
+
+# The policy file.
+POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
+"""A policy of 100,000 filters takes 12 MB; five times that is a mistake or an attack."""
+POLICY_DEPTH: Final = 16
+"""Nesting of YAML nodes; the language itself needs 8."""
+
+# IKE on the wire.
+DATAGRAM_SIZE: Final = 16 * 1024
+"""RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
+PAYLOADS: Final = 64
+"""Payloads in one message, and of one kind inside another (proposals, transforms, traffic selectors)."""
+NONCE_SIZES: Final = (16, 256)
+"""RFC 7296 3.9."""
+
+# Exchanges.
+RETRANSMIT_FIRST: Final = 0.5
+RETRANSMIT_FACTOR: Final = 1.8
+RETRANSMIT_TRIES: Final = 8
+"""0.5 s growing by 1.8: gives up after about 68 s, "several minutes at most" (RFC 7296 2.4), fast on a lossy LAN."""
+HALF_OPEN_LIFETIME: Final = 30.0
+"""A responder forgets an IKE_SA_INIT whose IKE_AUTH does not come."""
+HALF_OPEN_COOKIE: Final = 64
+"""Half-open IKE SAs from which on a cookie is asked for (RFC 7296 2.6)."""
+HALF_OPEN_LAST: Final = 4096
+"""Half-open IKE SAs that are kept at all."""
+LIVENESS_IDLE: Final = 30.0
+"""Silence from a peer, with traffic of ours towards it, after which we ask whether it is alive (RFC 7296 2.4)."""
+OLD_SA_LINGER: Final = 3.0
+"""A replaced inbound SA stays this long for packets that are still under way."""
+REPLAY_WINDOW: Final = 1024
+"""Packets; 32, the old default, drops good packets on reordering multi-queue NICs."""
+REKEY_JITTER: Final = 0.1
+"""Soft lifetimes end up to this part earlier, at random, so that two ends rarely rekey at once."""
+SOFT_SHARE: Final = 0.9
+"""A soft lifetime is at most this part of the hard one."""
+RETRY_AFTER_FAILURE: Final = 10.0
+"""After a failed negotiation a peer is tried again at the earliest then, when traffic still asks for it."""
+
+# Holding packets that wait for an SA.
+HELD_PACKETS: Final = 4096
+HELD_PER_FLOW: Final = 64
+HELD_SECONDS: Final = 75.0
+"""A little longer than the last retransmission: then the negotiation has failed and the packets are dropped."""
+
+# The control socket.
+CONTROL_REQUEST: Final = 16 * 1024 * 1024
+CONTROL_CLIENTS: Final = 64
+CONTROL_TIMEOUT: Final = 30.0

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Entries of the Peer Authorization Database (RFC 4301 4.4.3): who may be on the other side and how it proves it.
+
+They are Windows' main mode filters: address pairs with main mode settings and ordered authentication methods.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from xfrmd.model.addresses import Prefix
+from xfrmd.model.proposals import Proposal
+from xfrmd.model.secret import Secret
+from xfrmd.model.source import Span
+
+
+class IdType(enum.IntEnum):
+    """Identification Data types (RFC 7296 3.5)."""
+
+    IPV4_ADDR = 1
+    FQDN = 2
+    RFC822_ADDR = 3
+    IPV6_ADDR = 5
+    DER_ASN1_DN = 9
+    DER_ASN1_GN = 10
+    KEY_ID = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An IKE identity: type (IANA number, see IdType) and value as it stands in the ID payload."""
+
+    type: int
+    value: bytes
+
+    def __str__(self) -> str:
+        if self.type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR) and len(self.value) in (4, 16):
+            return str(Prefix(4 if len(self.value) == 4 else 6, int.from_bytes(self.value), len(self.value) * 8))
+        if self.type in (IdType.FQDN, IdType.RFC822_ADDR):
+            return self.value.decode("ascii", "backslashreplace")
+        return f"{self.type}:{self.value.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class PskAuth:
+    """Authentication by a shared secret (RFC 7296 2.15)."""
+
+    secret: Secret
+
+
+AuthMethod = PskAuth  # certificates join this union with a later issue
+
+
+@dataclass(frozen=True, slots=True)
+class MainMode:
+    """Main mode settings of a policy: what protects the IKE SA."""
+
+    proposals: tuple[Proposal, ...]
+    """In order of preference; a proposal's lifetime is that of the IKE SA in seconds."""
+    quick_modes: int = 0
+    """Windows `qmpermm`: child SAs negotiated under one IKE SA before it takes no more; 0 = no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PadEntry:
+    """Peers whose IKE traffic runs between these addresses: how to authenticate them and with which settings.
+
+    `local_id` and `remote_id` None stand for the IP address of that side.
+    """
+
+    local: Prefix
+    remote: Prefix
+    rule: str
+    auth: tuple[AuthMethod, ...]
+    main_mode: MainMode
+    at: Span
+    local_id: Identity | None = None
+    remote_id: Identity | None = None

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Plan: all that a policy means on one host. The compiler makes it, the reconciler installs it, IKE reads it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xfrmd.model.addresses import Address
+from xfrmd.model.nft import NftTable
+from xfrmd.model.pad import PadEntry
+from xfrmd.model.proposals import Proposal
+from xfrmd.model.selector import Selector
+from xfrmd.model.source import Span
+from xfrmd.model.spd import Mode, SpdEntry
+
+
+class Verdict(enum.Enum):
+    """What happens to a packet. PASS: no filter matches, it passes unmodified."""
+
+    PERMIT = "permit"
+    BLOCK = "block"
+    NEGOTIATE = "negotiate"
+    PASS = "pass"  # noqa: S105 (a verdict, no password)
+
+
+class Weight(NamedTuple):
+    """A filter's specificity; compare as a tuple, larger wins (architecture 4). The order of the fields is the rule."""
+
+    prefix_sum: int
+    """Prefix lengths of both ends, in bits, summed. IPv4 and IPv6 never meet, so their scales need not."""
+    longer_prefix: int
+    source_prefix: int
+    protocol_named: int
+    """1 or 0."""
+    ports_named: int
+    """0, 1 or 2: source and destination port. An ICMP type counts as a port."""
+    destination_port_named: int
+    port_precision: int
+    """131072 less the width of both port ranges in ports: a port beats a range, a narrow range a wide one."""
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+
+class FilterOrigin(NamedTuple):
+    """Where a filter comes from, in the words of the policy."""
+
+    policy: str
+    rule: str
+    filter_list: str
+    filter_action: str
+    at: Span
+    """Place of the filter in its filter list."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecificFilter:
+    """A filter with every word replaced by addresses: one direction, one selector, one verdict.
+
+    After compilation the regions of equal weight are disjoint, so (weight descending) decides.
+    """
+
+    inbound: bool
+    selector: Selector
+    verdict: Verdict
+    weight: Weight
+    origin: FilterOrigin
+    reqid: int = 0
+    inpass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectPolicy:
+    """What IKE needs to negotiate child SAs for one negotiate filter (Windows quick mode policy).
+
+    `selectors` are outbound (local -> remote) and name every packet the SAs may carry; inbound is their reverse.
+    """
+
+    reqid: int
+    selectors: tuple[Selector, ...]
+    weight: Weight
+    proposals: tuple[Proposal, ...]
+    pfs: bool
+    """Windows `qmpfs`: a new key exchange for each child SA (not for the one of IKE_AUTH, which cannot)."""
+    mode: Mode
+    origin: FilterOrigin
+    soft: bool = False
+    inpass: bool = False
+    tunnel: tuple[Address, Address] | None = None
+    """Tunnel endpoints, local then remote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A policy compiled for one host. Equal input gives an equal Plan, byte for byte."""
+
+    policy: str
+    filters: tuple[SpecificFilter, ...]
+    """All specific filters, heaviest first."""
+    nft: NftTable
+    spd: tuple[SpdEntry, ...]
+    protect: tuple[ProtectPolicy, ...]
+    pad: tuple[PadEntry, ...]

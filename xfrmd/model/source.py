@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Places in files and what is wrong there."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Severity(enum.Enum):
+    """An error keeps the policy from being used; a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with the operator's input: where, what, and how to mend it."""
+
+    severity: Severity
+    at: Span
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.severity.value}: {self.message}\n    remedy: {self.remedy}"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A policy as its author wrote it, checked and typed: Windows' words, each with its place in the file."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from xfrmd.model.addresses import Prefix
+from xfrmd.model.pad import AuthMethod, Identity
+from xfrmd.model.proposals import Proposal
+from xfrmd.model.selector import ANY_PORT, Ports
+from xfrmd.model.source import Problem, Span
+
+
+class AddressWord(enum.Enum):
+    """Addresses that are filled in from the host's facts."""
+
+    ME = "me"
+    ANY = "any"
+    DNS_SERVERS = "dns-servers"
+    WINS_SERVERS = "wins-servers"
+    DHCP_SERVER = "dhcp-server"
+    DEFAULT_GATEWAY = "default-gateway"
+
+
+AddressSpec = AddressWord | tuple[Prefix, ...] | str
+"""A word, literal addresses (a range is several prefixes), or a DNS name (str)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of a filter list, not yet expanded."""
+
+    src: AddressSpec
+    dst: AddressSpec
+    at: Span
+    protocol: int = 0
+    sports: tuple[Ports, ...] = (ANY_PORT,)
+    dports: tuple[Ports, ...] = (ANY_PORT,)
+    mirrored: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterList:
+    """A named list of filters."""
+
+    name: str
+    filters: tuple[Filter, ...]
+    at: Span
+    description: str = ""
+
+
+class Action(enum.Enum):
+    """The three filter actions of Windows."""
+
+    PERMIT = "permit"
+    BLOCK = "block"
+    NEGOTIATE = "negotiate"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterAction:
+    """What is done with packets that a rule's filters match."""
+
+    name: str
+    action: Action
+    at: Span
+    qmsecmethods: tuple[Proposal, ...] = ()
+    qmpfs: bool = False
+    inpass: bool = False
+    soft: bool = False
+    description: str = ""
+
+
+class ConnectionType(enum.Enum):
+    """Windows' connection types (`conntype`)."""
+
+    ALL = "all"
+    LAN = "lan"
+    DIALUP = "dialup"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A filter list with a filter action, and how peers prove who they are."""
+
+    name: str
+    filter_list: FilterList
+    filter_action: FilterAction
+    auth: tuple[AuthMethod, ...]
+    at: Span
+    conntype: ConnectionType = ConnectionType.ALL
+    active: bool = True
+    local_id: Identity | None = None
+    remote_id: Identity | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy: rules and main mode settings."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    mmsecmethods: tuple[Proposal, ...]
+    """In order of preference; each lifetime is `mmlifetime`."""
+    at: Span
+    qmpermm: int = 0
+    mmpfs: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All policies of a file, and the one that is assigned (None: no policy, nothing is filtered)."""
+
+    policies: tuple[Policy, ...]
+    assigned: Policy | None
+    warnings: tuple[Problem, ...] = ()
