@@ -40,7 +40,8 @@ PROTOCOL_NUMBERS: Final = {name: number for number, name in PROTOCOL_NAMES.items
 
 class Ports(NamedTuple):
     """Ports first..last, both included. For ICMP and ICMPv6 the source "port" is the type and the destination
-    "port" is the code, as the kernel's selectors have it; 0..65535 is any."""
+    "port" is the code, as the kernel's selectors have it; 0..65535 is any.
+    """
 
     first: int
     last: int

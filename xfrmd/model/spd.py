@@ -36,7 +36,8 @@ class Mode(enum.IntEnum):
 @dataclass(frozen=True, slots=True)
 class SpdEntry:
     """One XFRM policy. The kernel's selectors know prefixes and port masks only: `selector` holds port blocks whose
-    width is a power of two and whose first port is a multiple of it."""
+    width is a power of two and whose first port is a multiple of it.
+    """
 
     direction: Direction
     selector: Selector
