@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# One word each: `make test`, `make demo`, `make lint`, `make bench`, `make fuzz`. Nothing else has to be installed first.
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties tests/fuzz
+
+.PHONY: test lint types host-tests kernel-tests lab-tests demo bench fuzz clean help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.venv/ready: pyproject.toml lab/setup
+	@lab/setup
+
+test: lint types host-tests kernel-tests lab-tests ## everything: lint, types, and every tier of tests this user may run
+
+lint: .venv/ready ## ruff: rules and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: .venv/ready ## mypy, strict
+	$(PYTHON) -m mypy
+
+host-tests: .venv/ready ## tests that need neither root nor a special kernel
+	$(PYTEST) -q $(HOST_TESTS)
+
+kernel-tests: .venv/ready ## tests against this host's own kernel, in namespaces of their own (root)
+	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q tests/kernel; \
+	else echo "LEFT OUT: tests/kernel needs root (network namespaces): run 'sudo make kernel-tests'"; fi
+
+lab-tests: .venv/ready ## tests in a kernel with ESP, with real peers (root)
+	@if [ "$$(id -u)" = 0 ]; then lab/run -- $(PYTEST) -q tests/lab; \
+	else echo "LEFT OUT: tests/lab needs root (a kernel with ESP): run 'sudo make lab-tests'"; fi
+
+demo: .venv/ready ## two hosts, one policy, a protected ping, in under a minute
+	@lab/run -- $(PYTHON) -m lab.demo
+
+bench: .venv/ready ## measure, beside the peers, and print tables
+	$(PYTHON) -m bench
+
+fuzz: .venv/ready ## a million mutated datagrams; XFRMD_FUZZ_COUNT for more
+	$(PYTEST) -q tests/fuzz
+
+clean: ## remove what was built here
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
