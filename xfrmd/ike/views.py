@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the engine shows of itself to `status` and `sas`: facts, never keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xfrmd.ike.events import Endpoint
+from xfrmd.model.proposals import ProtocolId, Transform
+from xfrmd.model.selector import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaView:
+    """One child SA: a pair of ESP SAs. `selectors` are outbound."""
+
+    protocol: ProtocolId
+    spi_in: int
+    spi_out: int
+    reqid: int
+    selectors: tuple[Selector, ...]
+    state: str
+    created: float
+    """Time as the engine was told it (`now`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaView:
+    """One IKE SA with its children. `rekey_at` is a time as the engine was told it, None when none is planned."""
+
+    local_spi: bytes
+    remote_spi: bytes
+    local: Endpoint
+    remote: Endpoint
+    initiator: bool
+    state: str
+    rule: str
+    """Rule of the PAD entry, "" while it is not known yet."""
+    local_id: str
+    remote_id: str
+    transforms: tuple[Transform, ...]
+    created: float
+    rekey_at: float | None
+    children: tuple[ChildSaView, ...]
