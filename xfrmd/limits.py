@@ -28,6 +28,8 @@ DATAGRAM_SIZE: Final = 16 * 1024
 """RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
 PAYLOADS: Final = 64
 """Payloads in one message, and of one kind inside another (proposals, transforms, traffic selectors)."""
+DELETED_SPIS: Final = 1024
+"""SPIs in one Delete payload: more child SAs than any peer has under one IKE SA."""
 NONCE_SIZES: Final = (16, 256)
 """RFC 7296 3.9."""
 

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whole messages. One opened with our keys and one in the clear are different types: trust is a type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from xfrmd import limits
+from xfrmd.errors import LocalProtocolError, RemoteProtocolError
+from xfrmd.ike.v2.constants import CRITICAL, NotifyType, PayloadType
+from xfrmd.ike.v2.header import HEADER, Header, parse_header
+from xfrmd.ike.v2.payloads import CODECS, NotifyPayload, Payload, SkfPayload, SkPayload, UnknownPayload
+from xfrmd.ike.v2.payloads.payload import GENERIC, GenericHeader
+from xfrmd.wire.reader import Reader
+from xfrmd.wire.writer import Writer
+
+P = TypeVar("P")
+
+
+class Cipher(Protocol):
+    """What protects one direction of an IKE SA; transforms.compute.IkeCipher is one. Sizes in octets."""
+
+    @property
+    def iv_len(self) -> int:
+        """Size of the initialization vector."""
+        ...
+
+    @property
+    def icv_len(self) -> int:
+        """Size of the integrity checksum."""
+        ...
+
+    @property
+    def block_len(self) -> int:
+        """What the plaintext is padded to a multiple of."""
+        ...
+
+    def seal(self, iv: bytes, plaintext: bytes, aad: bytes) -> bytes:
+        """Ciphertext and ICV."""
+        ...
+
+    def open(self, iv: bytes, ciphertext_and_icv: bytes, aad: bytes) -> bytes:
+        """Plaintext. RemoteProtocolError when the ICV is wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A header and payloads in the order sent, with the octets they came from."""
+
+    header: Header
+    payloads: tuple[Payload, ...]
+    raw: bytes
+    """The datagram. AUTH covers these octets, never a new encoding (RFC 7296 2.15)."""
+
+    def first(self, kind: type[P]) -> P | None:
+        """The first payload of a class, e.g. `message.first(KePayload)`."""
+        for payload in self.payloads:
+            if isinstance(payload, kind):
+                return payload
+        return None
+
+    def every(self, kind: type[P]) -> tuple[P, ...]:
+        """All payloads of a class, in the order sent."""
+        return tuple([payload for payload in self.payloads if isinstance(payload, kind)])
+
+    def notify(self, kind: int) -> NotifyPayload | None:
+        """The first Notify payload of this Notify Message Type."""
+        for payload in self.payloads:
+            if isinstance(payload, NotifyPayload) and payload.notify == kind:
+                return payload
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearMessage(Message):
+    """A message as anyone can have sent it. `encrypted` is its SK or SKF payload, still closed, if it has one."""
+
+    encrypted: SkPayload | SkfPayload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedMessage(Message):
+    """A message that came sealed with the keys of its IKE SA; `payloads` are those inside."""
+
+    plaintext: bytes = b""
+    """The octets of the payloads inside, padding left out (IntAuth covers them, RFC 9242 3.3.2)."""
+
+
+def parse_clear(data: bytes) -> ClearMessage:
+    """Read a datagram. Raises RemoteProtocolError with the notify that RFC 7296 2.21 wants, 0 for no IKE message."""
+    header = parse_header(data)
+    reader = Reader(data, NotifyType.INVALID_SYNTAX, HEADER.size)
+    payloads, encrypted = _read_chain(reader, header.next_payload)
+    _refuse_critical(payloads)
+    return ClearMessage(header, payloads, data, encrypted)
+
+
+def open_sealed(clear: ClearMessage, cipher: Cipher) -> SealedMessage:
+    """Verify and decrypt the SK payload of a message.
+
+    Raises RemoteProtocolError: `notify` 0 means that the message is not authentic, so that nothing may follow from it;
+    else the sender is authentic and the notify is the answer (RFC 7296 2.21.2).
+    """
+    plaintext, first = _open(clear, cipher)
+    padding = plaintext[-1] if plaintext else 0
+    if padding >= len(plaintext):
+        raise RemoteProtocolError("more padding than content", NotifyType.INVALID_SYNTAX)
+    content = plaintext[: len(plaintext) - padding - 1]
+    payloads, encrypted = _read_chain(Reader(content, NotifyType.INVALID_SYNTAX), first)
+    if encrypted is not None:
+        raise RemoteProtocolError("an encrypted payload inside another", NotifyType.INVALID_SYNTAX)
+    _refuse_critical(payloads)
+    return SealedMessage(clear.header, payloads, clear.raw, content)
+
+
+def build_clear(header: Header, payloads: Iterable[Payload]) -> bytes:
+    """The datagram of a message in the clear. Next payload and length of `header` are filled in."""
+    chain = tuple(payloads)
+    body, writer = Writer(), Writer()
+    _write_chain(body, chain)
+    first = chain[0].type if chain else 0
+    HEADER.write(writer, header._replace(next_payload=first, length=HEADER.size + len(body)))
+    writer.put(body.octets())
+    return writer.octets()
+
+
+def build_sealed(header: Header, payloads: Iterable[Payload], cipher: Cipher, iv: bytes) -> bytes:
+    """The datagram of a sealed message. `iv` is of cipher.iv_len octets: never twice the same under one AEAD key, not
+    to be foreseen for CBC (RFC 7296 3.14, RFC 5282 3.1).
+    """
+    chain = tuple(payloads)
+    inner = Writer()
+    _write_chain(inner, chain)
+    padding = -(len(inner) + 1) % cipher.block_len
+    inner.put(bytes(padding))
+    inner.u8(padding)
+    body = cipher.iv_len + len(inner) + cipher.icv_len
+    total = HEADER.size + GENERIC.size + body
+    outer = Writer()
+    HEADER.write(outer, header._replace(next_payload=PayloadType.SK, length=total))
+    GENERIC.write(outer, GenericHeader(chain[0].type if chain else 0, 0, GENERIC.size + body))
+    aad = outer.octets()
+    if len(iv) != cipher.iv_len:
+        raise LocalProtocolError(f"an IV of {len(iv)} octets where the cipher takes {cipher.iv_len}")
+    return aad + iv + cipher.seal(iv, inner.octets(), aad)
+
+
+def _open(clear: ClearMessage, cipher: Cipher) -> tuple[bytes, int]:
+    """Plaintext with padding and the type of the first payload in it; all refusals here have notify 0."""
+    sealed = clear.encrypted
+    if not isinstance(sealed, SkPayload):
+        raise RemoteProtocolError("a message without an SK payload")
+    size = len(sealed.body) - cipher.iv_len - cipher.icv_len
+    if size < 1 or size % cipher.block_len:
+        raise RemoteProtocolError(f"an SK payload of {len(sealed.body)} octets")
+    iv, rest = sealed.body[: cipher.iv_len], sealed.body[cipher.iv_len :]
+    try:
+        return cipher.open(iv, rest, clear.raw[: sealed.offset]), sealed.first
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(str(error)) from None
+
+
+def _read_chain(reader: Reader, kind: int) -> tuple[tuple[Payload, ...], SkPayload | SkfPayload | None]:
+    """Payloads from here to the end, the first of type `kind`, and the encrypted one that must be the last."""
+    found: list[Payload] = []
+    while kind:
+        if len(found) == limits.PAYLOADS:
+            raise reader.refuse(f"more than {limits.PAYLOADS} payloads")
+        following, flags, length = GENERIC.read(reader)
+        try:
+            with reader.restrict(length - GENERIC.size) as body:
+                if kind in (PayloadType.SK, PayloadType.SKF):
+                    reader.finish()
+                    return tuple(found), (SkPayload if kind == PayloadType.SK else SkfPayload).read(following, body)
+                codec = CODECS.get(kind)
+                found.append(
+                    codec.decode(body) if codec else UnknownPayload(kind, flags & CRITICAL != 0, body.rest()),
+                )
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{PayloadType(kind).name} payload: {error}", error.notify, error.data) from None
+        kind = following
+    reader.finish()
+    return tuple(found), None
+
+
+def _refuse_critical(payloads: Sequence[Payload]) -> None:
+    for payload in payloads:
+        if isinstance(payload, UnknownPayload) and payload.critical:
+            raise RemoteProtocolError(
+                f"payload type {payload.type} is unknown and critical",
+                NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
+                bytes((payload.type,)),
+            )
+
+
+def _write_chain(writer: Writer, chain: tuple[Payload, ...]) -> None:
+    for index, payload in enumerate(chain, 1):
+        start = len(writer)
+        flags = CRITICAL if isinstance(payload, UnknownPayload) and payload.critical else 0
+        GENERIC.write(writer, GenericHeader(chain[index].type if index < len(chain) else 0, flags, 0))
+        payload.encode(writer)
+        writer.patch_u16(start + 2, len(writer) - start)
