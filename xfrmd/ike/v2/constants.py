@@ -22,6 +22,10 @@ CRITICAL: Final = 0x80
 """The critical bit of the generic payload header (RFC 7296 2.5)."""
 
 
+FIRST_STATUS: Final = 16384
+"""Notify Message Types below it are errors, also those that we do not know (RFC 7296 3.10.1)."""
+
+
 class ExchangeType(AssignedNumber):
     """What a message belongs to (RFC 7296 3.1)."""
 
@@ -125,7 +129,7 @@ class NotifyType(AssignedNumber):
     @property
     def is_error(self) -> bool:
         """Does it say that a request failed (RFC 7296 3.10.1)?"""
-        return self < 16384
+        return self < FIRST_STATUS
 
 
 class AuthMethodId(AssignedNumber):
