@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Transform Type 4, key exchange: one row per method (RFC 7296 3.3.2; RFC 3526, RFC 5903, RFC 8031)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NamedTuple
+
+from xfrmd.model.proposals import Transform, TransformType
+
+
+class KeKind(enum.Enum):
+    """The mathematics behind a key exchange method."""
+
+    MODP = "modp"
+    ECP = "ecp"
+    MONTGOMERY = "montgomery"
+
+
+class KeRow(NamedTuple):
+    """One key exchange method. Lengths in octets."""
+
+    name: str
+    v1_id: int | None
+    """IKEv1 attribute "Group Description"; None where IKEv1 has none."""
+    id: int
+    kind: KeKind
+    public_len: int
+    """Octets of the Key Exchange Data in the KE payload."""
+    shared_len: int
+    """Octets of the shared secret, leading zeros included."""
+
+    @property
+    def transform(self) -> Transform:
+        """The row as it is offered."""
+        return Transform(TransformType.KE, self.id)
+
+
+# fmt: off
+ROWS: Final = (
+    #     name        v1 id v2 id kind               public shared
+    KeRow("X25519",   None, 31,   KeKind.MONTGOMERY, 32,    32),
+    KeRow("ECP256",   19,   19,   KeKind.ECP,        64,    32),
+    KeRow("ECP384",   20,   20,   KeKind.ECP,        96,    48),
+    KeRow("MODP2048", 14,   14,   KeKind.MODP,       256,   256),
+    KeRow("MODP3072", 15,   15,   KeKind.MODP,       384,   384),
+    KeRow("MODP4096", 16,   16,   KeKind.MODP,       512,   512),
+)
+# fmt: on
+
+ALIASES: Final = {
+    "CURVE25519": "X25519",
+    "ECDHP256": "ECP256",
+    "ECDHP384": "ECP384",
+    "DHGroup14": "MODP2048",
+    "DHGroup15": "MODP3072",
+    "DHGroup16": "MODP4096",
+    "DHGroup19": "ECP256",
+    "DHGroup20": "ECP384",
+    "DHGroup31": "X25519",
+    "3": "MODP2048",  # what netsh calls the 2048-bit group in mmsecmethods
+}
