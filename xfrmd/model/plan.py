@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xfrmd.model.addresses import Address
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.proposals import Proposal
@@ -103,3 +103,7 @@ class Plan:
     spd: tuple[SpdEntry, ...]
     protect: tuple[ProtectPolicy, ...]
     pad: tuple[PadEntry, ...]
+    local: tuple[Address, ...] = ()
+    """The host's addresses; exemptions such as IKE's hold for them only."""
+    groups: tuple[Prefix, ...] = ()
+    """Multicast and broadcast destinations: never negotiated, so a negotiate filter drops there."""
