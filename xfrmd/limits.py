@@ -26,6 +26,12 @@ POLICY_DEPTH: Final = 16
 # IKE on the wire.
 DATAGRAM_SIZE: Final = 16 * 1024
 """RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
+DATAGRAM_BATCH: Final = 64
+"""Datagrams read from one socket per wake-up: about 10 ms of work, then timers and other sockets have their turn."""
+RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+"""Of each IKE socket: two thousand peers that reconnect at once find room while one handshake is computed."""
+LINK_LOCAL_PEERS: Final = 256
+"""Link-local peers whose interface is remembered."""
 PAYLOADS: Final = 64
 """Payloads in one message, and of one kind inside another (proposals, transforms, traffic selectors)."""
 DELETED_SPIS: Final = 1024
@@ -67,3 +73,13 @@ HELD_SECONDS: Final = 75.0
 CONTROL_REQUEST: Final = 16 * 1024 * 1024
 CONTROL_CLIENTS: Final = 64
 CONTROL_TIMEOUT: Final = 30.0
+CONTROL_BACKLOG: Final = 4 * 1024 * 1024
+"""Octets of answers that wait for one slow reader."""
+
+# Notices.
+NOTICE_INTERVAL: Final = 10.0
+NOTICE_BURST: Final = 20
+"""Notices of one code written in one interval; the rest are counted."""
+NOTICE_CODES: Final = 1024
+NOTICE_TEXT: Final = 4096
+"""Characters of one message or field: both sides' offers fit, a hostile identity of 16 KiB does not."""
