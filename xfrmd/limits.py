@@ -16,6 +16,9 @@ REQID_LAST: Final = 0x5846_FFFF
 """reqids of ours ("XF"): one per filter, 65,536 of them."""
 HOLD_QUEUE: Final = 22358
 """nfqueue number that holds packets which wait for a negotiation."""
+HOLD_MARK: Final = 0x5846_5244
+"""fwmark ("XFRD") that a released packet carries for one rule of ours, which sets it back to 0: the change makes the
+kernel route the packet again, now with its SA. No packet leaves the host with it."""
 
 # The policy file.
 POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
