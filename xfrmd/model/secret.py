@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import enum
 import hmac
+from typing import NamedTuple
 
 
 class Secret:
@@ -32,3 +34,22 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a Secret is not pickled")
+
+
+class SecretSource(enum.Enum):
+    """Where a policy says that a secret is kept."""
+
+    FILE = "file"
+    """A file of its own, by absolute path."""
+    CREDENTIAL = "credential"
+    """A systemd credential, by name: a file in $CREDENTIALS_DIRECTORY."""
+
+
+class SecretRef(NamedTuple):
+    """A secret by reference, as a policy names it. Who reads it is told apart from who names it."""
+
+    source: SecretSource
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.source.value} {self.name}"
