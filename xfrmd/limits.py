@@ -73,11 +73,13 @@ HELD_SECONDS: Final = 75.0
 """A little longer than the last retransmission: then the negotiation has failed and the packets are dropped."""
 
 # The control socket.
-CONTROL_REQUEST: Final = 16 * 1024 * 1024
+CONTROL_REQUEST: Final = POLICY_FILE_SIZE + 16 * 1024 * 1024
+"""One request carries a whole policy file, with its line ends and quotes escaped."""
 CONTROL_CLIENTS: Final = 64
 CONTROL_TIMEOUT: Final = 30.0
-CONTROL_BACKLOG: Final = 4 * 1024 * 1024
-"""Octets of answers that wait for one slow reader."""
+"""For the next octets of a request, and for a reader to take its answer."""
+CONTROL_WAIT: Final = 300.0
+"""The longest `--wait`."""
 
 # Notices.
 NOTICE_INTERVAL: Final = 10.0

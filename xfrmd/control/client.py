@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The client end of the control socket: one request, one answer, synchronous and small."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from xfrmd import limits
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import SOCKET, ControlError, Json, request
+
+
+def ask(
+    command: str, arguments: Mapping[str, Any], path: str = SOCKET, timeout: float = limits.CONTROL_TIMEOUT
+) -> Json:
+    """Send one request and return its answer. Raises ControlError when refused, or when no daemon answers.
+
+    `timeout` is for each step in seconds; a request that waits is given that time on top.
+    """
+    patience = timeout + float(arguments.get("wait") or 0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(patience)
+        try:
+            sock.connect(path)
+            sock.sendall(json.dumps(request(command, arguments), ensure_ascii=False).encode() + b"\n")
+            with sock.makefile("rb") as stream:
+                octets = stream.readline()
+        except PermissionError as error:
+            message = f"{path} may be used by root and the daemon's own user only"
+            raise ControlError("not-authorised", message, "run it as root", ExitCode.NOT_AUTHORISED) from error
+        except TimeoutError as error:
+            message = f"the daemon did not answer within {patience:g} s"
+            raise ControlError("timeout", message, "see journalctl -u xfrmd", ExitCode.ERROR) from error
+        except OSError as error:
+            raise _not_running(path) from error
+    return _answer(octets, path)
+
+
+def _not_running(path: str) -> ControlError:
+    message = f"xfrmd is not running (nothing answers on {path})"
+    return ControlError(
+        "not-running", message, "systemctl start xfrmd, or name its socket with --control", ExitCode.NOT_RUNNING
+    )
+
+
+def _answer(octets: bytes, path: str) -> Json:
+    if not octets.endswith(b"\n"):
+        raise _not_running(path)
+    message = json.loads(octets)
+    if message.get("ok"):
+        answer: Json = message["answer"]
+        return answer
+    error = message.get("error", {})
+    details = {k: v for k, v in error.items() if k not in ("code", "message", "remedy", "exit")}
+    raise ControlError(
+        error.get("code", "error"), error.get("message", ""), error.get("remedy", ""), error.get("exit", 1), details
+    )

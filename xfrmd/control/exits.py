@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Exit codes of both programs."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """What a program's end says to a script."""
+
+    OK = 0
+    ERROR = 1
+    """A bad policy, or a request that was refused."""
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_AUTHORISED = 4
+    DEGRADED = 5
+    """It works, but not as wanted; or a difference was found."""
+    PORT_IN_USE = 6
+    NO_PRIVILEGE = 7
+    KERNEL_LACKS = 8
+    """The kernel has no ESP, nftables or nfqueue."""
