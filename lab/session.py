@@ -79,7 +79,7 @@ def run_session(
     output: Path | None = None,
     timeout: float | None = None,
 ) -> Ended:
-    """Run until it ends, `timeout` real seconds pass or a signal comes. `output` is a file, copied to stdout as it grows.
+    """Run until it ends, `timeout` real seconds pass or a signal comes; `output` is copied to stdout as it grows.
 
     `console` receives the tree's own stdout and stderr; without it they are ours.
     """

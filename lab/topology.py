@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Networks to test in, as context managers: namespaces, veth pairs, IPv4 and IPv6, a capture on every link.
+
+The order makes the capture complete: interfaces up without addresses, then the capture, then addresses. Nothing of a
+flow can leave before it is watched. Everything is removed at the end, whatever happened inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+
+from lab.capture import Capture
+from lab.netns import Host, Link, ip_batch, namespace, run
+from lab.packets import Flow, flow
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What all topologies have: hosts, and one capture over all their links."""
+
+    hosts: tuple[Host, ...]
+    capture: Capture
+
+
+@dataclass(frozen=True, slots=True)
+class TwoHosts(Network):
+    """left - right."""
+
+    left: Host
+    right: Host
+
+
+@dataclass(frozen=True, slots=True)
+class Nat(Network):
+    """inside - nat - outside. The nat masquerades what comes from inside (first link: inside, second: outside)."""
+
+    inside: Host
+    nat: Host
+    outside: Host
+
+
+@dataclass(frozen=True, slots=True)
+class TwoGateways(Network):
+    """left_host - left - right - right_host. A gateway's first link leads to the other gateway, its second inwards."""
+
+    left_host: Host
+    left: Host
+    right: Host
+    right_host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class Lan(Network):
+    """Hosts on one bridge, each by its own link."""
+
+
+def between(
+    one: Host | Sequence[Host],
+    other: Host | Sequence[Host],
+    protocol: str | None = None,
+    *,
+    port_a: int | None = None,
+    port_b: int | None = None,
+) -> Flow:
+    """The flow between all addresses, of both versions, of hosts and hosts."""
+    ones, others = ((each,) if isinstance(each, Host) else each for each in (one, other))
+    a = [address for host in ones for address in host.addresses]
+    b = [address for host in others for address in host.addresses]
+    return flow(a, b, protocol, port_a=port_a, port_b=port_b)
+
+
+def _link(name: str, subnet: int, host: int) -> Link:
+    """Interface `name` of host number `host` in subnet number `subnet`."""
+    return Link(name, IPv4Interface(f"10.{subnet}.0.{host}/24"), IPv6Interface(f"fd{subnet:02x}::{host:x}/64"))
+
+
+def _cable(one: Host, one_end: str, other: Host, other_end: str) -> None:
+    """A veth pair, both ends up, without addresses."""
+    pair = ["link", "add", "name", one_end, "netns", one.name, "type", "veth", "peer", "name", other_end]
+    run(["ip", *pair, "netns", other.name])
+    ip_batch(one.name, [f"link set {one_end} up"])
+    ip_batch(other.name, [f"link set {other_end} up"])
+
+
+def _address(host: Host, *routes: str) -> None:
+    lines = [
+        line
+        for link in host.links
+        for line in (f"addr add {link.v4} dev {link.name}", f"addr add {link.v6} dev {link.name} nodad")
+    ]
+    ip_batch(host.name, [*lines, *(f"route add {route}" for route in routes)])
+
+
+def _forward(*hosts: Host) -> None:
+    for host in hosts:
+        host.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+
+
+@contextlib.contextmanager
+def _hosts(*roles: str) -> Iterator[tuple[list[Host], Capture]]:
+    with contextlib.ExitStack() as stack:
+        hosts = [stack.enter_context(namespace(role)) for role in roles]
+        capture = Capture()
+        stack.callback(capture.close)
+        yield hosts, capture
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[TwoHosts]:
+    """Two hosts on one link: 10.1.0.1 and .2, fd01::1 and ::2."""
+    with _hosts("left", "right") as ((left, right), capture):
+        left.links, right.links = (_link("eth0", 1, 1),), (_link("eth0", 1, 2),)
+        _cable(left, "eth0", right, "eth0")
+        for host in (left, right):
+            capture.watch(host)
+        for host in (left, right):
+            _address(host)
+        yield TwoHosts((left, right), capture, left, right)
+
+
+_MASQUERADE = """
+table inet lab_nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        oifname "eth1" masquerade
+    }
+}
+"""
+
+
+@contextlib.contextmanager
+def host_nat_host() -> Iterator[Nat]:
+    """Inside 10.1.0.1 - nat 10.1.0.2, 10.2.0.2 - outside 10.2.0.1; likewise fd01::, fd02::.
+
+    Outside has no route to inside: it sees the nat's address alone.
+    """
+    with _hosts("inside", "nat", "outside") as ((inside, nat, outside), capture):
+        inside.links, outside.links = (_link("eth0", 1, 1),), (_link("eth0", 2, 1),)
+        nat.links = (_link("eth0", 1, 2), _link("eth1", 2, 2))
+        _cable(inside, "eth0", nat, "eth0")
+        _cable(nat, "eth1", outside, "eth0")
+        for host in (inside, nat, outside):
+            capture.watch(host)
+        _forward(nat)
+        nat.run("nft", "-f", "-", stdin=_MASQUERADE)
+        _address(nat)
+        _address(outside)
+        _address(inside, "default via 10.1.0.2", "::/0 via fd01::2")
+        yield Nat((inside, nat, outside), capture, inside, nat, outside)
+
+
+@contextlib.contextmanager
+def two_gateways() -> Iterator[TwoGateways]:
+    """Hosts 10.2.0.1 and 10.3.0.1, gateways 10.2.0.2, 10.1.0.1 - 10.1.0.2, 10.3.0.2; likewise fd01:: to fd03::."""
+    with _hosts("lhost", "left", "right", "rhost") as (hosts, capture):
+        left_host, left, right, right_host = hosts
+        left_host.links, right_host.links = (_link("eth0", 2, 1),), (_link("eth0", 3, 1),)
+        left.links = (_link("eth0", 1, 1), _link("eth1", 2, 2))
+        right.links = (_link("eth0", 1, 2), _link("eth1", 3, 2))
+        _cable(left, "eth0", right, "eth0")
+        _cable(left_host, "eth0", left, "eth1")
+        _cable(right_host, "eth0", right, "eth1")
+        for host in hosts:
+            capture.watch(host)
+        _forward(left, right)
+        _address(left, "10.3.0.0/24 via 10.1.0.2", "fd03::/64 via fd01::2")
+        _address(right, "10.2.0.0/24 via 10.1.0.1", "fd02::/64 via fd01::1")
+        _address(left_host, "default via 10.2.0.2", "::/0 via fd02::2")
+        _address(right_host, "default via 10.3.0.2", "::/0 via fd03::2")
+        yield TwoGateways(tuple(hosts), capture, left_host, left, right, right_host)
+
+
+@contextlib.contextmanager
+def lan(count: int) -> Iterator[Lan]:
+    """`count` hosts (at most 250) on a bridge: 10.1.0.1 and up, fd01::1 and up."""
+    with _hosts("bridge", *(f"h{number}" for number in range(1, count + 1))) as ((bridge, *hosts), capture):
+        ip_batch(bridge.name, ["link add br0 type bridge", "link set br0 up"])
+        for number, host in enumerate(hosts, 1):
+            host.links = (_link("eth0", 1, number),)
+            _cable(host, "eth0", bridge, f"p{number}")
+            ip_batch(bridge.name, [f"link set p{number} master br0"])
+            capture.watch(host)
+        for host in hosts:
+            _address(host)
+        yield Lan(tuple(hosts), capture)
