@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The control socket from both ends: answers, refusals, hostile and slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from xfrmd.control.client import ask
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import COMMANDS, ControlError, Json, checked, request
+from xfrmd.daemon.server import ControlServer, listen
+
+Scenario = Callable[[Path], Awaitable[None]]
+
+
+async def answer(command: str, arguments: Json) -> Json:
+    if command == "delete":
+        raise ControlError("unknown-spi", "no such SA", "see xfrmctl sas", details={"spi": arguments["spi"]})
+    if command == "reload":
+        raise RuntimeError("a fault of ours")
+    if command == "facts":
+        return {"facts": {"big": "x" * 8_000_000}}
+    return {"version": command, "pid": 1, "since": 0.0}
+
+
+def served(
+    tmp_path: Path,
+    scenario: Scenario,
+    allowed: Callable[[socket.socket], bool] = lambda _: True,
+    patience: float = 5.0,
+    longest: int = 1 << 24,
+) -> list[str]:
+    """Run a scenario against a server; the exceptions it told of."""
+    told: list[str] = []
+
+    async def run() -> None:
+        path = tmp_path / "control.sock"
+        server = ControlServer(
+            answer, lambda where, error: told.append(f"{where}: {error}"), allowed, patience, longest
+        )
+        await server.start(listen(path))
+        try:
+            await scenario(path)
+        finally:
+            await server.stop()
+
+    asyncio.run(run())
+    return told
+
+
+async def refused(path: Path, command: str, arguments: Json) -> ControlError:
+    with pytest.raises(ControlError) as caught:
+        await asyncio.to_thread(ask, command, arguments, str(path))
+    return caught.value
+
+
+async def raw(path: Path, octets: bytes) -> Json:
+    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 26)
+    writer.write(octets)
+    line = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    parsed: Json = json.loads(line)
+    return parsed
+
+
+def hung_up(sock: socket.socket) -> bool:
+    """Did the other end close, within 5 s, though nothing was read?"""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return [event & select.POLLHUP for _, event in poll.poll(5000)] == [select.POLLHUP]
+
+
+def test_a_request_is_answered(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        assert await asyncio.to_thread(ask, "version", {}, str(path)) == {"version": "version", "pid": 1, "since": 0.0}
+
+    assert served(tmp_path, scenario) == []
+
+
+def test_a_refusal_keeps_code_remedy_exit_and_details(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        error = await refused(path, "delete", {"spi": "00000001"})
+        assert (error.code, str(error), error.remedy, error.exit_code) == (
+            "unknown-spi",
+            "no such SA",
+            "see xfrmctl sas",
+            ExitCode.ERROR,
+        )
+        assert error.details == {"spi": "00000001"}
+
+    served(tmp_path, scenario)
+
+
+def test_a_fault_in_a_command_is_told_and_the_server_lives_on(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        assert (await refused(path, "reload", {})).code == "internal"
+        await asyncio.to_thread(ask, "version", {}, str(path))
+
+    assert served(tmp_path, scenario) == ["control: a fault of ours"]
+
+
+def test_strangers_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        error = await refused(path, "version", {})
+        assert (error.code, error.exit_code) == ("not-authorised", ExitCode.NOT_AUTHORISED)
+
+    served(tmp_path, scenario, allowed=lambda _: False)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"hello\n",
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+        b"[]\n",
+        b'{"schema": 2, "command": "version"}\n',
+        b'{"schema": 1, "command": "fly"}\n',
+        b'{"schema": 1, "command": ["version"]}\n',
+        b'{"schema": 1, "command": "version", "arguments": []}\n',
+        b'{"schema": 1, "command": "version", "arguments": {"x": 1}}\n',
+        b'{"schema": 1, "command": "delete", "arguments": {}}\n',
+        b'{"schema": 1, "command": "delete", "arguments": {"spi": 5}}\n',
+        b'{"schema": 1, "command": "delete", "arguments": {"spi": "all", "wait": -1}}\n',
+        b'{"schema": 1, "command": "delete", "arguments": {"spi": "all", "wait": true}}\n',
+        b'{"schema": 1, "command": "delete", "arguments": {"spi": "all", "wait": NaN}}\n',
+    ],
+)
+def test_what_does_not_fit_the_table_is_a_usage_error(tmp_path: Path, octets: bytes) -> None:
+    async def scenario(path: Path) -> None:
+        message = await raw(path, octets)
+        assert message["schema"] == 1
+        assert message["ok"] is False
+        assert message["error"]["exit"] == ExitCode.USAGE
+
+    assert served(tmp_path, scenario) == []
+
+
+def test_a_request_without_end_is_cut_off(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        assert (await raw(path, b"x" * 5000))["error"]["code"] == "too-long"
+
+    served(tmp_path, scenario, longest=1000)
+
+
+def test_silent_and_slow_clients_are_cut_off_and_hold_up_nobody(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        silent, slow = (socket.socket(socket.AF_UNIX) for _ in range(2))
+        silent.connect(str(path))
+        slow.connect(str(path))
+        slow.sendall(json.dumps(request("facts", {})).encode() + b"\n")
+        await asyncio.to_thread(ask, "version", {}, str(path))
+        for sock in (silent, slow):
+            assert await asyncio.to_thread(hung_up, sock)
+            sock.close()
+
+    served(tmp_path, scenario, patience=0.3)
+
+
+def test_only_the_owner_and_group_may_open_the_socket(tmp_path: Path) -> None:
+    sock = listen(tmp_path / "s")
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o660
+    with pytest.raises(OSError, match="in use"):
+        listen(tmp_path / "s")
+    sock.close()
+    listen(tmp_path / "s").close()  # a dead one is replaced
+
+
+def test_no_daemon_is_its_own_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(ControlError) as caught:
+        ask("status", {}, str(tmp_path / "none"))
+    assert caught.value.exit_code == ExitCode.NOT_RUNNING
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_is_not_authorised_by_the_credentials_of_its_process(tmp_path: Path) -> None:
+    # The directory and socket are opened to all, so that the credentials alone decide.
+    directory = tmp_path / "open"
+    directory.mkdir()
+    for parent in (directory, *directory.parents[:3]):
+        parent.chmod(parent.stat().st_mode | 0o055)
+
+    async def run() -> int:
+        server = ControlServer(answer, lambda where, error: print(where, error))
+        await server.start(listen(directory / "s"))
+        (directory / "s").chmod(0o666)
+        program = (
+            "import os,socket,sys; os.setgid(65534); os.setuid(65534);"
+            "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); sys.exit(b'not-authorised' not in s.recv(999))"
+        )
+        process = await asyncio.create_subprocess_exec("/usr/bin/python3", "-c", program, str(directory / "s"))
+        code = await process.wait()
+        await server.stop()
+        return code
+
+    assert asyncio.run(run()) == 0
+
+
+def test_every_command_of_the_table_accepts_its_required_arguments() -> None:
+    for command in COMMANDS:
+        arguments = {a.name: ("x" if a.kind is str else 1) for a in command.arguments}
+        assert checked(request(command.name, arguments)) == (command, arguments)
