@@ -190,7 +190,7 @@ def test_another_user_is_not_authorised_by_the_credentials_of_its_process(tmp_pa
         parent.chmod(parent.stat().st_mode | 0o055)
 
     async def run() -> int:
-        server = ControlServer(answer, lambda where, error: print(where, error))
+        server = ControlServer(answer, print)
         await server.start(listen(directory / "s"))
         (directory / "s").chmod(0o666)
         program = (
