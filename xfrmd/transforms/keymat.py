@@ -62,6 +62,7 @@ def ike_keys(
     prf: Transform,
     encr: Transform,
     integ: Transform | None,
+    *,
     ni: bytes,
     nr: bytes,
     shared: bytes,
@@ -96,6 +97,7 @@ def ike_keys(
 def child_keys(
     prf: Transform,
     sk_d: bytes,
+    *,
     ni: bytes,
     nr: bytes,
     shared: bytes | None,
