@@ -26,6 +26,10 @@ POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
 POLICY_DEPTH: Final = 16
 """Nesting of YAML nodes; the language itself needs 8."""
 
+# Credentials.
+SECRET_SIZE: Final = 4096
+"""A pre-shared key has some tens of octets; a file of more than this is another kind of file."""
+
 # IKE on the wire.
 DATAGRAM_SIZE: Final = 16 * 1024
 """RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
