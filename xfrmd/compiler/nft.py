@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Regions to the table `inet xfrmd`: one hash map per class and mask, asked in weight order, and a fence behind them.
+
+Inbound packets are judged in prerouting: after defragmentation (-400) and connection tracking (-200), before anybody
+rewrites the destination (-100). Outbound ones in postrouting, after the source was rewritten (100). So filters speak
+of addresses on the wire, and forwarded packets are judged like the host's own.
+
+An element accepts, drops, or returns. Chain `classify_*` ends in accept, so what returns from it is for the fence:
+it passes on an SA only. Packets on an SA go through the maps too, so a narrower block holds for them.
+
+Where a policy negotiates, the chains `hold_*` queue what would have to wait for an SA. They look at output and
+forward, where XFRM has looked up the packet already and its addresses are those that XFRM saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from xfrmd import limits
+from xfrmd.compiler import ports
+from xfrmd.compiler.actions import BY_VERDICT
+from xfrmd.compiler.exempt import EXEMPTIONS
+from xfrmd.compiler.regions import Region
+from xfrmd.compiler.weight import class_name
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.nft import ElementKey, NftChain, NftMap, NftTable
+from xfrmd.model.plan import SpecificFilter, Verdict
+from xfrmd.model.selector import ICMP, ICMPV6, Selector
+
+PREROUTING: Final = "type filter hook prerouting priority -190; policy accept;"
+POSTROUTING: Final = "type filter hook postrouting priority 150; policy accept;"
+OUTPUT: Final = "type filter hook output priority 300; policy accept;"
+FORWARD: Final = "type filter hook forward priority 300; policy accept;"
+_SIDES: Final = {True: "in", False: "out"}
+_FAMILY: Final = {4: "ip", 6: "ip6"}
+_NFPROTO: Final = {4: "2", 6: "10"}
+_ALL: Final = 0xFFFF
+
+
+class Shape(NamedTuple):
+    """The bits of a packet that a map's key holds: prefix lengths, whether the protocol, masks of the port fields."""
+
+    family: int
+    src: int
+    dst: int
+    protocol: bool
+    sport: int
+    dport: int
+
+
+def port_fields(block: Selector) -> tuple[int, int, int, int] | None:
+    """Value and mask of the first and of the second 16 bits behind the IP header, for a block selector.
+
+    Those are the ports. In ICMP the first are type and code, one octet each, and the second a checksum. None: no packet
+    has such a type or code.
+    """
+    sport, dport = block.sport, block.dport
+    if block.protocol not in (ICMP, ICMPV6):
+        return sport.first, ports.mask(sport), dport.first, ports.mask(dport)
+    if sport.first > 255 or dport.first > 255:
+        return None
+    kinds, codes = ports.mask(sport) & 255, ports.mask(dport) & 255
+    return sport.first << 8 | dport.first, kinds << 8 | codes, 0, 0
+
+
+def _fields(shape: Shape) -> Iterator[tuple[str, str]]:
+    """Each field of a key: its name, and its mask in nftables' words or ""."""
+    ip = _FAMILY[shape.family]
+    if shape.src == 0 and shape.dst == 0:
+        yield "meta nfproto", ""
+    for name, length in (("saddr", shape.src), ("daddr", shape.dst)):
+        block = Prefix(shape.family, 0, length)
+        if length:
+            yield f"{ip} {name}", "" if block.is_host else f" & {Address(shape.family, block.mask)}"
+    if shape.protocol:
+        yield "meta l4proto", ""
+    for name, mask in (("sport", shape.sport), ("dport", shape.dport)):
+        if mask:
+            yield f"th {name}", "" if mask == _ALL else f" & {mask}"
+
+
+def _key(shape: Shape, selector: Selector, sport: int, dport: int) -> ElementKey:
+    parts = [] if shape.src or shape.dst else [_NFPROTO[shape.family]]
+    parts += [str(end.address) for end in (selector.src, selector.dst) if end.length]
+    if shape.protocol:
+        parts.append(str(selector.protocol))
+    parts += [str(value) for value, mask in ((sport, shape.sport), (dport, shape.dport)) if mask]
+    return tuple(parts)
+
+
+def _element(one: SpecificFilter) -> str:
+    """What a filter's element does. With `inpass` the inbound action is to let pass, on an SA or in the clear."""
+    if one.inpass and one.inbound and one.verdict is Verdict.NEGOTIATE:
+        return "accept"
+    return BY_VERDICT[one.verdict].element
+
+
+def maps(regions: Iterable[Region], inbound: bool) -> tuple[NftMap, ...]:
+    """The maps of one direction in the order in which they are asked."""
+    found: dict[tuple[int, Shape], dict[ElementKey, str]] = {}
+    for weight_class, expanded in regions:
+        one = expanded.specific
+        if one.inbound != inbound:
+            continue
+        for block in ports.split(one.selector):
+            fields = port_fields(block)
+            if fields is None:
+                continue
+            sport, smask, dport, dmask = fields
+            shape = Shape(block.family, block.src.length, block.dst.length, block.protocol != 0, smask, dmask)
+            found.setdefault((-weight_class, shape), {})[_key(shape, block, sport, dport)] = _element(one)
+    return tuple(
+        _map(_SIDES[inbound], -weight_class, shape, elements)
+        for (weight_class, shape), elements in sorted(found.items(), key=lambda item: item[0])
+    )
+
+
+def _map(side: str, weight_class: int, shape: Shape, elements: dict[ElementKey, str]) -> NftMap:
+    fields = tuple(_fields(shape))
+    protocol = "p" if shape.protocol else "a"
+    name = f"{side}{shape.family}_{shape.src}_{shape.dst}_{protocol}_{shape.sport:x}_{shape.dport:x}"
+    return NftMap(
+        name=f"{name}_{class_name(weight_class)}",
+        typeof=" . ".join(field for field, _ in fields) + " : verdict",
+        expression=" . ".join(field + mask for field, mask in fields),
+        elements=elements,
+    )
+
+
+def _group_rules(side: str, groups: tuple[Prefix, ...]) -> tuple[str, ...]:
+    """Multicast and broadcast that a negotiate filter caught: dropped, as no SA can carry it."""
+    rules = []
+    for family, ip in _FAMILY.items():
+        ours = ", ".join(str(group) for group in groups if group.family == family)
+        if ours:
+            rules.append(f"{ip} daddr {{ {ours} }} counter name group_{side} drop")
+    return tuple(rules)
+
+
+def _exempt(side: str, inbound: bool) -> NftChain:
+    rules = tuple(f"{row.rule} counter name exempt_{side} accept" for row in EXEMPTIONS if row.inbound == inbound)
+    return NftChain(f"exempt_{side}", "", rules)
+
+
+def _classify(side: str, asked: tuple[NftMap, ...]) -> NftChain:
+    rules = tuple(f"{one.expression} vmap @{one.name}" for one in asked)
+    return NftChain(f"classify_{side}", "", (*rules, f"counter name pass_{side} accept"))
+
+
+def _hold(name: str, hook: str, groups: tuple[Prefix, ...]) -> NftChain:
+    rules = ('oifname "lo" accept', "rt ipsec exists accept", "jump exempt_out", "jump classify_out")
+    queue = f"counter name held queue num {limits.HOLD_QUEUE}"
+    return NftChain(name, hook, (*rules, *_group_rules("out", groups), queue))
+
+
+def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) -> Iterator[NftChain]:
+    fence = {"in": "meta secpath missing", "out": "rt ipsec missing"}
+    for side, inbound in (("in", True), ("out", False)):
+        yield _exempt(side, inbound)
+        yield _classify(side, asked[side])
+    negotiates = {side: any("return" in one.elements.values() for one in asked[side]) for side in asked}
+    for side, name, hook, loopback in (
+        ("in", "prerouting", PREROUTING, 'iifname "lo" accept'),
+        ("out", "postrouting", POSTROUTING, 'oifname "lo" accept'),
+    ):
+        rules = [loopback, f"jump exempt_{side}", f"jump classify_{side}"]
+        if side == "in":
+            # Any ct rule turns defragmentation on; without it a fragmented IKE datagram in IPv6 is lost.
+            rules.insert(1, "ct state invalid counter name invalid")
+        if negotiates[side]:
+            rules += [*_group_rules(side, groups), f"{fence[side]} counter name fence_{side} drop"]
+        yield NftChain(name, hook, tuple(rules))
+    if negotiates["out"]:
+        yield _hold("hold_output", OUTPUT, groups)
+        yield _hold("hold_forward", FORWARD, groups)
+
+
+_SIDED: Final = ("exempt", "pass", "group", "fence")
+COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "held", "invalid")
+"""exempt: by an exemption; pass: no filter matched; group: multicast or broadcast that a negotiate filter caught;
+fence: clear packets that a negotiate filter caught; held: packets that wait for an SA; invalid: conntrack's opinion,
+for information only.
+"""
+
+
+def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...]) -> NftTable:
+    """The whole table. No regions: an empty table, nothing is filtered."""
+    if not regions:
+        return NftTable((), (), COUNTERS)
+    asked = {side: maps(regions, inbound) for inbound, side in _SIDES.items()}
+    chains = tuple(_chains(asked, groups))
+    return NftTable(asked["in"] + asked["out"], chains, COUNTERS)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The PAD: main mode filters. Pairs of addresses that several rules share collapse into one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xfrmd.compiler.expand import Place
+from xfrmd.compiler.protect import peers
+from xfrmd.compiler.regions import Region
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.pad import PadEntry
+from xfrmd.model.source import Problem, Severity
+from xfrmd.policy.words import Policy
+
+
+def _by_pair(
+    regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]
+) -> dict[tuple[Prefix, Prefix], list[tuple[Place, PadEntry]]]:
+    """For each pair of addresses the entries that want it, one per rule, first place in the file first."""
+    found: dict[tuple[Prefix, Prefix], dict[str, tuple[Place, PadEntry]]] = {}
+    for entry, generic in peers(regions, policy, own):
+        rules = found.setdefault((entry.local, entry.remote), {})
+        if entry.rule not in rules or generic.place < rules[entry.rule][0]:
+            rules[entry.rule] = (generic.place, entry)
+    return {pair: sorted(rules.values(), key=lambda item: item[0]) for pair, rules in found.items()}
+
+
+def entries(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> tuple[PadEntry, ...]:
+    """One entry per pair of addresses, the narrowest first. Where rules disagree the first in the file holds."""
+    chosen = [wanted[0][1] for wanted in _by_pair(regions, policy, own).values()]
+    return tuple(sorted(chosen, key=lambda one: (-one.local.length - one.remote.length, one.local, one.remote)))
+
+
+def _settings(entry: PadEntry) -> tuple[object, ...]:
+    return (entry.auth, entry.local_id, entry.remote_id)
+
+
+def conflicts(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> tuple[Problem, ...]:
+    """Rules that want different authentication for the same pair of addresses, each pair of rules told once.
+
+    IKE authenticates a pair of hosts, not a port, so only one of them could hold.
+    """
+    told: dict[tuple[str, str], Problem] = {}
+    for (local, remote), wanted in _by_pair(regions, policy, own).items():
+        first = wanted[0][1]
+        for _, other in wanted[1:]:
+            if _settings(other) != _settings(first):
+                told.setdefault((first.rule, other.rule), _conflict(local, remote, first, other))
+    return tuple(told.values())
+
+
+def _conflict(local: Prefix, remote: Prefix, first: PadEntry, other: PadEntry) -> Problem:
+    pair = " and ".join("any" if end.length == 0 else str(end) for end in (local, remote))
+    return Problem(
+        Severity.ERROR,
+        other.at,
+        f"rules {first.rule!r} ({first.at}) and {other.rule!r} authenticate differently between {pair}",
+        "give both rules the same authentication: IKE authenticates a pair of addresses once, for all ports",
+    )

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Port ranges as value/mask blocks, the only form that XFRM selectors and hashed nftables keys know."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from xfrmd.model.selector import Ports, Selector
+
+_BITS = 16
+
+
+def blocks(ports: Ports) -> tuple[Ports, ...]:
+    """The fewest blocks that make up a range, ascending: widths are powers of two, first ports multiples of them."""
+    first, found = ports.first, []
+    while first <= ports.last:
+        span = min((first & -first) or (1 << _BITS), 1 << ((ports.last - first + 1).bit_length() - 1))
+        found.append(Ports(first, first + span - 1))
+        first += span
+    return tuple(found)
+
+
+def is_block(ports: Ports) -> bool:
+    """Can the range be written as one value and mask?"""
+    return ports.width & (ports.width - 1) == 0 and ports.first % ports.width == 0
+
+
+def mask(block: Ports) -> int:
+    """The 16-bit mask of a block."""
+    return (1 << _BITS) - block.width
+
+
+def length(block: Ports) -> int:
+    """How many leading bits a block fixes, 0..16."""
+    return _BITS + 1 - block.width.bit_length()
+
+
+def split(selector: Selector) -> tuple[Selector, ...]:
+    """A selector as disjoint selectors whose ports are blocks."""
+    if is_block(selector.sport) and is_block(selector.dport):
+        return (selector,)
+    pairs = product(blocks(selector.sport), blocks(selector.dport))
+    return tuple(selector._replace(sport=sport, dport=dport) for sport, dport in pairs)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What IKE is told: selectors and methods per negotiate filter and IP version, and who may be at an address pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from xfrmd.compiler.expand import Expanded, Generic
+from xfrmd.compiler.regions import Region
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.pad import MainMode, PadEntry
+from xfrmd.model.plan import ProtectPolicy, SpecificFilter, Verdict, Weight
+from xfrmd.model.selector import Selector
+from xfrmd.model.spd import Mode
+from xfrmd.policy.words import Policy
+
+
+@dataclass(slots=True)
+class _Negotiated:
+    """The outbound selectors of one reqid, gathered from both directions."""
+
+    generic: Generic
+    weight: Weight
+    selectors: dict[Selector, None] = field(default_factory=dict)
+
+
+def _outbound(one: SpecificFilter) -> Selector:
+    return one.selector.reversed if one.inbound else one.selector
+
+
+def _holds_own(prefix: Prefix, own: Iterable[Address]) -> bool:
+    return any(prefix.contains(address) for address in own)
+
+
+class Nearness:
+    """Is the source of an outbound selector this host? A filter between literal addresses stands in both directions;
+    IKE needs the one that starts here.
+    """
+
+    def __init__(self, own: tuple[Address, ...]) -> None:
+        self._own = own
+        self._known: dict[Prefix, bool] = {}
+
+    def has_own(self, prefix: Prefix) -> bool:
+        """Does the prefix hold an address of this host?"""
+        if prefix not in self._known:
+            self._known[prefix] = _holds_own(prefix, self._own)
+        return self._known[prefix]
+
+    def starts_here(self, selector: Selector) -> bool:
+        """True unless only the destination holds addresses of this host."""
+        return self.has_own(selector.src) or not self.has_own(selector.dst)
+
+
+def negotiated(regions: Iterable[Region]) -> Iterator[Expanded]:
+    """The specific negotiate filters."""
+    return (one.expanded for one in regions if one.expanded.specific.verdict is Verdict.NEGOTIATE)
+
+
+def policies(regions: Iterable[Region], own: tuple[Address, ...]) -> tuple[ProtectPolicy, ...]:
+    """One entry per reqid, heaviest first. Its weight is that of its heaviest selector, seen outbound."""
+    near, found = Nearness(own), dict[int, _Negotiated]()
+    for specific, generic in negotiated(regions):
+        selector = _outbound(specific)
+        if near.starts_here(selector):
+            weight = _outbound_weight(specific)
+            entry = found.setdefault(specific.reqid, _Negotiated(generic, weight))
+            entry.weight = max(entry.weight, weight)
+            entry.selectors[selector] = None
+    made = [_policy(reqid, entry) for reqid, entry in found.items()]
+    return tuple(sorted(made, key=lambda one: (tuple(-part for part in one.weight), one.reqid)))
+
+
+def _outbound_weight(one: SpecificFilter) -> Weight:
+    weight = one.weight
+    if not one.inbound:
+        return weight
+    reversed_ = one.selector.reversed
+    return weight._replace(
+        source_prefix=weight.prefix_sum - weight.source_prefix,
+        destination_port_named=int(not reversed_.dport.is_any),
+    )
+
+
+def _policy(reqid: int, entry: _Negotiated) -> ProtectPolicy:
+    action = entry.generic.rule.filter_action
+    return ProtectPolicy(
+        reqid=reqid,
+        selectors=tuple(sorted(entry.selectors)),
+        weight=entry.weight,
+        proposals=action.qmsecmethods,
+        pfs=action.qmpfs,
+        mode=Mode.TRANSPORT,
+        origin=entry.generic.origin,
+        soft=action.soft,
+        inpass=action.inpass,
+    )
+
+
+def main_mode(policy: Policy) -> MainMode:
+    """Main mode settings; master key PFS (`mmpfs`) means one quick mode per main mode."""
+    return MainMode(policy.mmsecmethods, 1 if policy.mmpfs else policy.qmpermm)
+
+
+def peers(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> Iterator[tuple[PadEntry, Generic]]:
+    """A PAD entry for each negotiate filter's address pairs, in no particular order and with repeats."""
+    near, settings = Nearness(own), main_mode(policy)
+    for specific, generic in negotiated(regions):
+        selector, rule = _outbound(specific), generic.rule
+        if near.starts_here(selector):
+            entry = PadEntry(
+                local=selector.src,
+                remote=selector.dst,
+                rule=rule.name,
+                auth=rule.auth,
+                main_mode=settings,
+                at=rule.at,
+                local_id=rule.local_id,
+                remote_id=rule.remote_id,
+            )
+            yield entry, generic
