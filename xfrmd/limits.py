@@ -69,6 +69,30 @@ SOFT_SHARE: Final = 0.9
 """A soft lifetime is at most this part of the hard one."""
 RETRY_AFTER_FAILURE: Final = 10.0
 """After a failed negotiation a peer is tried again at the earliest then, when traffic still asks for it."""
+COOKIE_LIFETIME: Final = 60.0
+"""A cookie's secret is used this long and recognised as long again."""
+INIT_RESTARTS: Final = 5
+"""Times an IKE_SA_INIT is sent anew because of COOKIE or INVALID_KE_PAYLOAD, which anyone can send."""
+CLOSED_LINGER: Final = 10.0
+"""A closed IKE SA still repeats its last response this long: enough for four retransmissions of the peer."""
+REPLACED_LIFETIME: Final = 30.0
+"""A rekeyed IKE SA waits this long for the peer to delete it, then we do."""
+SUCCESSOR_WAIT: Final = 5.0
+"""The new outbound SA of a rekey of the peer's is used at the latest then, though no sign of its readiness came."""
+BUSY_RETRY: Final = 1.0
+"""After TEMPORARY_FAILURE (RFC 7296 2.25) we try again then, or up to twice as late, at random."""
+CROSSING: Final = 30.0
+"""Two equal child SAs, one made by each end within this time, are one too many."""
+CLEAR_ANSWERS: Final = 100
+"""Refusals in the clear per second: a help for an honest peer, no tool for a flood."""
+NEGOTIATIONS: Final = 4096
+"""Negotiations that traffic has asked for and that are not done."""
+WAITING_PACKETS: Final = 64
+"""Different packets remembered per negotiation, to see which of them its SA carries."""
+CHILDREN_PER_IKE_SA: Final = 1024
+"""Child SAs a peer may make under one IKE SA; then NO_ADDITIONAL_SAS (RFC 7296 1.3)."""
+REPORTED_PEERS: Final = 256
+"""Peers whose last failure is kept for `status`."""
 
 # Holding packets that wait for an SA.
 HELD_PACKETS: Final = 4096
