@@ -116,3 +116,7 @@ NOTICE_BURST: Final = 20
 NOTICE_CODES: Final = 1024
 NOTICE_TEXT: Final = 4096
 """Characters of one message or field: both sides' offers fit, a hostile identity of 16 KiB does not."""
+
+# What `status` remembers.
+PEERS_REMEMBERED: Final = 4096
+"""Peers with their last failure; the one heard of longest ago is forgotten."""
