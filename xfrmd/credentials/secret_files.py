@@ -45,7 +45,7 @@ def _credential_path(name: str, directory: Path | None) -> Path:
 
 
 def _content(path: Path, *, private: bool) -> bytes:
-    """What a file holds. systemd guards its credentials itself, by ACLs that make their modes look open to the group."""
+    """What a file holds. systemd guards its credentials by ACLs, which make their modes look open to the group."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
