@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from lab import topology
 from lab.guest import MARK
+from lab.strongswan import StrongSwan, missing_packages
+from lab.strongswan import strongswan as start_strongswan
 
 HERE = Path(__file__).parent
 REASON = "needs a kernel with ESP: lab/run -- .venv/bin/pytest -m lab tests/lab"
@@ -36,3 +39,11 @@ def two_hosts() -> Iterator[topology.TwoHosts]:
 def version(request: pytest.FixtureRequest) -> int:
     """The test runs once for each IP version."""
     return int(request.param)
+
+
+@pytest.fixture
+def strongswan() -> Callable[..., AbstractContextManager[StrongSwan]]:
+    """`with strongswan(host, conf) as peer`; without its packages the test is skipped, naming them."""
+    if missing := missing_packages():
+        pytest.skip(f"strongSwan is not installed: apt-get install {' '.join(missing)}")
+    return start_strongswan
