@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Facts about a host from a YAML file, for work without that host: `--facts FILE`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from xfrmd.model.addresses import BITS, Address
+from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
+from xfrmd.policy.addresses import ip, mask_length
+from xfrmd.policy.composer import compose
+from xfrmd.policy.kinds import Kind, list_of, scalar, text, word
+from xfrmd.policy.problems import BAD, Problems, quoted
+from xfrmd.policy.records import Field, Read, Record
+
+
+def _read_host(node: Node, problems: Problems) -> Any:
+    value = scalar(node, problems, "an address")
+    if value is None:
+        return BAD
+    return ip(value) or problems.error(node, f"{quoted(value)} is no address", "write a.b.c.d or an IPv6 address")
+
+
+def _read_own(node: Node, problems: Problems) -> Any:
+    value = scalar(node, problems, "an address with its prefix length")
+    if value is None:
+        return BAD
+    first, slash, mask = value.partition("/")
+    address = ip(first)
+    if address is None:
+        return problems.error(node, f"{quoted(value)} is no address", "write it as 10.1.0.5/16")
+    length = mask_length(mask, address.family) if slash else BITS[address.family]
+    if length is None:
+        return problems.error(node, f"{quoted(mask)} is no prefix length", f"write /0 to /{BITS[address.family]}")
+    return InterfaceAddress(address, length)
+
+
+_HOSTS: Final = list_of(Kind("an address", {"type": "string"}, _read_host), "addresses", empty=True)
+
+
+def _read_names(node: Node, problems: Problems) -> Any:
+    if not isinstance(node, MappingNode):
+        return problems.error(node, "expected is a mapping of names to addresses", "write host.example: [10.1.0.5]")
+    found: dict[str, tuple[Address, ...]] = {}
+    for key, value in node.value:
+        if not isinstance(key, ScalarNode) or not key.value:
+            problems.error(key, "expected is a name", "write host.example: [10.1.0.5]")
+        elif key.value in found:
+            problems.error(key, f"{quoted(key.value)} stands twice", "write all its addresses in one list")
+        else:
+            addresses = _HOSTS.read(value, problems)
+            found[key.value] = () if addresses is BAD else tuple(addresses)
+    return found
+
+
+def _build_interface(read: Read, problems: Problems) -> Any:
+    del problems
+    if not read.whole:
+        return BAD
+    return Interface(read["name"], read["kind"], tuple(read["addresses"]))
+
+
+_KINDS: Final = {kind.value: kind for kind in InterfaceKind}
+_OWN: Final = Kind("an address with its prefix length", {"type": "string"}, _read_own)
+INTERFACE: Final = Record(
+    "interface",
+    "A network interface.",
+    (
+        Field("name", text("a name", 1, 64), "name of the interface", required=True),
+        Field("kind", word(_KINDS), "lan or dialup", default=InterfaceKind.LAN, shown="lan"),
+        Field("addresses", list_of(_OWN, "addresses", empty=True), "its addresses", default=()),
+    ),
+    build=_build_interface,
+)
+FACTS: Final = Record(
+    "facts file",
+    "What the words of a policy stand for on one host.",
+    (
+        Field("interfaces", list_of(INTERFACE.kind(), "interfaces", empty=True), "behind me", default=()),
+        Field("dns_servers", _HOSTS, "behind dns-servers", default=()),
+        Field("wins_servers", _HOSTS, "behind wins-servers", default=()),
+        Field("dhcp_servers", _HOSTS, "behind dhcp-server", default=()),
+        Field("default_gateways", _HOSTS, "behind default-gateway", default=()),
+        Field("names", Kind("names", {"type": "object"}, _read_names), "addresses by DNS name", default=None),
+    ),
+)
+_FACTS: Final = FACTS.kind()
+
+
+def load_facts(source: str | bytes, file: str) -> HostFacts:
+    """Read a facts file; every key may be absent, and an empty file is a host without addresses.
+
+    Raises PolicyErrors with every problem of the file.
+    """
+    problems = Problems(file)
+    root = compose(source, problems)
+    problems.check()
+    if root is None:
+        return HostFacts()
+    read = _FACTS.read(root, problems)
+    problems.check()
+    return HostFacts(
+        interfaces=tuple(read["interfaces"]),
+        dns_servers=tuple(read["dns_servers"]),
+        wins_servers=tuple(read["wins_servers"]),
+        dhcp_servers=tuple(read["dhcp_servers"]),
+        default_gateways=tuple(read["default_gateways"]),
+        names=read["names"] or {},
+    )

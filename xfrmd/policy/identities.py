@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""IKE identities and shared secrets as a rule names them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from yaml.nodes import MappingNode, Node
+
+from xfrmd.model.pad import Identity, IdType
+from xfrmd.model.secret import Secret, SecretRef, SecretSource
+from xfrmd.policy.addresses import ip
+from xfrmd.policy.kinds import Kind, one_of, scalar, text
+from xfrmd.policy.problems import BAD, Problems, quoted
+from xfrmd.policy.records import Field, Read, Record
+
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_FQDN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_MAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_ID_FORM: Final = "an IP address, a host name (@host.example or host.example) or user@host.example"
+SHORT_SECRET: Final = 16
+"""A shared secret with fewer octets than this can be guessed offline by whoever hears the negotiation."""
+
+
+def _read_identity(node: Node, problems: Problems) -> Any:
+    value = scalar(node, problems, _ID_FORM)
+    if value is None:
+        return BAD
+    address = ip(value)
+    if address is not None:
+        return Identity(IdType.IPV4_ADDR if address.family == 4 else IdType.IPV6_ADDR, address.packed)
+    if value.startswith("%") or "*" in value:
+        return problems.error(
+            node, f"{quoted(value)}: identities with wildcards are not built yet", "name one identity"
+        )
+    name = value.removeprefix("@")
+    # A name of digits and dots alone is a mistyped address, never a host.
+    if _FQDN.fullmatch(name) and not name.replace(".", "").isdigit():
+        return Identity(IdType.FQDN, name.encode("ascii"))
+    if _MAIL.fullmatch(value):
+        return Identity(IdType.RFC822_ADDR, value.encode("ascii"))
+    return problems.error(node, f"{quoted(value)} is no identity", f"write {_ID_FORM}")
+
+
+IDENTITY: Final = Kind(_ID_FORM, {"type": "string", "minLength": 1, "maxLength": 320}, _read_identity)
+
+
+def _build_secret(read: Read, problems: Problems) -> Any:
+    given = [source for source in SecretSource if read.given(source.value)]
+    if len(given) != 1 and read.whole:
+        return problems.error(read.at, "psk needs either a file or a credential", "write psk: {file: /etc/xfrmd/psk}")
+    if not read.whole:
+        return BAD
+    name = read[given[0].value]
+    place = read.place(given[0].value)
+    if given[0] is SecretSource.FILE and not name.startswith("/"):
+        return problems.error(
+            place, f"{quoted(name)} is no absolute path", f"write /etc/xfrmd/{name}, or where it lies"
+        )
+    if given[0] is SecretSource.CREDENTIAL and ("/" in name or name in (".", "..")):
+        return problems.error(place, f"{quoted(name)} is no name of a credential", "write the name alone")
+    return SecretRef(given[0], name)
+
+
+SECRET: Final = Record(
+    "psk reference",
+    "Where a shared secret is kept. One line break at its end is not part of it.",
+    (
+        Field("file", text("an absolute path", 1), "file that holds the secret, readable by xfrmd alone"),
+        Field("credential", text("a name", 1, 255), "name of a systemd credential (LoadCredential=)"),
+    ),
+    build=_build_secret,
+)
+
+
+def _read_inline(node: Node, problems: Problems) -> Any:
+    value = _INLINE_TEXT.read(node, problems)
+    return value if value is BAD else Secret(value.encode())
+
+
+_INLINE_TEXT: Final = text("the secret as text", 1)
+_INLINE: Final = Kind("the secret as text", _INLINE_TEXT.schema, _read_inline)
+_REFERENCE: Final = SECRET.kind()
+PSK: Final = one_of((_INLINE, _REFERENCE), lambda node: _REFERENCE if isinstance(node, MappingNode) else _INLINE)
+
+
+def check_secret(secret: bytes, read: Read, problems: Problems) -> None:
+    """Warn about a secret that is weak, or that was perhaps meant otherwise."""
+    place = read.place("psk")
+    if len(secret) < SHORT_SECRET:
+        remedy = "make a long one: openssl rand -base64 32"
+        problems.warning(place, f"a shared secret of {len(secret)} octets can be guessed offline", remedy)
+    if secret[:2].lower() in (b"0x", b"0s"):
+        remedy = "give the peer the same text, or the decoded octets to both in a file"
+        problems.warning(place, "the secret is taken as text, 0x or 0s included", remedy)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kinds of values: how a YAML node is read, and what JSON Schema says of it. A recogniser never guesses a type:
+it takes the author's text as it stands, so YAML 1.1's octal and sexagesimal numbers cannot change a meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
+
+Schema = dict[str, Any]
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_YAML_NUMBER: Final = re.compile(r"[-+]?[0-9][0-9_:.,xobA-Fa-f]*", re.ASCII)
+_NULL: Final = "tag:yaml.org,2002:null"
+TEXT_LENGTH: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of value. `read` returns the value, or BAD once it has reported why not."""
+
+    words: str
+    """What a value looks like, for messages and the reference."""
+    schema: Schema
+    read: Callable[[Node, Problems], Any]
+
+
+def scalar(node: Node, problems: Problems, wanted: str) -> str | None:
+    """The text of a scalar as written; None (reported) when the node is a list, a mapping or has no value."""
+    if isinstance(node, ScalarNode):
+        if node.tag == _NULL:
+            problems.error(node, "there is no value here", f"write {wanted}, or remove the key")
+            return None
+        text: str = node.value
+        return text
+    found = "a list" if isinstance(node, SequenceNode) else "a mapping"
+    problems.error(node, f"{found} stands here, expected is {wanted}", f"write {wanted}")
+    return None
+
+
+_FLAGS: Final = {"yes": True, "no": False, "true": True, "false": False}
+
+
+def _read_flag(node: Node, problems: Problems) -> Any:
+    text = scalar(node, problems, "yes or no")
+    if text is None:
+        return BAD
+    value = _FLAGS.get(text.casefold())
+    return value if value is not None else problems.error(node, f"{quoted(text)} is not yes or no", "write yes or no")
+
+
+FLAG: Final = Kind("yes or no", {"enum": [True, False, "yes", "no"]}, _read_flag)
+
+
+def not_yet(what: str) -> Kind:
+    """A flag whose `yes` this version cannot honour yet, and therefore refuses."""
+
+    def read(node: Node, problems: Problems) -> Any:
+        value = _read_flag(node, problems)
+        if value is True:
+            return problems.error(node, f"{what} is not built yet, so it cannot be switched on", "write no")
+        return value
+
+    return Kind("no (yes is not built yet)", {"enum": [False, "no"]}, read)
+
+
+def number(text: str, node: Node, problems: Problems) -> Any:
+    """A decimal number as written, or BAD with a remedy that names what YAML would have made of it."""
+    if _DECIMAL.fullmatch(text):
+        return int(text)
+    if not _YAML_NUMBER.fullmatch(text):
+        return problems.error(node, f"{quoted(text)} is not a number", "write a decimal number")
+    if text.lstrip("+").isdigit():
+        plain = text.lstrip("+").lstrip("0") or "0"
+        octal = f"; {int(text, 8)} if octal was meant" if re.fullmatch("0[0-7]{1,18}", text) else ""
+        return problems.error(node, f"{text} may be read as octal", f"write {plain[:20]}{octal}")
+    return problems.error(
+        node, f"{quoted(text)} is not a decimal number", "write it in decimal digits alone (YAML reads 1:30 as 90)"
+    )
+
+
+def integer(low: int, high: int, unit: str = "") -> Kind:
+    """A decimal number in a range, both ends included."""
+    words = f"a number from {low} to {high}" + (f" ({unit})" if unit else "")
+
+    def read(node: Node, problems: Problems) -> Any:
+        text = scalar(node, problems, words)
+        value = BAD if text is None else number(text, node, problems)
+        if value is not BAD and not low <= value <= high:
+            return problems.error(node, f"{value} is not between {low} and {high}", f"write {words}")
+        return value
+
+    return Kind(words, {"type": "integer", "minimum": low, "maximum": high}, read)
+
+
+def text(wanted: str = "text", least: int = 0, most: int = TEXT_LENGTH) -> Kind:
+    """Text as written, of bounded length and without control characters."""
+
+    def read(node: Node, problems: Problems) -> Any:
+        value = scalar(node, problems, wanted)
+        if value is None:
+            return BAD
+        if not least <= len(value) <= most:
+            return problems.error(node, f"{len(value)} characters stand here", f"write {least} to {most} characters")
+        if not value.isprintable() and any(ord(char) < 32 and char != "\n" for char in value):
+            return problems.error(node, "there is a control character in this text", "remove it")
+        return value
+
+    return Kind(wanted, {"type": "string", "minLength": least, "maxLength": most}, read)
+
+
+def word(words: Mapping[str, Any]) -> Kind:
+    """One of a few words, without regard to case."""
+    listed = ", ".join(words)
+
+    def read(node: Node, problems: Problems) -> Any:
+        value = scalar(node, problems, f"one of {listed}")
+        if value is None:
+            return BAD
+        found = words.get(value.casefold(), BAD)
+        if found is BAD:
+            problems.error(node, f"{quoted(value)} is none of {listed}", did_you_mean(value, words, f"write {listed}"))
+        return found
+
+    return Kind(f"one of {listed}", {"enum": list(words)}, read)
+
+
+def list_of(kind: Kind, what: str, *, empty: bool = False) -> Kind:
+    """A list of values of one kind. What could not be read is left out; the value is a list."""
+
+    def read(node: Node, problems: Problems) -> Any:
+        if not isinstance(node, SequenceNode):
+            remedy = "begin each entry with '- ', or write [a, b]"
+            return problems.error(node, f"expected is a list of {what}", remedy)
+        if not node.value and not empty:
+            return problems.error(node, f"the list of {what} is empty", f"add {what}, or remove what needs them")
+        values = [kind.read(item, problems) for item in node.value]
+        return [value for value in values if value is not BAD]
+
+    schema: Schema = {"type": "array", "items": kind.schema}
+    return Kind(f"list of {what}", schema if empty else schema | {"minItems": 1}, read)
+
+
+def one_of(kinds: Iterable[Kind], choose: Callable[[Node], Kind]) -> Kind:
+    """A value of one of several kinds, told apart by the form of its node."""
+    kinds = tuple(kinds)
+    return Kind(
+        ", or ".join(kind.words for kind in kinds),
+        {"anyOf": [kind.schema for kind in kinds]},
+        lambda node, problems: choose(node).read(node, problems),
+    )
+
+
+def is_mapping(node: Node) -> bool:
+    """Is this node a mapping?"""
+    return isinstance(node, MappingNode)

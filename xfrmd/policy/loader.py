@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The way in: the text of a policy file to a PolicySet, or all that is wrong with it."""
+
+from __future__ import annotations
+
+from xfrmd.model.source import Severity, Span
+from xfrmd.policy.composer import compose
+from xfrmd.policy.problems import BAD, Problems
+from xfrmd.policy.resolve import Resolver, SecretReader
+from xfrmd.policy.tables import DOCUMENT
+from xfrmd.policy.words import PolicySet
+
+_DOCUMENT = DOCUMENT.kind()
+
+
+def load(
+    source: str | bytes, file: str, read_secret: SecretReader, unread_secret: Severity = Severity.ERROR
+) -> PolicySet:
+    """Read a policy file.
+
+    `source` is its content (octets are decoded as UTF-8 here, so that bad ones are reported with their place), `file`
+    the name that places carry. `read_secret` gives the octets of a secret that the policy names, or raises
+    CredentialError, which is a problem of the severity `unread_secret`; as a warning, the secret is left empty, which
+    suits a check on a host that must not know it. Raises PolicyErrors with every problem of the file.
+    """
+    problems = Problems(file)
+    root = compose(source, problems)
+    problems.check()
+    if root is None:
+        problems.error(Span(file, 1, 1), "the file is empty", "see config/ for examples to begin with")
+        problems.check()
+        raise AssertionError  # for the type checker: check() has raised
+    document = _DOCUMENT.read(root, problems)
+    if document is not BAD:
+        resolver = Resolver(document, problems, read_secret, unread_secret)
+        resolver.check()
+        if not problems.errors:
+            policies = resolver.build()
+            problems.check()
+            return policies
+    problems.check()
+    raise AssertionError  # likewise: what is BAD was reported

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Everything that is wrong with an input, collected before anyone is told."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from yaml.nodes import Node
+
+from xfrmd.errors import PolicyError
+from xfrmd.model.source import Problem, Severity, Span
+
+
+class Bad(enum.Enum):
+    """The value of something that could not be read; its problem has been reported."""
+
+    BAD = enum.auto()
+
+
+BAD: Final = Bad.BAD
+
+
+class PolicyErrors(PolicyError):  # noqa: N818 (several PolicyErrors, which is what it holds)
+    """All problems of an input, warnings included, in the order of the file. At least one is an error."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Problems:
+    """Collects what is wrong with one file."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._found: list[Problem] = []
+        self.errors = 0
+
+    def span(self, node: Node) -> Span:
+        """The place where a node begins."""
+        mark = node.start_mark
+        return Span(self.file, mark.line + 1, mark.column + 1)
+
+    def error(self, where: Node | Span, message: str, remedy: str) -> Literal[Bad.BAD]:
+        """Report what keeps the file from being used. Returns BAD, so that a recogniser can return it."""
+        self.errors += 1
+        self._add(Severity.ERROR, where, message, remedy)
+        return BAD
+
+    def warning(self, where: Node | Span, message: str, remedy: str) -> None:
+        """Report what is legal and yet worth a look."""
+        self._add(Severity.WARNING, where, message, remedy)
+
+    def _add(self, severity: Severity, where: Node | Span, message: str, remedy: str) -> None:
+        at = where if isinstance(where, Span) else self.span(where)
+        self._found.append(Problem(severity, at, message, remedy))
+
+    def sorted(self) -> tuple[Problem, ...]:
+        """All problems in the order of the file."""
+        return tuple(sorted(self._found, key=lambda problem: problem.at))
+
+    def check(self) -> None:
+        """Raise PolicyErrors when an error was reported."""
+        if self.errors:
+            raise PolicyErrors(self.sorted())
+
+
+def quoted(text: str) -> str:
+    """A piece of the input as it may stand in a message: quoted, escaped and of bounded length."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A remedy for a word that is not known: the nearest known one, else `otherwise`."""
+    by_fold = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word[:60].casefold(), by_fold, n=1, cutoff=0.6)
+    return f"did you mean {by_fold[near[0]]!r}?" if near else otherwise

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The keys of a policy file, object by object. One truth for parser, JSON Schema and reference."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from xfrmd.policy.filters import FILTER
+from xfrmd.policy.identities import IDENTITY, PSK, SECRET
+from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, not_yet, text, word
+from xfrmd.policy.methods import (
+    DEFAULT_MAIN,
+    DEFAULT_MAIN_PROPOSALS,
+    DEFAULT_QUICK,
+    DEFAULT_QUICK_PROPOSALS,
+    MAIN_METHODS,
+    QUICK_METHODS,
+)
+from xfrmd.policy.problems import BAD, Problems
+from xfrmd.policy.records import Field, Later, Read, Record
+from xfrmd.policy.words import Action, ConnectionType, FilterAction
+
+VERSION: Final = 1
+NAME: Final = text("a name", 1, 255)
+MM_MINUTES: Final = 480
+"""Lifetime of a main mode SA as in Windows."""
+_ACTIONS: Final = {action.value: action for action in Action}
+_CONNECTIONS: Final = {kind.value: kind for kind in ConnectionType}
+_DESCRIPTION: Final = Field("description", text(), "free text", default="", shown="empty", netsh="description")
+
+
+def _name(of: str) -> Field:
+    return Field("name", NAME, f"name of the {of}, once in the file", required=True, netsh="name")
+
+
+def _version_kind() -> Kind:
+    number = integer(0, 999)
+
+    def read(node: Any, problems: Problems) -> Any:
+        value = number.read(node, problems)
+        if value is not BAD and value != VERSION:
+            return problems.error(node, f"version {value} of the language is not known here", f"write {VERSION}")
+        return value
+
+    return Kind(str(VERSION), {"const": VERSION}, read)
+
+
+FILTER_LIST: Final = Record(
+    "filter list",
+    "Filters under one name, for any number of rules.",
+    (
+        _name("filter list"),
+        Field("filters", list_of(FILTER.kind(), "filters"), "the filters; their order has no meaning", required=True),
+        _DESCRIPTION,
+    ),
+)
+
+
+def _build_action(read: Read, problems: Problems) -> Any:
+    if read["action"] in (Action.PERMIT, Action.BLOCK):
+        for key in ("qmsecmethods", "qmpfs", "inpass"):
+            if read.given(key) and read[key]:
+                message = f"{key} has no meaning with action: {read['action'].value}"
+                problems.warning(read.place(key), message, f"remove {key}, or write action: negotiate")
+    return read
+
+
+FILTER_ACTION: Final = Record(
+    "filter action",
+    "What is done with the packets of a filter list.",
+    (
+        _name("filter action"),
+        Field(
+            "action",
+            word(_ACTIONS),
+            "permit: let pass; block: drop; negotiate: protect by ESP",
+            default=Action.NEGOTIATE,
+            shown="negotiate",
+            netsh="action",
+        ),
+        Field(
+            "qmsecmethods",
+            QUICK_METHODS,
+            "how packets are protected, the best first: ESP[cipher,integrity]:KBk/Ss",
+            default=DEFAULT_QUICK_PROPOSALS,
+            shown=" ".join(DEFAULT_QUICK),
+            netsh="qmsecmethods",
+        ),
+        Field("qmpfs", FLAG, "a key exchange of its own for each quick mode", default=False, shown="no", netsh="qmpfs"),
+        Field(
+            "inpass",
+            FLAG,
+            "let clear packets in, but protect every answer",
+            default=False,
+            shown="no",
+            netsh="inpass",
+        ),
+        Field("soft", not_yet("falling back to clear traffic"), "fall back to clear", default=False, shown="no"),
+        _DESCRIPTION,
+    ),
+    build=_build_action,
+)
+
+_AUTH_REMEDY: Final = "remove it and write psk: {file: /etc/xfrmd/psk}"
+RULE: Final = Record(
+    "rule",
+    "A filter list, the action for it, and how peers prove who they are.",
+    (
+        Field("name", NAME, "name of the rule, once in its policy", required=True, netsh="name"),
+        Field("filterlist", NAME, "name of a filter list", required=True, netsh="filterlist"),
+        Field("filteraction", NAME, "name of a filter action", required=True, netsh="filteraction"),
+        Field("psk", PSK, "shared secret; required with negotiate", shown="none", netsh="psk"),
+        Field("local_id", IDENTITY, "identity this host shows", shown="its IP address"),
+        Field("remote_id", IDENTITY, "identity the peer must show", shown="its IP address"),
+        Field(
+            "conntype",
+            word(_CONNECTIONS),
+            "interfaces that me stands for: all, lan or dialup",
+            default=ConnectionType.ALL,
+            shown="all",
+            netsh="conntype",
+        ),
+        Field("activate", FLAG, "no: keep the rule, but do not use it", default=True, shown="yes", netsh="activate"),
+        Field("kerberos", not_yet("Kerberos authentication"), "Kerberos", default=False, shown="no", netsh="kerberos"),
+        _DESCRIPTION,
+    ),
+    (
+        Later("tunnel", "a tunnel rule", "remove it: this version protects in transport mode only"),
+        Later("rootca", "authentication by certificate", _AUTH_REMEDY),
+        Later("auth", "an ordered list of authentication methods", "remove it and write psk"),
+    ),
+)
+
+POLICY: Final = Record(
+    "policy",
+    "Rules and the settings of main mode. One policy of a file may be assigned.",
+    (
+        _name("policy"),
+        Field("rules", list_of(RULE.kind(), "rules"), "the rules; their order has no meaning", required=True),
+        Field("assign", FLAG, "yes: this policy is in force", default=False, shown="no", netsh="assign"),
+        Field(
+            "mmsecmethods",
+            MAIN_METHODS,
+            "how IKE itself is protected, the best first: encryption-hash-group",
+            default=DEFAULT_MAIN_PROPOSALS,
+            shown=" ".join(DEFAULT_MAIN),
+            netsh="mmsecmethods",
+        ),
+        Field(
+            "mmlifetime",
+            integer(1, 2_879, "minutes"),
+            "minutes until IKE makes new keys",
+            default=MM_MINUTES,
+            shown=str(MM_MINUTES),
+            netsh="mmlifetime",
+        ),
+        Field(
+            "qmpermm",
+            integer(0, 65_535),
+            "quick modes under one main mode, 0 for no limit",
+            default=0,
+            shown="0",
+            netsh="qmpermm",
+        ),
+        Field("mmpfs", FLAG, "yes: one quick mode per main mode", default=False, shown="no", netsh="mmpfs"),
+        Field(
+            "activatedefaultrule",
+            not_yet("the default response rule"),
+            "answer peers that no rule names",
+            default=False,
+            shown="no",
+            netsh="activatedefaultrule",
+        ),
+        _DESCRIPTION,
+    ),
+    (
+        Later("pollinginterval", "asking a directory for a newer policy", "remove it"),
+        Later("gponame", "assigning through a directory", "remove it and write assign: yes"),
+        Later("softsaexpirationtime", "falling back to clear traffic", "remove it"),
+    ),
+)
+
+DOCUMENT: Final = Record(
+    "policy file",
+    "Policies of xfrmd: Windows' IPsec policy model.",
+    (
+        Field("version", _version_kind(), f"version of the language: {VERSION}", required=True),
+        Field("policies", list_of(POLICY.kind(), "policies"), "the policies", required=True),
+        Field("filterlists", list_of(FILTER_LIST.kind(), "filter lists"), "the filter lists", required=True),
+        Field("filteractions", list_of(FILTER_ACTION.kind(), "filter actions"), "the filter actions", required=True),
+    ),
+    (
+        Later("include", "including other files", "write all objects in one file"),
+        Later("variables", "variables", "write the values out"),
+        Later("allow_weak", "allowing weak algorithms", "remove it and use the algorithms that the remedies name"),
+    ),
+)
+RECORDS: Final = (DOCUMENT, POLICY, RULE, SECRET, FILTER_LIST, FILTER, FILTER_ACTION)
+
+
+def filter_action(read: Read) -> FilterAction:
+    """The filter action that was read; only for a whole one."""
+    negotiate = read["action"] is Action.NEGOTIATE
+    methods = read["qmsecmethods"] if negotiate else ()
+    return FilterAction(
+        name=read["name"],
+        action=read["action"],
+        at=read.at,
+        qmsecmethods=methods,
+        qmpfs=negotiate and read["qmpfs"],
+        inpass=negotiate and read["inpass"],
+        description=read["description"],
+    )
