@@ -43,6 +43,8 @@ PAYLOADS: Final = 64
 """Payloads in one message, and of one kind inside another (proposals, transforms, traffic selectors)."""
 DELETED_SPIS: Final = 1024
 """SPIs in one Delete payload: more child SAs than any peer has under one IKE SA."""
+SELECTORS: Final = 256
+"""Selectors that the traffic selectors of one SA may fall into: two odd IPv6 ranges could make 64,516 of one pair."""
 NONCE_SIZES: Final = (16, 256)
 """RFC 7296 3.9."""
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xfrmd.errors import RemoteProtocolError
+from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.traffic import OPAQUE, TrafficSelector, from_selectors, narrow, to_selectors
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, TCP, UDP, Ports, Selector
@@ -121,6 +123,14 @@ def test_pairs_that_cannot_meet_give_no_selector() -> None:
     assert to_selectors([TrafficSelector.of(SIX)], [NET]) == ()
     assert to_selectors([NET._replace(protocol=TCP)], [NET._replace(protocol=UDP)]) == ()
     assert to_selectors([NET._replace(ports=OPAQUE)], [NET]) == ()
+
+
+def test_ranges_that_fall_into_too_many_pieces_are_refused() -> None:
+    odd = TrafficSelector(6, 1, (1 << 128) - 2)
+    with pytest.raises(RemoteProtocolError) as caught:
+        to_selectors([odd], [odd])
+    assert caught.value.notify == NotifyType.TS_UNACCEPTABLE
+    assert len(to_selectors([odd], [TrafficSelector.of(SIX)])) == 254
 
 
 def test_a_protocol_named_at_one_end_counts_for_both() -> None:

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from xfrmd import limits
+from xfrmd.errors import RemoteProtocolError
+from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address, Prefix, range_to_prefixes
 from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, Ports, Selector
 
@@ -71,9 +74,16 @@ def from_selectors(selectors: Iterable[Selector]) -> tuple[tuple[TrafficSelector
 
 
 def to_selectors(src: Iterable[TrafficSelector], dst: Sequence[TrafficSelector]) -> tuple[Selector, ...]:
-    """All packets from `src` to `dst` as selectors: ranges become prefixes. OPAQUE has no selector and is left out."""
-    found = (selector for a in src for b in dst for selector in _between(a, b))
-    return tuple(dict.fromkeys(found))
+    """All packets from `src` to `dst` as selectors: ranges become prefixes. OPAQUE has no selector and is left out.
+
+    Both lists may come from a peer: more than limits.SELECTORS are a RemoteProtocolError with TS_UNACCEPTABLE.
+    """
+    found: dict[Selector, None] = {}
+    for selector in (selector for a in src for b in dst for selector in _between(a, b)):
+        found[selector] = None
+        if len(found) > limits.SELECTORS:
+            raise RemoteProtocolError("traffic selectors in too many pieces", NotifyType.TS_UNACCEPTABLE)
+    return tuple(found)
 
 
 def _agree(one: int, other: int) -> bool:
@@ -105,8 +115,9 @@ def _between(src: TrafficSelector, dst: TrafficSelector) -> Iterable[Selector]:
     if protocol in (ICMP, ICMPV6):
         common = _common_ports(src.ports, dst.ports)
         ports = [] if common is None else list(_icmp_from_wire(common))
+    destinations = range_to_prefixes(dst.family, dst.first, dst.last)
     for a in range_to_prefixes(src.family, src.first, src.last):
-        for b in range_to_prefixes(dst.family, dst.first, dst.last):
+        for b in destinations:
             for sport, dport in ports:
                 yield Selector(a, b, protocol, sport, dport)
 
