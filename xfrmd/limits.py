@@ -20,6 +20,14 @@ HOLD_MARK: Final = 0x5846_5244
 """fwmark ("XFRD") that a released packet carries for one rule of ours, which sets it back to 0: the change makes the
 kernel route the packet again, now with its SA. No packet leaves the host with it."""
 
+# Netlink.
+NETLINK_TIMEOUT: Final = 5.0
+"""The kernel answers within milliseconds; a longer silence is a lost answer."""
+NETLINK_BATCH: Final = 64
+"""Requests in one send: under a millisecond of the event loop, as the kernel works while the caller waits."""
+NETLINK_EVENTS_BUFFER: Final = 4 * 1024 * 1024
+"""Receive buffer for events: a few thousand ACQUIREs while the loop is busy."""
+
 # The policy file.
 POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
 """A policy of 100,000 filters takes 12 MB; five times that is a mistake or an attack."""
