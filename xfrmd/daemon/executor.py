@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Carries the engine's effects out, in the order given: each kind of effect is one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.ports import Datagrams, HoldQueue, SaDatabase
+from xfrmd.errors import KernelError
+from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
+from xfrmd.ike.events import Event, SaFailed
+from xfrmd.model.notice import Level, Notice
+
+
+class Executor:
+    """The hands of the engine. `tell` writes a notice for the operator."""
+
+    def __init__(
+        self, datagrams: Datagrams, sas: SaDatabase, hold: HoldQueue, tell: Callable[[Notice], None], ledger: Ledger
+    ) -> None:
+        self._datagrams = datagrams
+        self._sas = sas
+        self._hold = hold
+        self._tell = tell
+        self._ledger = ledger
+        self._rows: dict[type, Callable[[Any], Event | None]] = {
+            SendDatagram: self._send,
+            InstallSa: self._install,
+            RemoveSa: self._remove,
+            ReleaseHeld: self._release,
+            DropHeld: self._drop,
+            Tell: self._told,
+        }
+
+    def carry(self, effect: Effect) -> Event | None:
+        """Carry one effect out. An event that follows from it is for the engine to hear after the rest."""
+        return self._rows[type(effect)](effect)
+
+    def _send(self, effect: SendDatagram) -> None:
+        reason = self._datagrams.send(effect.local, effect.remote, effect.data)
+        if reason:
+            self._tell(
+                Notice(
+                    Level.NOTICE,
+                    "send-failed",
+                    f"IKE message from {effect.local} to {effect.remote} was not sent: {reason}",
+                    {"peer": str(effect.remote.address), "reason": reason},
+                    "see ip route and the host's firewall; it is sent again",
+                )
+            )
+
+    def _install(self, effect: InstallSa) -> Event | None:
+        sa = effect.sa
+        try:
+            self._sas.add_sa(sa)
+        except KernelError as error:
+            self._ledger.counters["sas-refused"] += 1
+            notice = Notice(
+                Level.ERROR,
+                "sa-refused",
+                f"the kernel refused the SA {sa.spi:08x} from {sa.src} to {sa.dst}: {error}",
+                {"peer": str(sa.src if sa.inbound else sa.dst), "spi": f"{sa.spi:08x}", "reason": str(error)},
+                "see that the kernel has this algorithm (modinfo esp4 esp6; cat /proc/crypto)",
+            )
+            self._told(Tell(notice))
+            return SaFailed(sa.spi, sa.protocol, sa.dst, str(error))
+        self._ledger.installed(sa)
+        return None
+
+    def _remove(self, effect: RemoveSa) -> None:
+        self._ledger.removed((effect.dst, effect.protocol, effect.spi))
+        self._sas.remove_sa(effect.protocol, effect.spi, effect.src, effect.dst)
+
+    def _release(self, effect: ReleaseHeld) -> None:
+        self._hold.release(effect.reqid, effect.selector)
+
+    def _drop(self, effect: DropHeld) -> None:
+        self._hold.drop(effect.reqid, effect.selector)
+
+    def _told(self, effect: Tell) -> None:
+        self._ledger.heard(effect.notice)
+        self._tell(effect.notice)

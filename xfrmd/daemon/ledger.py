@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the daemon remembers for `status` and `sas`: the SAs it put into the kernel and what became of each peer."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from xfrmd import limits
+from xfrmd.model.addresses import Address
+from xfrmd.model.notice import Level, Notice
+from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.sad import SadEntry
+
+SaKey = tuple[Address, ProtocolId, int]
+"""As SadEntry.key: destination, protocol, SPI."""
+PEER_FIELDS: Final = ("peer", "remote")
+"""Fields of a notice that name the peer it speaks of, first found wins."""
+
+
+class Installed(NamedTuple):
+    """An SA in the kernel. `at` is wall-clock time, seconds since 1970."""
+
+    sa: SadEntry
+    at: float
+
+
+@dataclass(slots=True)
+class PeerRecord:
+    """The last failure with a peer and how often it failed since it last worked. Times are wall-clock."""
+
+    failure: Notice | None = None
+    failed_at: float = 0.0
+    failures: int = 0
+    worked_at: float | None = None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """`clock` gives wall-clock seconds. `changed` is called after each change of SAs or peers."""
+
+    clock: Callable[[], float]
+    changed: Callable[[], None] = lambda: None
+    sas: dict[SaKey, Installed] = field(default_factory=dict)
+    peers: collections.OrderedDict[str, PeerRecord] = field(default_factory=collections.OrderedDict)
+    counters: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def installed(self, sa: SadEntry) -> None:
+        """The kernel took an SA. Its peer works."""
+        self.sas[sa.key] = Installed(sa, self.clock())
+        self.counters["sas-installed"] += 1
+        if not sa.inbound:
+            record = self._peer(str(sa.dst))
+            record.worked_at, record.failures = self.clock(), 0
+        self.changed()
+
+    def removed(self, key: SaKey) -> None:
+        """An SA is gone from the kernel."""
+        if self.sas.pop(key, None) is not None:
+            self.counters["sas-removed"] += 1
+            self.changed()
+
+    def heard(self, notice: Notice) -> None:
+        """A notice of the engine: a warning or error that names a peer is that peer's last failure."""
+        self.counters[f"notice-{notice.code}"] += 1
+        peer = next((notice.fields[name] for name in PEER_FIELDS if notice.fields.get(name)), "")
+        if peer and notice.level <= Level.WARNING:
+            record = self._peer(peer)
+            record.failure, record.failed_at = notice, self.clock()
+            record.failures += 1
+            self.changed()
+
+    def _peer(self, name: str) -> PeerRecord:
+        record = self.peers.setdefault(name, PeerRecord())
+        self.peers.move_to_end(name)
+        if len(self.peers) > limits.PEERS_REMEMBERED:
+            self.peers.popitem(last=False)
+        return record

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the daemon needs from its surroundings, as protocols: tests put plain values in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from xfrmd.ike.effects import Effect
+from xfrmd.ike.events import Endpoint, Event
+from xfrmd.ike.views import IkeSaView
+from xfrmd.model.addresses import Address
+from xfrmd.model.facts import HostFacts
+from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.sad import SadEntry
+from xfrmd.model.selector import Selector
+
+
+class Engine(Protocol):
+    """The sans-IO IKE engine."""
+
+    def handle(self, event: Event, now: float) -> Sequence[Effect]: ...
+    def next_deadline(self) -> float | None: ...
+    def ike_sas(self) -> tuple[IkeSaView, ...]: ...
+    def counters(self) -> Mapping[str, int]: ...
+
+
+class Datagrams(Protocol):
+    """IKE's UDP sockets."""
+
+    def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
+        """Send; "" or why not."""
+
+
+class SaUse(NamedTuple):
+    """What an SA has carried so far."""
+
+    octets: int
+    packets: int
+
+
+class SaDatabase(Protocol):
+    """The kernel's SAs of ours. All raise KernelError."""
+
+    def add_sa(self, sa: SadEntry) -> None: ...
+    def remove_sa(self, protocol: ProtocolId, spi: int, src: Address, dst: Address) -> None:
+        """That it is gone already is no error."""
+
+    def sa_use(self) -> Mapping[tuple[Address, ProtocolId, int], SaUse]:
+        """Counters of all SAs of ours, by SadEntry.key, in one dump."""
+
+
+class HoldQueue(Protocol):
+    """Packets that wait for their SA."""
+
+    def release(self, reqid: int, selector: Selector) -> None:
+        """An outbound SA for these packets is in the kernel: let them go."""
+
+    def drop(self, reqid: int, selector: Selector) -> None: ...
+
+
+class Outcome(NamedTuple):
+    """How equal the kernel is to the Plan after applying. `degraded`: what differs and why, () when equal."""
+
+    degraded: tuple[str, ...]
+    changes: Mapping[str, int]
+
+
+class Enforcer(Protocol):
+    """Makes the kernel equal to a Plan."""
+
+    def apply(self, plan: Plan) -> Outcome:
+        """Raises KernelError when the kernel refuses: then it enforces what it did before, or more, never less."""
+
+    def check(self, plan: Plan) -> Outcome:
+        """Observe only."""
+
+
+class FactsSource(Protocol):
+    """What is known of this host."""
+
+    def read(self) -> HostFacts: ...
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` from the event loop after anything that may alter the facts."""
