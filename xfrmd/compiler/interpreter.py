@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernel would do with a packet, read from the compiled rules and entries alone.
+
+It knows the few nftables words that the compiler writes; a rule with another word is an error, never skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from xfrmd.errors import LocalProtocolError
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.nft import NftTable
+from xfrmd.model.selector import ICMP, ICMPV6, UDP, Packet, Selector
+from xfrmd.model.spd import Direction, SpdEntry
+
+
+class Seen(NamedTuple):
+    """A packet in a hook: on no loopback interface, known to conntrack, with hop limit 255."""
+
+    packet: Packet
+    own: Collection[Address]
+    protected: bool
+    """It came out of an SA (inbound) or XFRM found it one (outbound)."""
+
+    @property
+    def selector(self) -> Selector:
+        """The packet's addresses, protocol and ports."""
+        return self.packet.selector
+
+
+def _numbers(text: str) -> Iterator[range]:
+    """`5`, `5-7` or `{ 5, 7 }` as ranges."""
+    for part in text.strip("{ }").split(","):
+        first, _, last = part.partition("-")
+        yield range(int(first), int(last or first) + 1)
+
+
+def _holds(text: str, number: int) -> bool:
+    return any(number in numbers for numbers in _numbers(text))
+
+
+def _end(seen: Seen, name: str) -> Prefix:
+    return seen.selector.src if name == "saddr" else seen.selector.dst
+
+
+def _udp(seen: Seen, side: str, text: str) -> bool:
+    port = seen.selector.sport if side == "sport" else seen.selector.dport
+    return seen.selector.protocol == UDP and _holds(text, port.first)
+
+
+def _icmpv6(seen: Seen, text: str) -> bool:
+    return seen.selector.protocol == ICMPV6 and _holds(text, seen.selector.sport.first)
+
+
+def _within(seen: Seen, name: str, text: str) -> bool:
+    return any(Prefix.parse(part.strip()).contains(_end(seen, name)) for part in text.strip("{ }").split(","))
+
+
+_VALUE = r"(\{[^}]*\}|\S+)"
+_MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
+    (re.compile(pattern), function)
+    for pattern, function in (
+        (r'[io]ifname "lo"', lambda _: False),
+        (r"ct state invalid", lambda _: False),
+        (r"counter name \S+", lambda _: True),
+        (r"meta l4proto (\d+)", lambda seen, number: seen.selector.protocol == int(number)),
+        (r"meta nfproto ipv([46])", lambda seen, family: seen.selector.family == int(family)),
+        (r"meta secpath missing", lambda seen: not seen.protected),
+        (r"rt ipsec missing", lambda seen: not seen.protected),
+        (r"rt ipsec exists", lambda seen: seen.protected),
+        (r"fib ([sd]addr) type local", lambda seen, name: _end(seen, name).address in seen.own),
+        (rf"udp ([sd]port) {_VALUE}", _udp),
+        (rf"icmpv6 type {_VALUE}", _icmpv6),
+        (r"ip6 hoplimit 255", lambda seen: seen.selector.family == 6),
+        (r"ip6? ([sd]addr) (\{[^}]*\})", _within),
+    )
+)
+_VMAP = re.compile(r"(.+) vmap @(\S+)$")
+_VERDICT = re.compile(r"(accept|drop|queue num \d+|jump (\S+))$")
+_FIELD = re.compile(
+    r"(?:(?P<ip>ip6?) (?P<end>[sd]addr)|(?P<meta>meta (?:l4|nf)proto)|th (?P<port>[sd]port))(?: & (?P<mask>\S+))?$"
+)
+
+
+def _port_field(selector: Selector, name: str) -> int:
+    """The 16 bits behind the IP header that nftables calls `th sport` or `th dport`."""
+    if selector.protocol in (ICMP, ICMPV6):
+        return selector.sport.first << 8 | selector.dport.first if name == "sport" else 0
+    return selector.sport.first if name == "sport" else selector.dport.first
+
+
+def _part(field: str, selector: Selector) -> str | None:
+    found = _FIELD.match(field)
+    if found is None:
+        raise LocalProtocolError(f"a key field that the compiler does not write: {field!r}")
+    mask = found["mask"]
+    if found["end"]:
+        if (found["ip"] == "ip6") != (selector.family == 6):
+            return None
+        value = (selector.src if found["end"] == "saddr" else selector.dst).value
+        return str(Address(selector.family, value & Address.parse(mask).value if mask else value))
+    if found["port"]:
+        port = _port_field(selector, found["port"])
+        return str(port & int(mask) if mask else port)
+    if found["meta"] == "meta l4proto":
+        return str(selector.protocol)
+    return "10" if selector.family == 6 else "2"
+
+
+def key(expression: str, selector: Selector) -> tuple[str, ...] | None:
+    """The key that a map's expression makes of a packet; None when the packet is of another IP version."""
+    parts = [_part(field, selector) for field in expression.split(" . ")]
+    found = tuple(part for part in parts if part is not None)
+    return found if len(found) == len(parts) else None
+
+
+class Interpreter:
+    """The table, ready to be asked about packets."""
+
+    def __init__(self, table: NftTable) -> None:
+        self._maps = {one.name: one for one in table.maps}
+        self._chains = {chain.name: chain for chain in table.chains}
+
+    def run(self, chain: str, seen: Seen) -> str:
+        """What a base chain does with a packet: accept, drop or queue. A missing chain accepts."""
+        return (self._run(chain, seen) if chain in self._chains else None) or "accept"
+
+    def _run(self, chain: str, seen: Seen) -> str | None:
+        for rule in self._chains[chain].rules:
+            verdict = self._rule(rule, seen)
+            if verdict == "return":
+                return None
+            if verdict is not None:
+                return verdict
+        return None
+
+    def _rule(self, rule: str, seen: Seen) -> str | None:
+        vmap = _VMAP.match(rule)
+        if vmap:
+            asked = key(vmap[1], seen.selector)
+            return None if asked is None else self._maps[vmap[2]].elements.get(asked)
+        rest = rule
+        while rest:
+            verdict = _VERDICT.match(rest)
+            if verdict:
+                return self._run(verdict[2], seen) if verdict[2] else verdict[1].split()[0]
+            rest, holds = _match(rest, seen)
+            if not holds:
+                return None
+        return None
+
+
+def _match(text: str, seen: Seen) -> tuple[str, bool]:
+    """Try the first match of a rule: what follows it, and whether it holds."""
+    for pattern, function in _MATCHES:
+        found = pattern.match(text)
+        if found:
+            return text[found.end() :].lstrip(), function(seen, *found.groups())
+    raise LocalProtocolError(f"words that the compiler does not write: {text!r}")
+
+
+def first_entry(spd: Iterable[SpdEntry], direction: Direction, packet: Packet) -> SpdEntry | None:
+    """The SPD entry that XFRM applies to a packet: the matching one with the smallest priority."""
+    matching = (one for one in spd if one.direction is direction and one.selector.contains(packet.selector))
+    return min(matching, key=lambda one: one.priority, default=None)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The plain answer to "which filter decides this packet": every filter of the policy is tried as it is written.
+
+Slow on purpose and made without the compiler's tables: no expansion, no classes, no cutting. Tests compare it with the
+compiled Plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from xfrmd.compiler.exempt import exempts, groups
+from xfrmd.model.addresses import BITS, Address
+from xfrmd.model.facts import HostFacts, InterfaceKind
+from xfrmd.model.plan import Verdict, Weight
+from xfrmd.model.selector import ICMP, ICMPV6, Packet, Ports, Selector
+from xfrmd.model.source import Span
+from xfrmd.policy.words import Action, AddressSpec, AddressWord, ConnectionType, Filter, PolicySet, Rule
+
+
+class Decision(NamedTuple):
+    """What happens to a packet and why. `rule` names an exemption where one decided; "" and None: no filter matches."""
+
+    verdict: Verdict
+    rule: str = ""
+    at: Span | None = None
+    weight: Weight | None = None
+    inpass: bool = False
+    """Negotiate, but let in in the clear as well."""
+
+
+def _names(spec: AddressSpec, address: Address, facts: HostFacts, kinds: frozenset[InterfaceKind]) -> int | None:
+    """The prefix length with which a side of a filter names an address; None when it does not."""
+    bits = BITS[address.family]
+    if isinstance(spec, tuple):
+        if not any(prefix.contains(address) for prefix in spec):
+            return None
+        size = sum(prefix.last - prefix.value + 1 for prefix in spec if prefix.family == address.family)
+        return next(length for length in range(bits, -1, -1) if 1 << (bits - length) >= size)
+    if spec is AddressWord.ANY:
+        return 0
+    if isinstance(spec, str):
+        known = facts.names.get(spec, ())
+    else:
+        known = {
+            AddressWord.ME: facts.own_addresses(kinds),
+            AddressWord.DNS_SERVERS: facts.dns_servers,
+            AddressWord.WINS_SERVERS: facts.wins_servers,
+            AddressWord.DHCP_SERVER: facts.dhcp_servers,
+            AddressWord.DEFAULT_GATEWAY: facts.default_gateways,
+        }[spec]
+    return bits if address in known else None
+
+
+def _speaks(one: Filter, family: int, protocol: int) -> bool:
+    """Does the filter name this protocol? Typeless `icmp` is ICMPv6 in IPv6."""
+    if family == 6 and one.protocol == ICMP:
+        return protocol == ICMPV6 and all(ports.is_any for ports in one.sports + one.dports)
+    if family == 4 and one.protocol == ICMPV6:
+        return False
+    return one.protocol in (0, protocol)
+
+
+def _stands(one: Filter, inbound: bool) -> bool:
+    """Does the filter as written stand in this direction?"""
+    if one.src is AddressWord.ME:
+        return not inbound and one.dst is not AddressWord.ME
+    return inbound or one.dst is not AddressWord.ME
+
+
+def _weight(source: int, destination: int, protocol: int, sport: Ports, dport: Ports) -> Weight:
+    named = [ports for ports in (sport, dport) if ports != Ports(0, 65535)]
+    return Weight(
+        source + destination,
+        max(source, destination),
+        source,
+        1 if protocol else 0,
+        len(named),
+        1 if dport in named else 0,
+        131072 - (sport.last - sport.first + 1) - (dport.last - dport.first + 1),
+    )
+
+
+def _matches(rule: Rule, one: Filter, facts: HostFacts, packet: Packet, flipped: bool) -> Iterator[Weight]:
+    """The weights with which a filter matches a packet, as written or (`flipped`) as its mirror."""
+    inbound = packet.inbound ^ flipped
+    selector = packet.selector.reversed if flipped else packet.selector
+    if not _stands(one, inbound) or not _speaks(one, selector.family, selector.protocol):
+        return
+    kinds = {
+        ConnectionType.ALL: frozenset(InterfaceKind),
+        ConnectionType.LAN: frozenset({InterfaceKind.LAN}),
+        ConnectionType.DIALUP: frozenset({InterfaceKind.DIALUP}),
+    }[rule.conntype]
+    src = _names(one.src, selector.src.address, facts, kinds)
+    dst = _names(one.dst, selector.dst.address, facts, kinds)
+    if src is None or dst is None:
+        return
+    for sport in one.sports:
+        for dport in one.dports:
+            if sport.contains(selector.sport) and dport.contains(selector.dport):
+                if not flipped:
+                    yield _weight(src, dst, one.protocol, sport, dport)
+                else:
+                    back = Selector(selector.dst, selector.src, selector.protocol, sport, dport).reversed
+                    yield _weight(dst, src, one.protocol, back.sport, back.dport)
+
+
+def _candidates(policies: PolicySet, facts: HostFacts, packet: Packet) -> Iterator[tuple[Weight, Rule, Filter]]:
+    for rule in policies.assigned.rules if policies.assigned else ():
+        for one in rule.filter_list.filters if rule.active else ():
+            for flipped in (False, True) if one.mirrored else (False,):
+                for weight in _matches(rule, one, facts, packet, flipped):
+                    yield weight, rule, one
+
+
+def decide(policies: PolicySet, facts: HostFacts, packet: Packet) -> Decision:
+    """The fate of a packet under the assigned policy on a host with these facts."""
+    if policies.assigned is None:
+        return Decision(Verdict.PASS)
+    exempt = exempts(packet, facts.own_addresses())
+    if exempt:
+        return Decision(Verdict.PERMIT, exempt)
+    best: tuple[Weight, Rule, Filter] | None = None
+    for found in _candidates(policies, facts, packet):
+        if best is None or found[0] > best[0] or (found[0] == best[0] and _place(found) < _place(best)):
+            best = found
+    if best is None:
+        return Decision(Verdict.PASS)
+    weight, rule, one = best
+    action = rule.filter_action
+    verdict = {Action.PERMIT: Verdict.PERMIT, Action.BLOCK: Verdict.BLOCK, Action.NEGOTIATE: Verdict.NEGOTIATE}
+    inpass = action.inpass and packet.inbound
+    if action.action is Action.NEGOTIATE and any(group.contains(packet.selector.dst) for group in groups(facts)):
+        return Decision(Verdict.PERMIT if inpass else Verdict.BLOCK, rule.name, one.at, weight)
+    return Decision(verdict[action.action], rule.name, one.at, weight, inpass)
+
+
+def _place(found: tuple[Weight, Rule, Filter]) -> tuple[Span, str, Span]:
+    return (found[1].at, found[1].name, found[2].at)
