@@ -20,10 +20,17 @@ from xfrmd.model.selector import Selector
 class Engine(Protocol):
     """The sans-IO IKE engine."""
 
-    def handle(self, event: Event, now: float) -> Sequence[Effect]: ...
-    def next_deadline(self) -> float | None: ...
-    def ike_sas(self) -> tuple[IkeSaView, ...]: ...
-    def counters(self) -> Mapping[str, int]: ...
+    def handle(self, event: Event, now: float) -> Sequence[Effect]:
+        """Hear an event at monotonic time `now`; what is to be done, in order."""
+
+    def next_deadline(self) -> float | None:
+        """When it wants to hear TimerFired at the latest, in the time of `now`."""
+
+    def ike_sas(self) -> tuple[IkeSaView, ...]:
+        """Its SAs, for people."""
+
+    def counters(self) -> Mapping[str, int]:
+        """What it dropped and did, by name."""
 
 
 class Datagrams(Protocol):
@@ -43,7 +50,9 @@ class SaUse(NamedTuple):
 class SaDatabase(Protocol):
     """The kernel's SAs of ours. All raise KernelError."""
 
-    def add_sa(self, sa: SadEntry) -> None: ...
+    def add_sa(self, sa: SadEntry) -> None:
+        """Install one direction of a child SA."""
+
     def remove_sa(self, protocol: ProtocolId, spi: int, src: Address, dst: Address) -> None:
         """That it is gone already is no error."""
 
@@ -57,7 +66,8 @@ class HoldQueue(Protocol):
     def release(self, reqid: int, selector: Selector) -> None:
         """An outbound SA for these packets is in the kernel: let them go."""
 
-    def drop(self, reqid: int, selector: Selector) -> None: ...
+    def drop(self, reqid: int, selector: Selector) -> None:
+        """There will be no SA: drop them."""
 
 
 class Outcome(NamedTuple):
@@ -80,6 +90,8 @@ class Enforcer(Protocol):
 class FactsSource(Protocol):
     """What is known of this host."""
 
-    def read(self) -> HostFacts: ...
+    def read(self) -> HostFacts:
+        """The facts now."""
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the event loop after anything that may alter the facts."""
