@@ -9,26 +9,15 @@ from typing import Any, Final
 from yaml.nodes import Node
 
 from xfrmd.model.addresses import BITS, Prefix
-from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, PROTOCOL_NAMES, PROTOCOL_NUMBERS, WITH_PORTS, Ports
+from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, PROTOCOL_NAMES, WITH_PORTS, Ports
 from xfrmd.policy.addresses import ADDRESS, FORMS, MASK, Block, host_bits_remedy, mask_length, prefix_of
 from xfrmd.policy.kinds import FLAG, Kind, integer, number, scalar, text
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
+from xfrmd.policy.protocols import ICMP_TYPES, PROTOCOLS
 from xfrmd.policy.records import Field, Read, Record
 from xfrmd.policy.words import AddressWord, Filter
 
-# Names of Windows' own list of protocols that Linux's /etc/protocols gives other people's numbers or none.
-_PROTOCOLS: Final = {"any": 0, "egp": 8, "hmp": 20, "xns-idp": 22, "rdp": 27, "rvd": 66} | PROTOCOL_NUMBERS
 _PORTS: Final = re.compile(r"([0-9]+)\s*-\s*([0-9]+)", re.ASCII)
-_ICMP_TYPES: Final = {
-    ICMP: {"echo-reply": 0, "destination-unreachable": 3, "redirect": 5, "echo-request": 8, "time-exceeded": 11},
-    ICMPV6: {
-        "destination-unreachable": 1,
-        "packet-too-big": 2,
-        "time-exceeded": 3,
-        "echo-request": 128,
-        "echo-reply": 129,
-    },
-}
 _LOOPBACK: Final = (Prefix(4, 127 << 24, 8), Prefix(6, 1, 128))
 
 
@@ -36,11 +25,11 @@ def _read_protocol(node: Node, problems: Problems) -> Any:
     word = scalar(node, problems, "a protocol")
     if word is None:
         return BAD
-    found = _PROTOCOLS.get(word) if word in _PROTOCOLS else _PROTOCOLS.get(word.casefold())
+    found = PROTOCOLS.get(word) if word in PROTOCOLS else PROTOCOLS.get(word.casefold())
     if found is not None:
         return found
     if not word[:1].isdigit():
-        remedy = did_you_mean(word, _PROTOCOLS, "write any, tcp, udp, icmp, icmpv6 or a number from 0 to 255")
+        remedy = did_you_mean(word, PROTOCOLS, "write any, tcp, udp, icmp, icmpv6 or a number from 0 to 255")
         return problems.error(node, f"{quoted(word)} is no protocol known here", remedy)
     value = number(word, node, problems)
     if value is not BAD and value > 255:
@@ -157,7 +146,7 @@ def _icmp_type(read: Read, problems: Problems) -> Any:
         return (ANY_PORT, ANY_PORT)
     if not read.good("protocol", "icmptype", "icmpcode"):
         return BAD
-    names = _ICMP_TYPES.get(read["protocol"])
+    names = ICMP_TYPES.get(read["protocol"])
     place = read.place("icmptype")
     if names is None:
         return problems.error(place, "icmptype needs protocol icmp or icmpv6", "write protocol: icmp or icmpv6")
