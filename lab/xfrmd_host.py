@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xfrmd in a host of the lab: its own policy file, control socket and state directory; ready when it says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lab.netns import Host
+from lab.ready import NotReady, Readiness
+from xfrmd.control.client import ask
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_TIMEOUT = 30.0
+"""Seconds for a stop: the daemon tells its peers first."""
+
+
+class CtlFailed(Exception):  # noqa: N818 - reads as what happened
+    """`xfrmctl` ended with a status other than those expected."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        super().__init__(f"{' '.join(done.args)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        self.status = done.returncode
+        self.said = done.stdout + done.stderr
+
+
+def program(name: str) -> list[str]:
+    """The command line of one of our console scripts, whether or not this checkout is installed."""
+    return [sys.executable, "-c", f"import sys; from xfrmd.cli.{name} import main; sys.exit(main())"]
+
+
+class XfrmdHost:
+    """A daemon and the files it lives on. `policy` is rewritten by `write_policy`; nothing is applied by that."""
+
+    def __init__(self, host: Host, directory: Path, arguments: tuple[str, ...] = ()) -> None:
+        self.host = host
+        self.directory = directory
+        self.policy = directory / "policy.yaml"
+        self.control = directory / "control.sock"
+        self.process: subprocess.Popen[str] | None = None
+        self._arguments = arguments
+
+    def write_policy(self, text: str) -> Path:
+        """Replace the policy file; its path."""
+        self.policy.write_text(text)
+        return self.policy
+
+    def write_secret(self, name: str, secret: str) -> Path:
+        """A file in the daemon's directory that only its user may read, for `psk: {file: ...}`; its path."""
+        path = self.directory / name
+        path.touch(mode=0o600)
+        path.write_text(secret)
+        return path
+
+    def start(self) -> None:
+        """Start, and return when the daemon is ready. NotReady, with what it said, when it ends instead."""
+        readiness = Readiness(self.directory / "notify.sock")
+        options: list[str | Path] = [
+            "--policy",
+            self.policy,
+            "--control",
+            self.control,
+            "--state-dir",
+            self.directory / "state",
+        ]
+        with (self.directory / "log").open("a") as log:
+            environment = {"PYTHONPATH": str(ROOT), **readiness.environment}
+            command = [*program("xfrmd"), "run", *options, *self._arguments]
+            self.process = self.host.popen(*command, stdout=log, env=environment)
+        try:
+            readiness.wait(self.process)
+        except NotReady as error:
+            self.kill()
+            raise NotReady(f"xfrmd {error}\n{self.log}") from error
+        finally:
+            readiness.close()
+
+    def stop(self) -> int:
+        """Stop as systemd would (SIGTERM); the exit status. Killed, and TimeoutExpired, when it does not end."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL)."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """All that the daemon printed, of all its lives."""
+        path = self.directory / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def ctl(self, *arguments: str | Path, expect: tuple[int, ...] = (0,)) -> Any:
+        """What `xfrmctl --json ARGUMENTS` answers. CtlFailed when its exit status is none of those expected."""
+        done = self.ctl_text("--json", *arguments)
+        if done.returncode not in expect:
+            raise CtlFailed(done)
+        return json.loads(done.stdout)
+
+    def ctl_text(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """`xfrmctl ARGUMENTS` as an operator runs it."""
+        command = [*program("xfrmctl"), "--control", self.control, *arguments]
+        return self.host.run(*command, check=False, env={"PYTHONPATH": str(ROOT)})
+
+    def ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The same over the control socket from here: a second faster in a guest. ControlError when refused."""
+        return ask(command, arguments or {}, str(self.control))
+
+
+@contextlib.contextmanager
+def xfrmd(host: Host, policy: str, *arguments: str, secret: str | None = None) -> Iterator[XfrmdHost]:
+    """A running xfrmd in `host` with this policy; `{psk}` in the policy stands for the path of a file with `secret`.
+
+    Stopped with SIGTERM at the end of the block, if it still runs; killed if that fails.
+    """
+    with TemporaryDirectory(prefix="xfrmd-") as name:
+        daemon = XfrmdHost(host, Path(name), arguments)
+        if secret is not None:
+            policy = policy.replace("{psk}", str(daemon.write_secret("psk", secret)))
+        daemon.write_policy(policy)
+        daemon.start()
+        try:
+            yield daemon
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.stop()
