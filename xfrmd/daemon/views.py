@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `status` and `sas` answer, made of plain values: the same for the terminal, for JSON and for monitors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from xfrmd.control.schema import Json
+from xfrmd.daemon.enforcement import InForce
+from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
+from xfrmd.daemon.ports import SaUse
+from xfrmd.ike.views import ChildSaView, IkeSaView
+from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import Transform
+from xfrmd.transforms.catalog import name_of
+
+
+class Clocks(NamedTuple):
+    """One moment on both clocks: the engine's and the wall's, in seconds."""
+
+    monotonic: float
+    wall: float
+
+
+def policy(now: InForce | None) -> Json:
+    """The policy in force, in short."""
+    if now is None:
+        return {"name": None, "assigned": False, "file": None, "since": None}
+    plan = now.plan
+    return {
+        "name": plan.policy or None,
+        "assigned": bool(plan.policy),
+        "file": now.file,
+        "since": now.since,
+        "filters": len(plan.filters),
+        "negotiate_filters": len(plan.protect),
+        "spd_entries": len(plan.spd),
+        "warnings": [str(warning) for warning in now.policies.warnings],
+    }
+
+
+def kernel(degraded: Iterable[str]) -> Json:
+    """Is the kernel equal to the plan, and if not, why."""
+    reasons = list(degraded)
+    return {"state": "degraded" if reasons else "equal", "reasons": reasons}
+
+
+def peer(name: str, record: PeerRecord) -> Json:
+    """A peer: when it worked, and its last failure with both sides' offers."""
+    failure = record.failure
+    return {
+        "peer": name,
+        "worked_at": record.worked_at,
+        "failures": record.failures,
+        "failed_at": record.failed_at if failure else None,
+        "code": failure.code if failure else None,
+        "message": failure.message if failure else None,
+        "remedy": failure.remedy if failure else None,
+        "fields": dict(failure.fields) if failure else {},
+    }
+
+
+def peers(ledger: Ledger) -> list[Json]:
+    """All peers, the one heard of last first."""
+    return [peer(name, record) for name, record in reversed(ledger.peers.items())]
+
+
+def _names(transforms: Iterable[Transform | None]) -> list[str]:
+    return [name_of(transform) for transform in transforms if transform is not None]
+
+
+def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
+    """One IKE SA. Ages and rekey times in seconds from now."""
+    return {
+        "spi_local": view.local_spi.hex(),
+        "spi_remote": view.remote_spi.hex(),
+        "local": str(view.local),
+        "remote": str(view.remote),
+        "local_id": view.local_id,
+        "remote_id": view.remote_id,
+        "initiator": view.initiator,
+        "state": view.state,
+        "rule": view.rule,
+        "transforms": _names(view.transforms),
+        "age": round(clocks.monotonic - view.created, 1),
+        "rekey_in": None if view.rekey_at is None else round(view.rekey_at - clocks.monotonic, 1),
+        "children": [f"{child.spi_in:08x}" for child in view.children],
+    }
+
+
+class _Half(NamedTuple):
+    """One direction of a child SA as the kernel has it."""
+
+    installed: Installed | None
+    use: SaUse
+
+
+def child_sa(
+    ike: IkeSaView, view: ChildSaView, rules: Mapping[int, str], halves: tuple[_Half, _Half], clocks: Clocks
+) -> Json:
+    """One child SA: a pair of kernel SAs. `rules` gives the rule of a reqid."""
+    inbound, outbound = halves
+    known = inbound.installed or outbound.installed
+    answer: Json = {
+        "spi_in": f"{view.spi_in:08x}",
+        "spi_out": f"{view.spi_out:08x}",
+        "ike_spi": ike.local_spi.hex(),
+        "local": str(ike.local.address),
+        "remote": str(ike.remote.address),
+        "rule": rules.get(view.reqid, ""),
+        "reqid": view.reqid,
+        "protocol": view.protocol.name.lower(),
+        "state": view.state,
+        "selectors": [str(selector) for selector in view.selectors],
+        "age": round(clocks.monotonic - view.created, 1),
+        "octets_in": inbound.use.octets,
+        "packets_in": inbound.use.packets,
+        "octets_out": outbound.use.octets,
+        "packets_out": outbound.use.packets,
+        "mode": None,
+        "transforms": [],
+        "rekey_in": None,
+        "expires_in": None,
+    }
+    if known is not None:
+        sa, age = known.sa, clocks.wall - known.at
+        answer |= {
+            "mode": sa.mode.name.lower(),
+            "transforms": _names((sa.encryption, sa.integrity)),
+            "rekey_in": round(sa.soft.seconds - age, 1) if sa.soft.seconds else None,
+            "expires_in": round(sa.hard.seconds - age, 1) if sa.hard.seconds else None,
+        }
+    return answer
+
+
+def sas(
+    views: Iterable[IkeSaView], ledger: Ledger, use: Mapping[SaKey, SaUse], plan: Plan | None, clocks: Clocks
+) -> Json:
+    """All SAs. `use` are the kernel's counters."""
+    rules = {protect.reqid: protect.origin.rule for protect in plan.protect} if plan else {}
+    views = tuple(views)
+
+    def half(key: SaKey) -> _Half:
+        return _Half(ledger.sas.get(key), use.get(key, SaUse(0, 0)))
+
+    children = [
+        child_sa(
+            ike,
+            child,
+            rules,
+            (
+                half((ike.local.address, child.protocol, child.spi_in)),
+                half((ike.remote.address, child.protocol, child.spi_out)),
+            ),
+            clocks,
+        )
+        for ike in views
+        for child in ike.children
+    ]
+    return {"ike_sas": [ike_sa(view, clocks) for view in views], "child_sas": children}
