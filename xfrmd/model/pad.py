@@ -38,7 +38,8 @@ class Identity:
         if self.type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR) and len(self.value) in (4, 16):
             return str(Prefix(4 if len(self.value) == 4 else 6, int.from_bytes(self.value), len(self.value) * 8))
         if self.type in (IdType.FQDN, IdType.RFC822_ADDR):
-            return self.value.decode("ascii", "backslashreplace")
+            # It may come from a stranger and ends up in the journal and on terminals: no control characters.
+            return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in self.value)
         return f"{self.type}:{self.value.hex()}"
 
 
