@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Netlink framing (<linux/netlink.h>): headers, attributes, acknowledgements. What the kernel sends is bounded here too."""
+"""Netlink framing (<linux/netlink.h>): headers, attributes, acknowledgements. What the kernel sends is bounded, too."""
 
 from __future__ import annotations
 

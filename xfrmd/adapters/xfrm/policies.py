@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SPD entries to XFRM policies and back."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from xfrmd import limits
+from xfrmd.adapters import netlink
+from xfrmd.adapters.xfrm import uapi
+from xfrmd.adapters.xfrm.selectors import packed_address, selector_fields, unpack_selector, unpacked_address
+from xfrmd.errors import KernelError, LocalProtocolError
+from xfrmd.model.addresses import Address
+from xfrmd.model.selector import Selector
+from xfrmd.model.spd import Direction, Mode, SpdAction, SpdEntry
+
+_PROTECT: Final = struct.Struct("=" + uapi.POLICY_FORMAT + "HH" + uapi.TEMPLATE_FORMAT)
+"""A policy with one template, in one call: encoding is what a load of 100,000 policies spends its time on."""
+_NO_LIMITS: Final = (uapi.INFINITE,) * 4 + (0,) * 8
+_NO_ADDRESS: Final = bytes(16)
+_TEMPLATE_HEADER: Final = (4 + uapi.TEMPLATE.size, int(uapi.Attr.TMPL))
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPolicy:
+    """A policy as the kernel has it. `entry` is None when its like is never written by us."""
+
+    direction: Direction
+    selector: Selector
+    priority: int
+    index: int
+    reqids: tuple[int, ...]
+    """Of its templates."""
+    entry: SpdEntry | None
+
+    @property
+    def ours(self) -> bool:
+        """In our priority band, of a form that we write, and with a reqid of ours where it has a template."""
+        return self.entry is not None and all(limits.REQID_FIRST <= r <= limits.REQID_LAST for r in self.reqids)
+
+    def __str__(self) -> str:
+        return f"{self.direction.name.lower()} {self.selector} priority {self.priority} index {self.index}"
+
+
+def encode(entry: SpdEntry) -> bytes:
+    """Body of XFRM_MSG_NEWPOLICY and XFRM_MSG_UPDPOLICY. LocalProtocolError for an entry that XFRM cannot express."""
+    if not limits.PRIORITY_FIRST <= entry.priority <= limits.PRIORITY_LAST:
+        raise LocalProtocolError(f"{entry.selector}: priority {entry.priority:#x} is outside our band")
+    action = uapi.POLICY_BLOCK if entry.action is SpdAction.DISCARD else uapi.POLICY_ALLOW
+    policy = (
+        *selector_fields(entry.selector),
+        *_NO_LIMITS,
+        entry.priority,
+        0,
+        entry.direction,
+        action,
+        0,
+        uapi.SHARE_ANY,
+    )
+    if entry.action is not SpdAction.PROTECT:
+        return uapi.POLICY.pack(*policy)
+    return _PROTECT.pack(*policy, *_TEMPLATE_HEADER, *_template(entry))
+
+
+def _template(entry: SpdEntry) -> tuple[bytes | int, ...]:
+    if not limits.REQID_FIRST <= entry.reqid <= limits.REQID_LAST:
+        raise LocalProtocolError(f"{entry.selector}: reqid {entry.reqid:#x} is not ours")
+    if entry.optional and entry.direction is Direction.OUT:
+        raise LocalProtocolError(f"{entry.selector}: an optional template outbound leaks at once")
+    if (entry.mode is Mode.TUNNEL) != (entry.tunnel is not None):
+        raise LocalProtocolError(f"{entry.selector}: tunnel mode and tunnel endpoints go together")
+    source = destination = _NO_ADDRESS
+    version = entry.selector.src.family
+    if entry.tunnel is not None:
+        source, destination = map(packed_address, entry.tunnel)
+        version = entry.tunnel[0].family
+    return (
+        destination,
+        0,
+        uapi.PROTO_ESP,
+        uapi.FAMILIES[version],
+        source,
+        entry.reqid,
+        entry.mode,
+        uapi.SHARE_ANY,
+        entry.optional,
+        *(uapi.ALL_ALGORITHMS,) * 3,
+    )
+
+
+def encode_id(direction: Direction, selector: Selector, index: int = 0) -> bytes:
+    """Body of XFRM_MSG_DELPOLICY and XFRM_MSG_GETPOLICY: by index, or by selector when it is 0."""
+    return uapi.POLICY_ID.pack(*selector_fields(selector), index, direction)
+
+
+def decode(body: bytes) -> ObservedPolicy | None:
+    """Read XFRM_MSG_NEWPOLICY as the kernel dumps it; None for a socket's own. KernelError for damaged octets."""
+    if len(body) < uapi.POLICY.size:
+        raise KernelError(f"XFRM policy of {len(body)} octets")
+    *_, priority, index, direction, action, _, _ = uapi.POLICY.unpack_from(body)
+    if direction not in tuple(Direction):
+        return None
+    selector, exact = unpack_selector(body, 0)
+    extra = netlink.attributes(body, uapi.POLICY.size)
+    templates = _templates(extra.get(uapi.Attr.TMPL, b""))
+    entry = None
+    if exact and not _marked(extra) and limits.PRIORITY_FIRST <= priority <= limits.PRIORITY_LAST:
+        entry = _entry(Direction(direction), selector, action, priority, templates)
+    return ObservedPolicy(Direction(direction), selector, priority, index, tuple(t.reqid for t in templates), entry)
+
+
+def _marked(extra: dict[int, bytes]) -> bool:
+    """Does it apply to marked packets or to an XFRM interface only?"""
+    return any(any(extra.get(kind, b"")) for kind in (uapi.Attr.MARK, uapi.Attr.IF_ID))
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    protocol: int
+    reqid: int
+    mode: int
+    optional: bool
+    spi: int
+    ends: tuple[Address, Address] | None
+
+
+def _templates(data: bytes) -> tuple[_Template, ...]:
+    if len(data) % uapi.TEMPLATE.size:
+        raise KernelError(f"XFRM templates of {len(data)} octets")
+    found = []
+    for values in uapi.TEMPLATE.iter_unpack(data):
+        daddr, spi, protocol, family, saddr, reqid, mode, _, optional, *_ = values
+        version = uapi.VERSIONS.get(family)
+        ends = None
+        if version and mode == Mode.TUNNEL:
+            ends = (unpacked_address(version, saddr), unpacked_address(version, daddr))
+        found.append(_Template(protocol, reqid, mode, bool(optional), spi, ends))
+    return tuple(found)
+
+
+def _entry(
+    direction: Direction, selector: Selector, action: int, priority: int, templates: tuple[_Template, ...]
+) -> SpdEntry | None:
+    """The SpdEntry that would be written as this policy; None when none would."""
+    if action == uapi.POLICY_BLOCK or not templates:
+        plain = SpdAction.DISCARD if action == uapi.POLICY_BLOCK else SpdAction.BYPASS
+        return None if templates else SpdEntry(direction, selector, plain, priority)
+    first = templates[0]
+    if len(templates) > 1 or first.protocol != uapi.PROTO_ESP or first.spi or first.mode not in tuple(Mode):
+        return None
+    mode, action_ = Mode(first.mode), SpdAction.PROTECT
+    return SpdEntry(direction, selector, action_, priority, first.reqid, mode, first.optional, first.ends)
