@@ -21,7 +21,7 @@ from xfrmd.policy.tables import filter_action
 from xfrmd.policy.words import Action, FilterAction, FilterList, Policy, PolicySet, Rule
 
 SecretReader = Callable[[SecretRef], bytes]
-"""Gives the octets of a secret; raises CredentialError when it cannot."""
+"""Gives the octets of a secret, the line break at its end left out; raises CredentialError when it cannot."""
 
 
 class Resolver:
@@ -129,7 +129,7 @@ class Resolver:
         if isinstance(value, SecretRef):
             ref = value
             try:
-                value = Secret(_one_line(self._read_secret(ref)))
+                value = Secret(self._read_secret(ref))
             except CredentialError as error:
                 return self._unreadable(rule, ref, error)
         if len(value) == 0:
@@ -143,7 +143,7 @@ class Resolver:
             "create it, readable by the user of xfrmd alone" if ref.source.value == "file" else "set LoadCredential="
         )
         told = self._problems.error if self._unread is Severity.ERROR else self._problems.warning
-        told(rule.place("psk"), f"{ref} cannot be read: {error}", remedy)
+        told(rule.place("psk"), str(error), remedy)
         return Secret(b"")
 
     def _auth(self, rule: Read, action: FilterAction) -> tuple[PskAuth, ...]:
@@ -191,8 +191,3 @@ class Resolver:
 
 def _with_lifetime(proposals: Any, seconds: int) -> tuple[Proposal, ...]:
     return tuple(replace(proposal, lifetime=Lifetime(seconds)) for proposal in proposals)
-
-
-def _one_line(secret: bytes) -> bytes:
-    """A secret without the line break that editors and `echo` leave at its end."""
-    return secret.removesuffix(b"\n").removesuffix(b"\r")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`check`: everything that is wrong with a policy file, in one go."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from xfrmd.cli import local
+from xfrmd.cli.output import Output, problem_json
+from xfrmd.cli.table import Argument, Command
+from xfrmd.compiler import compile_policy
+from xfrmd.control.exits import ExitCode
+from xfrmd.credentials.secret_files import secret_reader
+from xfrmd.model.secret import SecretRef, SecretSource
+from xfrmd.model.source import Problem, Severity
+from xfrmd.policy import PolicyErrors
+from xfrmd.policy.words import PolicySet
+
+POLICY: Final = Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"})
+FACTS: Final = Argument(
+    ("--facts",), "facts about the host from this YAML file; without it, those of this host", {"metavar": "FILE"}
+)
+
+
+def _secrets() -> Callable[[SecretRef], bytes]:
+    """Reads the secrets that a check can see. systemd's credentials are there for the daemon's process alone."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    read = secret_reader(directory)
+
+    def careful(ref: SecretRef) -> bytes:
+        hidden = ref.source is SecretSource.CREDENTIAL and directory is None
+        return local.unread(ref) if hidden else read(ref)
+
+    return careful
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _answer(file: str, problems: Sequence[Problem], more: dict[str, Any]) -> dict[str, Any]:
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    counts = {"errors": errors, "warnings": len(problems) - errors}
+    listed = [problem_json(problem) for problem in problems]
+    return {"ok": errors == 0, "file": file, **counts, **more, "problems": listed}
+
+
+def _bad(file: str, problems: Sequence[Problem], output: Output) -> int:
+    answer = _answer(file, problems, {})
+    counts = f"{_counted(answer['errors'], 'error')}, {_counted(answer['warnings'], 'warning')}"
+    output.answer(answer, f"{output.problems_text(problems)}\n{file}: {output.paint(counts, 'error')}")
+    return ExitCode.ERROR
+
+
+def _good(file: str, policies: PolicySet, filters: int, problems: Sequence[Problem], output: Output) -> int:
+    assigned = policies.assigned
+    name = assigned.name if assigned else None
+    more = {"assigned": name, "policies": len(policies.policies), "specific_filters": filters}
+    if assigned:
+        rules = _counted(len(assigned.rules), "rule")
+        story = f"policy {assigned.name!r}, {rules}, {_counted(filters, 'specific filter')} on this host"
+    else:
+        story = "no policy is assigned"
+    warnings = f", {_counted(len(problems), 'warning')}" if problems else ""
+    lines = [output.problems_text(problems), f"{file}: {output.paint('good', 'good')}: {story}{warnings}"]
+    output.answer(_answer(file, problems, more), "\n".join(line for line in lines if line))
+    return ExitCode.OK
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Load and compile; what is wrong is the answer, not an accident."""
+    file: str = arguments.policy
+    try:
+        facts = local.facts(arguments.facts)
+        policies = local.policy(file, _secrets())
+        plan = compile_policy(policies, facts)
+    except PolicyErrors as error:
+        return _bad(file, error.problems, output)
+    return _good(file, policies, len(plan.filters), policies.warnings, output)
+
+
+CHECK: Final = Command(
+    "check",
+    "say everything that is wrong with a policy file",
+    run,
+    (POLICY, FACTS),
+    (
+        ("xfrmctl check /etc/xfrmd/policy.yaml", "before it is applied"),
+        ("xfrmctl --json check policy.yaml --facts host.yaml", "in a pipeline, for another host"),
+    ),
+    "Say everything that is wrong with a policy file: place, problem and remedy of each mistake. Ends with 1 when\n"
+    "there is an error; warnings alone end with 0. Secrets that this user cannot read are warnings.",
+)

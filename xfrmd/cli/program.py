@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From rows to a running program: parser, output, errors to exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, TextIO
+
+from xfrmd import __version__
+from xfrmd.cli.output import Output, problem_json
+from xfrmd.cli.table import Argument, Command, Program
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import SOCKET, ControlError
+from xfrmd.errors import CredentialError, KernelError, PolicyError, XfrmdError
+from xfrmd.policy import PolicyErrors
+
+COMMON: Final = (
+    Argument(("--json",), "answer in JSON, with a schema number", {"action": "store_true"}),
+    Argument(("--control",), f"control socket of the daemon (default: {SOCKET})", {"metavar": "SOCKET"}),
+    Argument(
+        ("--color",),
+        "colours: auto (on a terminal, unless NO_COLOR is set), always, never",
+        {"choices": ("auto", "always", "never")},
+    ),
+)
+_COMMON_DEFAULTS: Final = {"json": False, "control": SOCKET, "color": "auto"}
+EXIT_CODES: Final = (
+    (ExitCode.OK, "all is well"),
+    (ExitCode.ERROR, "a bad policy, or a request that was refused"),
+    (ExitCode.USAGE, "the command line cannot be understood"),
+    (ExitCode.NOT_RUNNING, "the daemon does not run"),
+    (ExitCode.NOT_AUTHORISED, "the daemon does not take orders from this user"),
+    (ExitCode.DEGRADED, "it works, but not as wanted; or a difference was found"),
+    (ExitCode.PORT_IN_USE, "another program holds UDP port 500 or 4500"),
+    (ExitCode.NO_PRIVILEGE, "a privilege is missing"),
+    (ExitCode.KERNEL_LACKS, "the kernel has no ESP, nftables or nfqueue"),
+)
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIGPIPE
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of stories and examples, and one help column for all commands."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=100)
+
+
+def _examples(examples: Sequence[tuple[str, str]]) -> str:
+    if not examples:
+        return ""
+    return "examples:\n" + "\n".join(f"  {line}\n      {story}" for line, story in examples)
+
+
+def _add(parser: argparse.ArgumentParser, arguments: Sequence[Argument], **extra: Any) -> None:
+    for argument in arguments:
+        parser.add_argument(*argument.names, help=argument.help, **argument.settings, **extra)
+
+
+def parser_of(program: Program) -> argparse.ArgumentParser:
+    """The argparse parser of a program. Common options may stand before the command and behind it."""
+    codes = "exit codes:\n" + "\n".join(f"  {code.value}  {story}" for code, story in EXIT_CODES)
+    epilog = "\n\n".join(part for part in (_examples(program.examples), codes) if part)
+    parser = argparse.ArgumentParser(program.name, description=program.story, epilog=epilog, formatter_class=_Formatter)
+    parser.add_argument("--version", action="version", version=f"{program.name} {__version__}")
+    parser.set_defaults(**_COMMON_DEFAULTS)
+    _add(parser, COMMON, default=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for row in program.commands:
+        sub = commands.add_parser(
+            row.name,
+            help=row.help,
+            description=row.story or row.help,
+            epilog=_examples(row.examples),
+            formatter_class=_Formatter,
+        )
+        _add(sub, row.arguments)
+        _add(sub, COMMON, default=argparse.SUPPRESS)
+        sub.set_defaults(row=row)
+    return parser
+
+
+def _parse(program: Program, words: Sequence[str]) -> argparse.Namespace:
+    parser = parser_of(program)
+    arguments, rest = parser.parse_known_args(words)
+    row: Command = arguments.row
+    if rest and row.words and not any(word.startswith("-") for word in rest):
+        setattr(arguments, row.words, [*getattr(arguments, row.words), *rest])
+    elif rest:
+        parser.error(f"{row.name} does not take {' '.join(rest)}; see {program.name} {row.name} --help")
+    return arguments
+
+
+def _colored(choice: str, stream: TextIO) -> bool:
+    if choice == "auto":
+        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return choice == "always"
+
+
+def _report(error: XfrmdError | OSError, output: Output) -> int:
+    """Tell an error and give its exit code."""
+    match error:
+        case PolicyErrors():
+            if output.json:
+                output.answer({"ok": False, "problems": [problem_json(one) for one in error.problems]}, "")
+            else:
+                output.say(output.problems_text(error.problems))
+            return ExitCode.ERROR
+        case ControlError():
+            output.error(str(error), error.remedy, error.to_json())
+            return error.exit_code
+        case PolicyError() | CredentialError() | KernelError() | XfrmdError():
+            output.error(str(error), "", {"code": type(error).__name__})
+        case _:
+            name = f"{error.filename}: " if error.filename else ""
+            output.error(f"{name}{error.strerror or error}", "", {"code": "os-error"})
+    return ExitCode.ERROR
+
+
+def _streams() -> None:
+    """Odd names of files and an ASCII locale must not end a program: what cannot be shown is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def run(program: Program, words: Sequence[str] | None = None) -> int:
+    """Run a program on command line words (None: those of the process). Returns its exit code."""
+    _streams()
+    try:
+        arguments = _parse(program, sys.argv[1:] if words is None else words)
+        color = _colored(arguments.color, sys.stdout)
+        output = Output(sys.stdout, sys.stderr, json=arguments.json, color=color)
+        try:
+            code = int(arguments.row.run(arguments, output))
+        except BrokenPipeError:
+            raise
+        except (XfrmdError, OSError) as error:
+            code = _report(error, output)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has enough. Python would complain again when it flushes at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return code

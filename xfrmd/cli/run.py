@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`xfrmd run`: the daemon."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xfrmd.cli.table import Command
+
+COMMANDS: Final[tuple[Command, ...]] = ()
