@@ -95,12 +95,20 @@ CROSSING: Final = 30.0
 """Two equal child SAs, one made by each end within this time, are one too many."""
 CLEAR_ANSWERS: Final = 100
 """Refusals in the clear per second: a help for an honest peer, no tool for a flood."""
+WANT_TRIES: Final = 3
+"""IKE SAs on which one demand is tried, when the peer ends them under it."""
 NEGOTIATIONS: Final = 4096
 """Negotiations that traffic has asked for and that are not done."""
 WAITING_PACKETS: Final = 64
 """Different packets remembered per negotiation, to see which of them its SA carries."""
 CHILDREN_PER_IKE_SA: Final = 1024
 """Child SAs a peer may make under one IKE SA; then NO_ADDITIONAL_SAS (RFC 7296 1.3)."""
+WHISPER_INTERVAL: Final = 60.0
+"""What an unauthenticated peer causes to be told is told once per address in this time."""
+IKE_LIFETIME: Final = 28800
+"""Of an IKE SA whose policy names none: Windows' default of 480 minutes. Nothing lives without a deadline."""
+NEGOTIATION_LIFETIME: Final = 120.0
+"""A handshake or deletion is given up then, however often cookies and other groups have restarted it."""
 REPORTED_PEERS: Final = 256
 """Peers whose last failure is kept for `status`."""
 

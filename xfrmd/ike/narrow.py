@@ -92,7 +92,9 @@ def answer(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None = N
             narrow(proposed.local, (TrafficSelector.of(near),)), narrow(proposed.remote, (TrafficSelector.of(far),))
         )
     wanted = proposed.outbound
-    for region in _candidates(index, ends, wanted, _leading(proposed)) if wanted else ():
+    if not wanted:
+        return None
+    for region in _candidates(index, ends, wanted, _leading(proposed) if only is None else None):
         if only is not None and region.protect.reqid != only:
             continue
         selector = region.selector if ends.mode is Mode.TUNNEL else _cut(region.selector, near, far)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every step of the engine works with: the plan, the SAs, the time, and the effects of this call."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.demand import Demand, Want
+from xfrmd.ike.effects import Effect, SendDatagram, Tell
+from xfrmd.ike.ike_sa import IkeSa, Task
+from xfrmd.ike.journal import Count, Journal
+from xfrmd.ike.lookup import PlanIndex
+from xfrmd.ike.store import Store
+from xfrmd.ike.timers import Timers
+from xfrmd.model.addresses import Address
+from xfrmd.model.notice import Level, Notice
+
+
+class TimerKind(enum.Enum):
+    """What a deadline is for."""
+
+    STATE = "state"
+    """An IKE SA has been in its state for as long as it may."""
+    RETRANSMIT = "retransmit"
+    REKEY_IKE = "rekey"
+    RETRY = "retry"
+    """A task that the peer was too busy for."""
+    SUCCESSOR = "successor"
+    """An AWAITED child SA sends from now on."""
+    LINGER = "linger"
+
+
+TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task]
+
+
+class Context:
+    """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response;
+    `touched` IKE SAs may have a request to send, `orphans` have lost the IKE SA that was to fulfil them.
+    """
+
+    __slots__ = (
+        "demand",
+        "entropy",
+        "index",
+        "journal",
+        "later",
+        "now",
+        "orphans",
+        "out",
+        "store",
+        "timers",
+        "touched",
+    )
+
+    def __init__(self, index: PlanIndex, entropy: Callable[[int], bytes]) -> None:
+        self.index = index
+        self.entropy = entropy
+        self.store = Store()
+        self.timers: Timers[TimerKey] = Timers()
+        self.demand = Demand()
+        self.journal = Journal()
+        self.now = 0.0
+        self.out: list[Effect] = []
+        self.later: list[Effect] = []
+        self.touched: dict[IkeSa, None] = {}
+        self.orphans: list[Want] = []
+
+    def send(self, sa: IkeSa, octets: bytes) -> None:
+        """Send a datagram to the peer of an IKE SA."""
+        self.out.append(SendDatagram(sa.local, sa.remote, octets))
+
+    def tell(self, notice: Notice, peer: Address | None = None) -> None:
+        """Tell the operator. A warning or worse that names a peer is kept as its last failure."""
+        self.out.append(Tell(notice))
+        if peer is not None and notice.level <= Level.WARNING:
+            self.journal.count(Count.FAILURES)
+            self.journal.failed(peer, notice, self.now)
+
+    def whisper(self, notice: Notice, peer: Address) -> None:
+        """Tell what an unauthenticated datagram gave rise to, but not too often."""
+        if self.journal.may_whisper(notice.code, peer, self.now):
+            self.tell(notice, peer)
+
+    def touch(self, sa: IkeSa) -> None:
+        """The IKE SA may have something to send: looked at when the current event is done."""
+        self.touched[sa] = None
+
+    def random(self) -> float:
+        """A number from 0 up to 1, from the entropy that was handed in."""
+        return int.from_bytes(self.entropy(4)) / 2**32
+
+    def fresh_ike_spi(self) -> bytes:
+        """An SPI for an IKE SA: not zero, not in use."""
+        while True:
+            spi = self.entropy(8)
+            if spi != bytes(8) and self.store.ike_sa(spi) is None:
+                return spi
+
+    def fresh_child_spi(self) -> int:
+        """An SPI for an inbound ESP SA: 0..255 are reserved (RFC 4303 2.1), and ours are unique."""
+        while True:
+            spi = int.from_bytes(self.entropy(4))
+            if spi >= 256 and self.store.child(spi) is None:
+                return spi

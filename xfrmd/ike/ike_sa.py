@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""IKE SAs: what is agreed with a peer, and the one setter of their state."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from xfrmd.errors import LocalProtocolError
+from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.demand import Want
+from xfrmd.ike.events import Endpoint
+from xfrmd.ike.narrow import Agreed
+from xfrmd.ike.select import Suite
+from xfrmd.ike.v2.channel import Channel
+from xfrmd.ike.window import Window
+from xfrmd.model.notice import Notice
+from xfrmd.model.pad import Identity, PadEntry
+from xfrmd.model.proposals import Proposal, Transform
+from xfrmd.transforms.compute import KeyExchange
+
+
+class IkeState(enum.Enum):
+    """States of an IKE SA; v2/transitions.py says what may happen in each."""
+
+    CONNECTING = "connecting"
+    """IKE_SA_INIT is sent."""
+    HALF_OPEN = "half-open"
+    """IKE_SA_INIT is answered: whoever asked has proved nothing yet."""
+    AUTHENTICATING = "authenticating"
+    """IKE_AUTH is sent."""
+    ESTABLISHED = "established"
+    REPLACED = "replaced"
+    """Rekeyed; the peer, whose rekey it was, deletes it."""
+    DELETING = "deleting"
+    """We have asked the peer to delete it."""
+    CLOSED = "closed"
+    """Gone; only the last response is repeated when its request is."""
+
+
+_S = IkeState
+LEGAL: Final = {
+    _S.CONNECTING: {_S.AUTHENTICATING, _S.CLOSED},
+    _S.HALF_OPEN: {_S.ESTABLISHED, _S.CLOSED},
+    _S.AUTHENTICATING: {_S.ESTABLISHED, _S.DELETING, _S.CLOSED},
+    _S.ESTABLISHED: {_S.REPLACED, _S.DELETING, _S.CLOSED},
+    _S.REPLACED: {_S.DELETING, _S.CLOSED},
+    _S.DELETING: {_S.CLOSED},
+    _S.CLOSED: set[IkeState](),
+}
+"""Which state may follow which."""
+
+
+class TaskKind(enum.Enum):
+    """Requests that we send under an IKE SA."""
+
+    AUTH = "authenticate"
+    NEW_CHILD = "new child SA"
+    REKEY_CHILD = "rekey a child SA"
+    REKEY_IKE = "rekey the IKE SA"
+    DELETE_CHILD = "delete child SAs"
+    DELETE_IKE = "delete the IKE SA"
+    LIVENESS = "ask for life"
+
+
+@dataclass(slots=True)
+class Offer:
+    """What our request has proposed and is needed again when the answer comes. `spi` is ours, 4 or 8 octets."""
+
+    spi: bytes
+    proposals: tuple[Proposal, ...]
+    nonce: bytes
+    exchange: KeyExchange | None = None
+    method: Transform | None = None
+    """Of the key exchange."""
+    agreed: Agreed | None = None
+    """The filter, its region and the traffic offered, for a child SA."""
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One request of ours, waiting or sent."""
+
+    kind: TaskKind
+    child: ChildSa | None = None
+    """To be rekeyed."""
+    want: Want | None = None
+    doomed: tuple[ChildSa, ...] = ()
+    """To be deleted."""
+    offer: Offer | None = None
+    method: Transform | None = None
+    """Key exchange that the peer asked for by INVALID_KE_PAYLOAD."""
+    restarts: int = 0
+    reason: int = 0
+    """Notify Message Type to send along, 0 for none."""
+    lineage: Lineage | None = None
+    """Where to go on after TEMPORARY_FAILURE."""
+
+
+@dataclass(slots=True)
+class Handshake:
+    """What only IKE_SA_INIT and IKE_AUTH need."""
+
+    nonce_i: bytes = b""
+    nonce_r: bytes = b""
+    request: bytes = b""
+    """IKE_SA_INIT request as sent: AUTH covers it (RFC 7296 2.15)."""
+    response: bytes = b""
+    exchange: KeyExchange | None = None
+    method: Transform | None = None
+    public: bytes = b""
+    """The peer's public value; the shared secret is computed when IKE_AUTH comes, not for every IKE_SA_INIT."""
+    cookie: bytes = b""
+    restarts: int = 0
+    hint: Notice | None = None
+    """What an unauthenticated answer said: nothing to act upon, but worth telling."""
+    want: Want | None = None
+    sk_pi: bytes = b""
+    sk_pr: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class Lineage:
+    """An IKE SA and those that replaced it: they share the child SAs (RFC 7296 2.8, 2.18)."""
+
+    local: Endpoint
+    remote: Endpoint
+    ike_sas: list[IkeSa] = field(default_factory=list)
+    current: IkeSa | None = None
+    """The one that new requests go to."""
+    children: dict[int, ChildSa] = field(default_factory=dict)
+    """By our SPI; without those that linger."""
+    quick_modes: int = 0
+    """Child SAs we have asked for under the current IKE SA (Windows `qmpermm`)."""
+    full: bool = False
+    """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
+
+    def by_spi_out(self, spi: int) -> ChildSa | None:
+        """The child SA that sends with this SPI of the peer's."""
+        return next((child for child in self.children.values() if child.spi_out == spi), None)
+
+
+@dataclass(slots=True, eq=False)
+class IkeSa:
+    """One IKE SA."""
+
+    initiator: bool
+    """Did we send its IKE_SA_INIT, or the request that made it as a rekey?"""
+    spi_i: bytes
+    spi_r: bytes
+    local: Endpoint
+    remote: Endpoint
+    pad: PadEntry
+    lineage: Lineage
+    created: float
+    window: Window = field(default_factory=Window)
+    tasks: deque[Task] = field(default_factory=deque)
+    task: Task | None = None
+    """The one whose request is outstanding."""
+    handshake: Handshake | None = None
+    channel: Channel | None = None
+    suite: Suite | None = None
+    lifetime: int = 0
+    """Seconds, hard."""
+    local_id: Identity | None = None
+    remote_id: Identity | None = None
+    rival: IkeSa | None = None
+    """What the peer's rekey has made while ours is outstanding (RFC 7296 2.8.1)."""
+    lowest_nonce: bytes = b""
+    heard: float = 0.0
+    """When the peer last proved to be there."""
+    sent_unheard: float | None = None
+    """Since when traffic of ours has had no echo, None while it has."""
+    _state: IkeState = field(default=IkeState.CONNECTING, init=False)
+
+    @property
+    def state(self) -> IkeState:
+        """Where it is in its life."""
+        return self._state
+
+    def begin(self, state: IkeState) -> None:
+        """The first state of a new IKE SA."""
+        self._state = state
+
+    def enter(self, state: IkeState) -> None:
+        """The one way to change the state later. LocalProtocolError for a step that LEGAL does not have."""
+        if state not in LEGAL[self._state]:
+            raise LocalProtocolError(f"an IKE SA goes from {self._state.value} to {state.value}")
+        self._state = state
+
+    @property
+    def spi(self) -> bytes:
+        """Our SPI."""
+        return self.spi_i if self.initiator else self.spi_r
+
+    @property
+    def peer_spi(self) -> bytes:
+        """The peer's SPI; zero until it is known."""
+        return self.spi_r if self.initiator else self.spi_i
+
+    @property
+    def agreed_channel(self) -> Channel:
+        """The keys. LocalProtocolError before there are any."""
+        if self.channel is None:
+            raise LocalProtocolError("an IKE SA without keys")
+        return self.channel
+
+    @property
+    def agreed_suite(self) -> Suite:
+        """The algorithms. LocalProtocolError before there are any."""
+        if self.suite is None:
+            raise LocalProtocolError("an IKE SA without algorithms")
+        return self.suite
+
+    @property
+    def greeting(self) -> Handshake:
+        """What the handshake needs. LocalProtocolError once it is over."""
+        if self.handshake is None:
+            raise LocalProtocolError("the handshake of an IKE SA is over")
+        return self.handshake

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How SAs change state and end: deadlines of every state, removal in the safe order, what happens to open demands."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from xfrmd import limits
+from xfrmd.ike import notices, wants
+from xfrmd.ike.child_sa import ChildSa, ChildState
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.demand import Want
+from xfrmd.ike.effects import InstallSa, RemoveSa
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
+from xfrmd.ike.journal import Count
+
+
+class StateRow(NamedTuple):
+    """How long an IKE SA may be in a state. The deadline's function stands in v2/transitions.py."""
+
+    seconds: float | None
+    """None: the lifetime that was agreed for the SA."""
+    story: str
+
+
+STATES: Final = {
+    IkeState.CONNECTING: StateRow(limits.NEGOTIATION_LIFETIME, "asked the peer for an IKE SA"),
+    IkeState.HALF_OPEN: StateRow(limits.HALF_OPEN_LIFETIME, "answered somebody who has proved nothing yet"),
+    IkeState.AUTHENTICATING: StateRow(limits.NEGOTIATION_LIFETIME, "proved ourselves, waits for the peer's proof"),
+    IkeState.ESTABLISHED: StateRow(None, "both are authenticated"),
+    IkeState.REPLACED: StateRow(limits.REPLACED_LIFETIME, "has a successor, the peer is to delete it"),
+    IkeState.DELETING: StateRow(limits.NEGOTIATION_LIFETIME, "told the peer that it ends"),
+    IkeState.CLOSED: StateRow(limits.CLOSED_LINGER, "only repeats its last response"),
+}
+
+
+def enter(ctx: Context, sa: IkeSa, state: IkeState) -> None:
+    """Change the state of an IKE SA and set the deadline of the new one."""
+    sa.enter(state)
+    set_deadline(ctx, sa)
+
+
+def begin(ctx: Context, sa: IkeSa, state: IkeState) -> None:
+    """Take in a new IKE SA."""
+    sa.begin(state)
+    ctx.store.add(sa)
+    set_deadline(ctx, sa)
+
+
+def set_deadline(ctx: Context, sa: IkeSa) -> None:
+    """Set the deadline of the state."""
+    seconds = STATES[sa.state].seconds
+    ctx.timers.set((TimerKind.STATE, sa), ctx.now + (sa.lifetime if seconds is None else seconds))
+
+
+def plan_rekey(ctx: Context, sa: IkeSa) -> None:
+    """Set the time to rekey an IKE SA: a random moment before its lifetime ends."""
+    ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + soft(ctx, sa.lifetime))
+
+
+def soft(ctx: Context, hard: int) -> float:
+    """The soft lifetime that goes with a hard one, at random a little earlier; 0 stays 0."""
+    return hard * limits.SOFT_SHARE * (1 - limits.REKEY_JITTER * ctx.random())
+
+
+def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False) -> None:
+    """End an IKE SA, and its child SAs unless another IKE SA has inherited them.
+
+    `linger`: keep it to repeat its last response. `restart`: demands that it was to fulfil start anew, else they fail.
+    """
+    if sa.state is IkeState.CLOSED:
+        return
+    ctx.timers.cancel((TimerKind.RETRANSMIT, sa))
+    ctx.timers.cancel((TimerKind.REKEY_IKE, sa))
+    enter(ctx, sa, IkeState.CLOSED)
+    ctx.store.leave(sa)
+    heir = sa.lineage.current
+    if heir is None:
+        for child in list(sa.lineage.children.values()):
+            retire(ctx, sa.lineage, child)
+    _scatter(ctx, sa, heir, restart=restart)
+    sa.handshake = sa.task = sa.rival = None
+    sa.tasks.clear()
+    if not linger:
+        forget(ctx, sa)
+
+
+def forget(ctx: Context, sa: IkeSa) -> None:
+    """A closed IKE SA is gone for good."""
+    ctx.timers.cancel((TimerKind.STATE, sa))
+    ctx.store.forget(sa)
+
+
+def replace(ctx: Context, old: IkeSa, new: IkeSa) -> None:
+    """`new` is the IKE SA of the lineage from now on; what `old` had still to do goes there."""
+    new.lineage.current = new
+    new.lineage.quick_modes, new.lineage.full = 0, False
+    ctx.timers.cancel((TimerKind.REKEY_IKE, old))
+    moving = [task for task in old.tasks if task.kind in _MOVABLE]
+    old.tasks.clear()
+    new.tasks.extend(moving)
+    ctx.touch(new)
+
+
+def delete(ctx: Context, sa: IkeSa, why: str, *, reason: int = 0, restart: bool = False) -> None:
+    """Begin to delete an IKE SA: its child SAs go at once unless inherited, the peer is told."""
+    if sa.state in (IkeState.CLOSED, IkeState.DELETING):
+        return
+    if sa.state in (IkeState.CONNECTING, IkeState.HALF_OPEN):
+        close(ctx, sa, linger=False, restart=restart)
+        return
+    lineage = sa.lineage
+    if lineage.current is sa:
+        ctx.tell(notices.ike_down(sa, why))
+        lineage.current = next((other for other in lineage.ike_sas if other is not sa and alive(other)), None)
+    if lineage.current is None:
+        for child in list(lineage.children.values()):
+            retire(ctx, lineage, child)
+    ctx.timers.cancel((TimerKind.REKEY_IKE, sa))
+    _scatter(ctx, sa, lineage.current, restart=restart)
+    sa.tasks.clear()
+    sa.tasks.append(Task(TaskKind.DELETE_IKE, reason=reason))
+    enter(ctx, sa, IkeState.DELETING)
+    ctx.touch(sa)
+
+
+def alive(sa: IkeSa) -> bool:
+    """May new requests go to this IKE SA, now or when its handshake is done?"""
+    return sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING, IkeState.ESTABLISHED)
+
+
+def install(ctx: Context, child: ChildSa, inbound: InstallSa, outbound: InstallSa) -> None:
+    """A new child SA of ours into the kernel, inbound first."""
+    ctx.out += [inbound, outbound]
+    child.enter(ChildState.INSTALLED)
+    wants.release(ctx, child)
+    ctx.journal.count(Count.CHILD_SAS)
+
+
+def promote(ctx: Context, child: ChildSa) -> None:
+    """An AWAITED child SA sends from now on, and the one that it replaces no longer."""
+    ctx.timers.cancel((TimerKind.SUCCESSOR, child))
+    if child.state is not ChildState.AWAITED or child.pending_out is None:
+        return
+    ctx.out.append(InstallSa(child.pending_out))
+    child.pending_out = None
+    child.enter(ChildState.INSTALLED)
+    wants.release(ctx, child)
+
+
+def stop_sending(ctx: Context, child: ChildSa) -> None:
+    """Take the outbound SA of a child SA out of the kernel, if it is there."""
+    if child.sends:
+        ctx.out.append(RemoveSa(child.protocol, child.spi_out, child.local, child.remote))
+    child.pending_out = None
+    ctx.timers.cancel((TimerKind.SUCCESSOR, child))
+
+
+def doom(ctx: Context, lineage: Lineage, *children: ChildSa) -> None:
+    """Stop sending with child SAs and tell the peer to delete them; inbound stays until it has."""
+    doomed = tuple(child for child in children if child.state not in _DONE)
+    for child in doomed:
+        stop_sending(ctx, child)
+        child.enter(ChildState.DELETING)
+    if doomed and lineage.current is not None:
+        lineage.current.tasks.append(Task(TaskKind.DELETE_CHILD, doomed=doomed))
+        ctx.touch(lineage.current)
+
+
+def retire(ctx: Context, lineage: Lineage, child: ChildSa, *, linger: bool = False) -> None:
+    """Both ends have deleted a child SA. `linger`: a successor carries on, so late packets are still taken."""
+    stop_sending(ctx, child)
+    ctx.store.leave_child(lineage, child)
+    if linger:
+        child.enter(ChildState.LINGERING)
+        ctx.timers.set((TimerKind.LINGER, child), ctx.now + limits.OLD_SA_LINGER)
+    else:
+        drop_inbound(ctx, child)
+
+
+def drop_inbound(ctx: Context, child: ChildSa) -> None:
+    """The last of a child SA leaves the kernel."""
+    ctx.timers.cancel((TimerKind.LINGER, child))
+    ctx.store.forget_child(child)
+    if child.state is not ChildState.MADE:
+        ctx.out.append(RemoveSa(child.protocol, child.spi_in, child.remote, child.local))
+    if child.state is not ChildState.GONE:
+        child.enter(ChildState.GONE)
+
+
+_DONE: Final = (ChildState.DELETING, ChildState.LINGERING, ChildState.GONE)
+_MOVABLE: Final = (TaskKind.NEW_CHILD, TaskKind.REKEY_CHILD, TaskKind.DELETE_CHILD)
+
+
+def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> None:
+    """Find a new place for what an ending IKE SA had to do."""
+    for task in [task for task in (sa.task, *sa.tasks) if task is not None]:
+        if task.child is not None and task.child.state is ChildState.REKEYING:
+            task.child.enter(ChildState.INSTALLED)
+        if heir is not None and heir is not sa and task.kind in _MOVABLE:
+            heir.tasks.append(task)
+            ctx.touch(heir)
+        elif task.want is not None:
+            _orphan(ctx, task.want, restart=restart)
+    if sa.handshake is not None and sa.handshake.want is not None:
+        _orphan(ctx, sa.handshake.want, restart=restart)
+
+
+def _orphan(ctx: Context, want: Want, *, restart: bool) -> None:
+    want.tries += 1
+    if restart and want.tries < limits.WANT_TRIES:
+        ctx.orphans.append(want)
+    else:
+        wants.fail(ctx, want, whole_peer=True)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What operators are told: who, by which rule, what both sides want, and what to do about it."""
+
+from __future__ import annotations
+
+from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.events import Endpoint
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.select import Mismatch
+from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.model.addresses import Address
+from xfrmd.model.notice import Level, Notice
+
+_THEIR_JOURNAL = "the peer's journal says what it wants"
+
+
+def no_proposal(sa: IkeSa, what: str, mismatch: Mismatch) -> Notice:
+    """We have nothing in common with a peer's offer or answer. `what` is "IKE SA" or "child SA"."""
+    return Notice(
+        Level.WARNING,
+        "no-proposal",
+        f"no common proposal with {sa.remote.address} for the {what} (rule {sa.pad.rule!r}): "
+        f"ours {mismatch.ours}; theirs {mismatch.theirs}; first difference: {mismatch.reason}",
+        _who(sa) | {"ours": mismatch.ours, "theirs": mismatch.theirs, "difference": mismatch.reason},
+        f"give both hosts one {_setting(what)} in common",
+    )
+
+
+def proposal_refused(sa: IkeSa, what: str, ours: str, theirs: str = "") -> Notice:
+    """The peer refused all that we offered. `theirs` is what it said it would take, "" when it did not say."""
+    told = theirs or f"not told ({_THEIR_JOURNAL})"
+    return Notice(
+        Level.WARNING,
+        "no-proposal",
+        f"{sa.remote.address} answers NO_PROPOSAL_CHOSEN for the {what} (rule {sa.pad.rule!r}): "
+        f"ours {ours}; theirs {told}",
+        _who(sa) | {"ours": ours, "theirs": told},
+        f"give both hosts one {_setting(what)} in common",
+    )
+
+
+def auth_failed(sa: IkeSa, reason: str) -> Notice:
+    """The peer did not prove what it had to, as we see it."""
+    return Notice(
+        Level.WARNING,
+        "auth-failed",
+        f"authentication of {sa.remote.address} failed (rule {sa.pad.rule!r}): {reason}; "
+        f"we are {sa.local_id}, it says to be {sa.remote_id}",
+        _who(sa),
+        "give the rule the same preshared key on both hosts, and identities that match",
+    )
+
+
+def auth_refused(sa: IkeSa, notify: int) -> Notice:
+    """The peer says that we did not prove what we had to."""
+    answer = NotifyType(notify).name
+    return Notice(
+        Level.WARNING,
+        "auth-failed",
+        f"{sa.remote.address} answers {answer} (rule {sa.pad.rule!r}): we said to be {sa.local_id} "
+        f"and expected {sa.remote_id}",
+        _who(sa) | {"answer": answer},
+        "give the rule the same preshared key on both hosts, and identities that match; " + _THEIR_JOURNAL,
+    )
+
+
+def no_answer(sa: IkeSa, hint: Notice | None) -> Notice:
+    """The peer did not answer, or only with what anyone could have sent (`hint`)."""
+    if hint is not None:
+        return Notice(hint.level, hint.code, f"gave up: {hint.message}", hint.fields, hint.remedy)
+    return Notice(
+        Level.WARNING,
+        "no-answer",
+        f"{sa.remote} does not answer IKE from {sa.local} (rule {sa.pad.rule!r}, state {sa.state.value})",
+        _who(sa),
+        "is the peer up, does IKE run there, and may UDP ports 500 and 4500 and ESP pass between the hosts?",
+    )
+
+
+def peer_down(sa: IkeSa) -> Notice:
+    """An established peer fell silent."""
+    return Notice(
+        Level.WARNING,
+        "peer-down",
+        f"{sa.remote} stopped answering; its SAs are removed, traffic is held until it is back (rule {sa.pad.rule!r})",
+        _who(sa),
+        "nothing to do if the peer is down on purpose: traffic to it negotiates again",
+    )
+
+
+def traffic_refused(sa: IkeSa, filter_name: str, ours: str, theirs: str) -> Notice:
+    """No filter of ours has the traffic that a peer proposes (TS_UNACCEPTABLE). `theirs` as seen from here."""
+    return Notice(
+        Level.WARNING,
+        "no-filter",
+        f"no negotiate filter for the traffic with {sa.remote.address}{filter_name}: ours {ours}; theirs {theirs}",
+        _who(sa) | {"ours": ours, "theirs": theirs},
+        "give both hosts negotiate filters that overlap (mirrored, and seen from each side)",
+    )
+
+
+def child_refused(sa: IkeSa, notify: int, ours: str) -> Notice:
+    """The peer made no child SA of what we proposed."""
+    answer = NotifyType(notify).name
+    code = "no-filter" if notify == NotifyType.TS_UNACCEPTABLE else "child-refused"
+    return Notice(
+        Level.WARNING,
+        code,
+        f"{sa.remote.address} answers {answer} for a child SA (rule {sa.pad.rule!r}): ours {ours}; "
+        f"theirs not told ({_THEIR_JOURNAL})",
+        _who(sa) | {"ours": ours, "answer": answer},
+        "give both hosts negotiate filters and quick mode methods that overlap",
+    )
+
+
+def mode_mismatch(sa: IkeSa, ours: str, theirs: str) -> Notice:
+    """One side wants a tunnel, the other transport mode."""
+    return Notice(
+        Level.WARNING,
+        "mode-mismatch",
+        f"{sa.remote.address} wants {theirs} mode where rule {sa.pad.rule!r} has {ours} mode",
+        _who(sa) | {"ours": ours, "theirs": theirs},
+        f"set both hosts to {ours} mode for this traffic",
+    )
+
+
+def nat_detected(local: Endpoint, remote: Endpoint, rule: str, where: str) -> Notice:
+    """Addresses are translated on the way, which needs UDP encapsulation that is not there yet."""
+    return Notice(
+        Level.WARNING,
+        "nat-detected",
+        f"a NAT between {local} and {remote} translates {where} (rule {rule!r}); traffic stays blocked",
+        {"peer": str(remote.address), "local": str(local.address), "rule": rule},
+        "connect the hosts without a NAT: this version does not encapsulate ESP in UDP",
+    )
+
+
+def no_rule(local: Address, remote: Address) -> Notice:
+    """A stranger wants to negotiate."""
+    return Notice(
+        Level.WARNING,
+        "no-rule",
+        f"{remote} wants to negotiate with {local}, but no negotiate rule speaks of these addresses",
+        {"peer": str(remote), "local": str(local)},
+        "give one of the active rules a filter for this peer, or take this host out of the peer's policy",
+    )
+
+
+def malformed(sa: IkeSa, why: str) -> Notice:
+    """An authenticated peer does not keep to the protocol."""
+    return Notice(
+        Level.WARNING,
+        "protocol-error",
+        f"{sa.remote} breaks the protocol: {why}",
+        _who(sa),
+        "report it to the maker of the peer's IKE",
+    )
+
+
+def ike_up(sa: IkeSa) -> Notice:
+    """Both are authenticated."""
+    return Notice(
+        Level.INFO,
+        "ike-up",
+        f"IKE SA with {sa.remote.address} ({sa.remote_id}) established: {sa.suite}",
+        _who(sa) | {"spi": sa.spi.hex(), "suite": str(sa.suite)},
+    )
+
+
+def ike_rekeyed(sa: IkeSa) -> Notice:
+    """A new IKE SA took the place of an old one."""
+    return Notice(Level.INFO, "ike-rekeyed", f"IKE SA with {sa.remote.address} rekeyed: {sa.suite}", _who(sa))
+
+
+def ike_down(sa: IkeSa, why: str) -> Notice:
+    """An IKE SA ended."""
+    return Notice(Level.INFO, "ike-down", f"IKE SA with {sa.remote.address} ended: {why}", _who(sa))
+
+
+def child_up(sa: IkeSa, child: ChildSa) -> Notice:
+    """Traffic is protected from now on."""
+    return Notice(
+        Level.INFO,
+        "child-up",
+        f"{_protects(child)} by {child.suite}",
+        _who(sa) | _child(child),
+    )
+
+
+def child_rekeyed(sa: IkeSa, child: ChildSa) -> Notice:
+    """Traffic is protected by new keys."""
+    return Notice(
+        Level.INFO, "child-rekeyed", f"rekeyed: {_protects(child)} by {child.suite}", _who(sa) | _child(child)
+    )
+
+
+def child_down(child: ChildSa, why: str) -> Notice:
+    """Traffic is no longer protected, so it is held."""
+    return Notice(Level.INFO, "child-down", f"SA pair {child.spi_in:08x} ended: {why}", _child(child))
+
+
+def install_failed(child: ChildSa, reason: str) -> Notice:
+    """The kernel refused an SA."""
+    return Notice(
+        Level.ERROR,
+        "sa-refused",
+        f"the kernel refused an SA with {child.remote} ({child.suite}): {reason}",
+        _child(child),
+        "does the kernel have ESP and these algorithms? See `xfrmctl status`",
+    )
+
+
+def hold_off(sa: IkeSa, what: str, why: str) -> Notice:
+    """A rekey did not work out; it is tried again."""
+    return Notice(
+        Level.WARNING,
+        "rekey-failed",
+        f"{what} with {sa.remote.address} could not be rekeyed yet: {why}",
+        _who(sa),
+        "nothing to do if it works the next time; both sides' methods must stay compatible",
+    )
+
+
+def _who(sa: IkeSa) -> dict[str, str]:
+    return {
+        "peer": str(sa.remote.address),
+        "local": str(sa.local.address),
+        "rule": sa.pad.rule,
+        "local_id": str(sa.local_id or ""),
+        "remote_id": str(sa.remote_id or ""),
+    }
+
+
+def _child(child: ChildSa) -> dict[str, str]:
+    origin = child.agreed.protect.origin
+    return {
+        "spi_in": f"{child.spi_in:08x}",
+        "spi_out": f"{child.spi_out:08x}",
+        "reqid": str(child.reqid),
+        "filter_list": origin.filter_list,
+        "rule": origin.rule,
+        "peer": str(child.remote),
+        "local": str(child.local),
+        "suite": str(child.suite),
+        "traffic": str(child.agreed.traffic),
+    }
+
+
+def _protects(child: ChildSa) -> str:
+    return f"SA pair {child.spi_in:08x}/{child.spi_out:08x} protects {child.agreed.traffic}"
+
+
+def _setting(what: str) -> str:
+    return "of mmsecmethods" if what == "IKE SA" else "of qmsecmethods (and the same qmpfs)"

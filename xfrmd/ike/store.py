@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All IKE SAs and child SAs, each found by what messages, the kernel and traffic know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.events import Endpoint
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
+from xfrmd.model.addresses import Address
+
+_Pair = tuple[Address, Address]
+
+
+class Store:
+    """The SAs and their indexes."""
+
+    __slots__ = ("_by_pair", "_by_spi", "_by_spi_in", "_by_spi_out", "_half_open", "_lineages")
+
+    def __init__(self) -> None:
+        self._by_spi: dict[bytes, IkeSa] = {}
+        self._half_open: dict[tuple[Endpoint, bytes], IkeSa] = {}
+        self._lineages: dict[_Pair, list[Lineage]] = {}
+        self._by_spi_in: dict[int, ChildSa] = {}
+        self._by_spi_out: dict[tuple[Address, int], ChildSa] = {}
+        self._by_pair: dict[_Pair, dict[int, list[ChildSa]]] = {}
+
+    # IKE SAs
+
+    def add(self, sa: IkeSa) -> None:
+        """Take in a new IKE SA; the first of its lineage is its current one."""
+        self._by_spi[sa.spi] = sa
+        sa.lineage.ike_sas.append(sa)
+        sa.lineage.current = sa.lineage.current or sa
+        lineages = self._lineages.setdefault((sa.local.address, sa.remote.address), [])
+        if sa.lineage not in lineages:
+            lineages.append(sa.lineage)
+        if sa.state is IkeState.HALF_OPEN:
+            self._half_open[(sa.remote, sa.spi_i)] = sa
+
+    def opened(self, sa: IkeSa) -> None:
+        """The IKE SA is no longer half-open."""
+        self._half_open.pop((sa.remote, sa.spi_i), None)
+
+    def leave(self, sa: IkeSa) -> None:
+        """The IKE SA is closed: it leaves its lineage and is found by its SPI alone."""
+        self.opened(sa)
+        lineage = sa.lineage
+        if sa in lineage.ike_sas:
+            lineage.ike_sas.remove(sa)
+        if lineage.current is sa:
+            lineage.current = lineage.ike_sas[-1] if lineage.ike_sas else None
+        pair = (sa.local.address, sa.remote.address)
+        lineages = self._lineages.get(pair, [])
+        if not lineage.ike_sas and lineage in lineages:
+            lineages.remove(lineage)
+            if not lineages:
+                del self._lineages[pair]
+
+    def forget(self, sa: IkeSa) -> None:
+        """Nothing is left of a closed IKE SA."""
+        self._by_spi.pop(sa.spi, None)
+
+    def ike_sa(self, spi: bytes) -> IkeSa | None:
+        """The IKE SA with this SPI of ours."""
+        return self._by_spi.get(spi)
+
+    def half_open(self, remote: Endpoint, spi_i: bytes) -> IkeSa | None:
+        """The half-open IKE SA that this peer asked for with this SPI of its own."""
+        return self._half_open.get((remote, spi_i))
+
+    @property
+    def half_open_count(self) -> int:
+        """How many IKE SAs have proved nothing yet."""
+        return len(self._half_open)
+
+    def lineages(self, local: Address, remote: Address) -> list[Lineage]:
+        """All lineages with this peer, oldest first."""
+        return list(self._lineages.get((local, remote), ()))
+
+    def ike_sas(self) -> list[IkeSa]:
+        """All IKE SAs that are not closed."""
+        return [sa for sa in self._by_spi.values() if sa.state is not IkeState.CLOSED]
+
+    # Child SAs
+
+    def add_child(self, lineage: Lineage, child: ChildSa) -> None:
+        """Take in a child SA."""
+        lineage.children[child.spi_in] = child
+        self._by_spi_in[child.spi_in] = child
+        self._by_spi_out[(child.remote, child.spi_out)] = child
+        self._by_pair.setdefault((child.local, child.remote), {}).setdefault(child.reqid, []).append(child)
+
+    def leave_child(self, lineage: Lineage, child: ChildSa) -> None:
+        """The child SA is deleted at both ends; it is still found by its SPI while it lingers."""
+        lineage.children.pop(child.spi_in, None)
+        if self._by_spi_out.get((child.remote, child.spi_out)) is child:
+            del self._by_spi_out[(child.remote, child.spi_out)]
+        reqids = self._by_pair.get((child.local, child.remote), {})
+        children = reqids.get(child.reqid, [])
+        if child in children:
+            children.remove(child)
+        if not children:
+            reqids.pop(child.reqid, None)
+        if not reqids:
+            self._by_pair.pop((child.local, child.remote), None)
+
+    def forget_child(self, child: ChildSa) -> None:
+        """Its inbound SA is gone too."""
+        self._by_spi_in.pop(child.spi_in, None)
+
+    def child(self, spi_in: int) -> ChildSa | None:
+        """The child SA with this SPI of ours."""
+        return self._by_spi_in.get(spi_in)
+
+    def child_out(self, remote: Address, spi_out: int) -> ChildSa | None:
+        """The child SA that sends to this address with this SPI."""
+        return self._by_spi_out.get((remote, spi_out))
+
+    def children(self, local: Address, remote: Address, reqid: int) -> list[ChildSa]:
+        """Child SAs of a filter with a peer, oldest first."""
+        return list(self._by_pair.get((local, remote), {}).get(reqid, ()))
+
+    def all_children(self) -> Iterator[ChildSa]:
+        """Every child SA, those that linger too."""
+        return iter(list(self._by_spi_in.values()))
+
+    def lineage_of(self, child: ChildSa) -> Lineage | None:
+        """The lineage a child SA belongs to; None once it lingers."""
+        for lineage in self._lineages.get((child.local, child.remote), ()):
+            if lineage.children.get(child.spi_in) is child:
+                return lineage
+        return None

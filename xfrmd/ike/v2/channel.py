@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The protected channel of an IKE SA: seals and opens its messages, and derives child keys (RFC 7296 2.14, 2.17)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from xfrmd.ike.select import Suite
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import ClearMessage, SealedMessage, build_sealed, open_sealed
+from xfrmd.ike.v2.payloads import Payload
+from xfrmd.model.proposals import Transform
+from xfrmd.transforms.compute import IkeCipher
+from xfrmd.transforms.keymat import ChildKeys, IkeKeys, child_keys
+
+
+class Channel:
+    """The keys of one IKE SA. An AEAD's IVs count up, so that none comes twice; those of CBC are random."""
+
+    __slots__ = ("_counter", "_entropy", "_in", "_out", "_sk_d", "prf")
+
+    def __init__(self, suite: Suite, prf: Transform, keys: IkeKeys, entropy: Callable[[int], bytes] | None) -> None:
+        """The channel of the original initiator; see `responder`. `entropy` is None where IVs may count up."""
+        self.prf = prf
+        self._sk_d = keys.sk_d
+        self._out = IkeCipher.new(suite.encryption, keys.sk_ei, suite.integrity, keys.sk_ai)
+        self._in = IkeCipher.new(suite.encryption, keys.sk_er, suite.integrity, keys.sk_ar)
+        self._entropy = entropy
+        self._counter = 0
+
+    @classmethod
+    def of(
+        cls, suite: Suite, prf: Transform, keys: IkeKeys, initiator: bool, entropy: Callable[[int], bytes]
+    ) -> Channel:
+        """Our side of the channel; `initiator` tells which side that is."""
+        channel = cls(suite, prf, keys, None if suite.integrity is None else entropy)
+        if not initiator:
+            channel._in, channel._out = channel._out, channel._in
+        return channel
+
+    def seal(self, header: Header, payloads: Iterable[Payload]) -> bytes:
+        """A sealed message of ours."""
+        return build_sealed(header, payloads, self._out, self._iv())
+
+    def open(self, message: ClearMessage) -> SealedMessage:
+        """A message of the peer's; see open_sealed for what is refused and how."""
+        return open_sealed(message, self._in)
+
+    def child_keys(self, ni: bytes, nr: bytes, shared: bytes | None, suite: Suite) -> ChildKeys:
+        """Keys of a child SA pair made under this IKE SA."""
+        encr, integ = suite.encryption, suite.integrity
+        return child_keys(self.prf, self._sk_d, ni=ni, nr=nr, shared=shared, encr=encr, integ=integ)
+
+    @property
+    def heritage(self) -> tuple[Transform, bytes]:
+        """The prf and SK_d, from which a rekey makes the next keys (RFC 7296 2.18)."""
+        return self.prf, self._sk_d
+
+    def _iv(self) -> bytes:
+        if self._entropy is not None:
+            return self._entropy(self._out.iv_len)
+        self._counter += 1
+        return self._counter.to_bytes(self._out.iv_len)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""NAT detection (RFC 7296 2.23): both sides tell hashes of the addresses they see."""
+
+from __future__ import annotations
+
+import hashlib
+
+from xfrmd.ike.events import Endpoint
+from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.message import ClearMessage
+from xfrmd.ike.v2.payloads import NotifyPayload
+
+
+def detection(spi_i: bytes, spi_r: bytes, local: Endpoint, remote: Endpoint) -> list[NotifyPayload]:
+    """The two notifications of a message that goes from `local` to `remote`."""
+    return [
+        NotifyPayload(NotifyType.NAT_DETECTION_SOURCE_IP, _hash(spi_i, spi_r, local)),
+        NotifyPayload(NotifyType.NAT_DETECTION_DESTINATION_IP, _hash(spi_i, spi_r, remote)),
+    ]
+
+
+def detected(message: ClearMessage, local: Endpoint, remote: Endpoint) -> str:
+    """Which side of a received message is translated, in words; "" when none is or the peer cannot tell."""
+    spi_i, spi_r = message.header.spi_i, message.header.spi_r
+    sources, destinations = [], []
+    for notify in message.every(NotifyPayload):
+        if notify.notify == NotifyType.NAT_DETECTION_SOURCE_IP:
+            sources.append(notify.data)
+        elif notify.notify == NotifyType.NAT_DETECTION_DESTINATION_IP:
+            destinations.append(notify.data)
+    if sources and _hash(spi_i, spi_r, remote) not in sources:
+        return "the peer's address"
+    if destinations and _hash(spi_i, spi_r, local) not in destinations:
+        return "our address"
+    return ""
+
+
+def _hash(spi_i: bytes, spi_r: bytes, end: Endpoint) -> bytes:
+    data = spi_i + spi_r + end.address.packed + end.port.to_bytes(2)
+    return hashlib.sha1(data, usedforsecurity=False).digest()

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a demand ends: an SA carries its packets, or the packets are dropped and the peer is left alone for a while."""
+
+from __future__ import annotations
+
+from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.context import Context
+from xfrmd.ike.demand import Want, WantKey
+from xfrmd.ike.effects import DropHeld, ReleaseHeld
+
+
+def key_of(child: ChildSa) -> WantKey:
+    """The demand that a child SA answers."""
+    return WantKey(child.reqid, child.local, child.remote, child.agreed.selector)
+
+
+def release(ctx: Context, child: ChildSa) -> None:
+    """The outbound SA of a child SA stands: let its packets go. What it does not carry needs an SA of its own."""
+    ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
+    want = ctx.demand.find(key_of(child))
+    if want is None:
+        return
+    packets = [packet for packet in (want.packet, *want.packets) if packet is not None and not child.carries(packet)]
+    if not packets:
+        ctx.demand.done(want)
+    elif packets[0] != want.packet:  # the first one is served: the others start anew
+        ctx.demand.done(want)
+        again = ctx.demand.add(want.key, packets[0], ctx.now)
+        if again is not None:
+            again.packets = dict.fromkeys(packets[1:])
+            ctx.orphans.append(again)
+
+
+def fail(ctx: Context, want: Want, *, whole_peer: bool) -> None:
+    """The demand cannot be met now. `whole_peer`: no filter of ours would fare better with this peer."""
+    if ctx.demand.done(want):
+        ctx.demand.bar(want.key, ctx.now, whole_peer=whole_peer)
+        ctx.out.append(DropHeld(want.key.reqid, want.key.region))
