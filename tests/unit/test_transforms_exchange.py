@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Key exchange: what is refused (RFC 6989 2, RFC 7748 6.1), and that a seed decides everything."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+from xfrmd.errors import LocalProtocolError, RemoteProtocolError
+from xfrmd.model.proposals import Transform, TransformType
+from xfrmd.transforms import ke
+from xfrmd.transforms.exchange import INVALID_SYNTAX, key_exchange_new
+from xfrmd.transforms.modp import GROUPS, prime
+
+ROWS = {row.name: row for row in ke.ROWS}
+
+
+def seeded(seed: str) -> Callable[[int], bytes]:
+    return lambda count: hashlib.shake_256(seed.encode()).digest(count)
+
+
+def exchanged(row: ke.KeRow, public: bytes) -> bytes:
+    return key_exchange_new(row.transform, seeded("us")).shared(public)
+
+
+def assert_refused(row: ke.KeRow, public: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match=row.name) as caught:
+        exchanged(row, public)
+    assert caught.value.notify == INVALID_SYNTAX
+
+
+@pytest.mark.parametrize("row", ke.ROWS, ids=lambda r: r.name)
+def test_both_ends_agree_and_a_seed_gives_the_same_octets(row: ke.KeRow) -> None:
+    one, other = (key_exchange_new(row.transform, seeded(name)) for name in ("one", "other"))
+    again = key_exchange_new(row.transform, seeded("one"))
+    assert one.public == again.public != other.public
+    assert len(one.public) == row.public_len
+    secret = one.shared(other.public)
+    assert secret == other.shared(one.public) == again.shared(other.public)
+    assert len(secret) == row.shared_len
+
+
+@pytest.mark.parametrize("row", ke.ROWS, ids=lambda r: r.name)
+def test_wrong_sizes_are_refused(row: ke.KeRow) -> None:
+    good = key_exchange_new(row.transform, seeded("peer")).public
+    assert len(exchanged(row, good)) == row.shared_len
+    for public in (b"", good[:-1], good[1:], good + b"\0", b"\0" + good, good + good):
+        assert_refused(row, public)
+
+
+# Points of small order on Curve25519 and its twist, and encodings of them above the prime.
+SMALL_ORDER = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+]
+
+
+@pytest.mark.parametrize("public", SMALL_ORDER)
+def test_x25519_refuses_points_of_small_order(public: str) -> None:
+    assert_refused(ROWS["X25519"], bytes.fromhex(public))
+
+
+@pytest.mark.parametrize("name", ["ECP256", "ECP384"])
+def test_ecp_refuses_what_is_not_on_the_curve(name: str) -> None:
+    row = ROWS[name]
+    good = key_exchange_new(row.transform, seeded("peer")).public
+    half = row.public_len // 2
+    x, y = good[:half], good[half:]
+    assert_refused(row, x + y[:-1] + bytes([y[-1] ^ 1]))
+    assert_refused(row, y + x)
+    assert_refused(row, bytes(row.public_len))
+    assert_refused(row, b"\xff" * row.public_len)
+
+
+@pytest.mark.parametrize("name", ["MODP2048", "MODP3072", "MODP4096"])
+def test_modp_refuses_values_that_give_the_secret_away(name: str) -> None:
+    row = ROWS[name]
+    p = prime(GROUPS[row.id])
+    for value in (0, 1, p - 1, p, p + 1, (1 << 8 * row.public_len) - 1):
+        assert_refused(row, value.to_bytes(row.public_len))
+    for value in (2, p - 2):
+        assert len(exchanged(row, value.to_bytes(row.public_len))) == row.shared_len
+
+
+@pytest.mark.parametrize("transform", [Transform(TransformType.KE, 2), Transform(TransformType.ENCR, 12, 128)])
+def test_unknown_methods_are_our_fault(transform: Transform) -> None:
+    with pytest.raises(LocalProtocolError):
+        key_exchange_new(transform, seeded("us"))
+
+
+def test_the_deprecation_of_modp_is_heard_nowhere() -> None:
+    """Not when the module is loaded in a strict interpreter, not when it is used; and other warnings still are."""
+    program = "import warnings, xfrmd.transforms.exchange; warnings.warn('heard', UserWarning)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "UserWarning: heard"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exchange = key_exchange_new(ROWS["MODP2048"].transform, seeded("us"))
+        exchange.shared(exchange.public)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ciphers as IKE uses them, against published answers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import NamedTuple
+
+import pytest
+
+from xfrmd.errors import RemoteProtocolError
+from xfrmd.transforms import catalog, encr
+from xfrmd.transforms.compute import IkeCipher
+
+
+class Answer(NamedTuple):
+    """Octets as hex; an AEAD's key has its salt appended and its ciphertext the ICV."""
+
+    source: str
+    key: str
+    iv: str
+    plaintext: str
+    aad: str
+    ciphertext: str
+
+
+GCM_KEY = "feffe9928665731c6d6a8f9467308308"
+GCM_SALT, GCM_IV = "cafebabe", "facedbaddecaf888"
+GCM_PLAINTEXT = (
+    "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+    "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
+)
+GCM_AAD = "feedfacedeadbeeffeedfacedeadbeefabaddad2"
+NIST_PLAINTEXT = "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+NIST_IV = "000102030405060708090a0b0c0d0e0f"
+
+ANSWERS = {
+    "AES128-GCM": Answer(
+        "McGrew, Viega: The Galois/Counter Mode of Operation, test case 4",
+        GCM_KEY + GCM_SALT,
+        GCM_IV,
+        GCM_PLAINTEXT,
+        GCM_AAD,
+        "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
+        "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e0915bc94fbc3221a5db94fae95ae7121a47",
+    ),
+    "AES192-GCM": Answer(
+        "as above, test case 10",
+        GCM_KEY + GCM_KEY[:16] + GCM_SALT,
+        GCM_IV,
+        GCM_PLAINTEXT,
+        GCM_AAD,
+        "3980ca0b3c00e841eb06fac4872a2757859e1ceaa6efd984628593b40ca1e19c"
+        "7d773d00c144c525ac619d18c84a3f4718e2448b2fe324d9ccda27102519498e80f1478f37ba55bd6d27618c",
+    ),
+    "AES256-GCM": Answer(
+        "as above, test case 16",
+        GCM_KEY + GCM_KEY + GCM_SALT,
+        GCM_IV,
+        GCM_PLAINTEXT,
+        GCM_AAD,
+        "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
+        "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b",
+    ),
+    "AES128": Answer(
+        "RFC 3602 4, case 4",
+        "56e47a38c5598974bc46903dba290349",
+        "8ce82eefbea0da3c44699ed7db51b7d9",
+        bytes(range(0xA0, 0xE0)).hex(),
+        "",
+        "c30e32ffedc0774e6aff6af0869f71aa0f3af07a9a31a9c684db207eb0ef8e4e"
+        "35907aa632c3ffdf868bb7b29d3d46ad83ce9f9a102ee99d49a53e87f4c3da55",
+    ),
+    "AES192": Answer(
+        "NIST SP 800-38A F.2.3, first block",
+        "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+        NIST_IV,
+        NIST_PLAINTEXT[:32],
+        "",
+        "4f021db243bc633d7178183a9fa071e8",
+    ),
+    "AES256": Answer(
+        "NIST SP 800-38A F.2.5, first two blocks",
+        "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4",
+        NIST_IV,
+        NIST_PLAINTEXT,
+        "",
+        "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d",
+    ),
+    "CHACHA20-POLY1305": Answer(
+        "RFC 7634 appendix B: an IKEv2 INFORMATIONAL with one notify",
+        bytes(range(0x80, 0xA0)).hex() + "a0a1a2a3",
+        "1011121314151617",
+        "0000000c000040010000000a00",
+        "c0c1c2c3c4c5c6c7d0d1d2d3d4d5d6d72e202500000000090000004529000029",
+        "610394701f8d017f7c129248896b71bfe25236efd7cdc67066906315b2",
+    ),
+}
+INTEG_KEY = bytes(range(32))
+
+
+def octets(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+def cipher_of(row: encr.EncrRow) -> IkeCipher:
+    key = octets(ANSWERS[row.name].key)
+    if row.aead:
+        return IkeCipher.new(row.transform, key)
+    return IkeCipher.new(row.transform, key, catalog.integrity("SHA256"), INTEG_KEY)
+
+
+def sealed_answer(row: encr.EncrRow) -> bytes:
+    """The published ciphertext, with CBC's HMAC by RFC 7296 3.14 computed here by other means."""
+    answer = ANSWERS[row.name]
+    ciphertext = octets(answer.ciphertext)
+    if row.aead:
+        return ciphertext
+    covered = octets(answer.aad) + octets(answer.iv) + ciphertext
+    return ciphertext + hmac.new(INTEG_KEY, covered, hashlib.sha256).digest()[:16]
+
+
+def test_every_row_has_its_answer() -> None:
+    assert {row.name for row in encr.ROWS} == set(ANSWERS)
+
+
+@pytest.mark.parametrize("row", encr.ROWS, ids=lambda r: r.name)
+def test_seal(row: encr.EncrRow) -> None:
+    answer = ANSWERS[row.name]
+    sealed = cipher_of(row).seal(octets(answer.iv), octets(answer.plaintext), octets(answer.aad))
+    assert sealed.hex() == sealed_answer(row).hex(), answer.source
+
+
+@pytest.mark.parametrize("row", encr.ROWS, ids=lambda r: r.name)
+def test_open(row: encr.EncrRow) -> None:
+    answer = ANSWERS[row.name]
+    opened = cipher_of(row).open(octets(answer.iv), sealed_answer(row), octets(answer.aad))
+    assert opened.hex() == answer.plaintext, answer.source
+
+
+@pytest.mark.parametrize("row", encr.ROWS, ids=lambda r: r.name)
+def test_open_refuses_one_wrong_bit_anywhere(row: encr.EncrRow) -> None:
+    answer, cipher, sealed = ANSWERS[row.name], cipher_of(row), sealed_answer(row)
+    iv, aad = octets(answer.iv), octets(answer.aad) or b"aad"
+    if not answer.aad:
+        sealed = cipher.seal(iv, octets(answer.plaintext), aad)
+
+    def flipped(data: bytes, place: int) -> bytes:
+        return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+    wrong = [(flipped(iv, place), sealed, aad) for place in range(len(iv))]
+    wrong += [(iv, flipped(sealed, place), aad) for place in range(len(sealed))]
+    wrong += [(iv, sealed, flipped(aad, place)) for place in range(len(aad))]
+    for case in wrong:
+        with pytest.raises(RemoteProtocolError) as caught:
+            cipher.open(*case)
+        assert caught.value.notify == 0, "nobody is answered whose message is not authentic"
