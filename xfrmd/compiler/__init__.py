@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from xfrmd.compiler.check import check
 from xfrmd.compiler.compile import compile_policy
 
-__all__ = ["compile_policy"]
+__all__ = ["check", "compile_policy"]

@@ -65,6 +65,7 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
     for pattern, function in (
         (r'[io]ifname "lo"', lambda _: False),
         (r"ct state invalid", lambda _: False),
+        (r"meta mark 0x[0-9a-f]+", lambda _: False),  # released packets have their SA
         (r"counter name \S+", lambda _: True),
         (r"meta l4proto (\d+)", lambda seen, number: seen.selector.protocol == int(number)),
         (r"meta nfproto ipv([46])", lambda seen, family: seen.selector.family == int(family)),

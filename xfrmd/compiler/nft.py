@@ -15,6 +15,7 @@ forward, where XFRM has looked up the packet already and its addresses are those
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from xfrmd import limits
@@ -30,8 +31,12 @@ from xfrmd.model.selector import ICMP, ICMPV6, Selector
 
 PREROUTING: Final = "type filter hook prerouting priority -190; policy accept;"
 POSTROUTING: Final = "type filter hook postrouting priority 150; policy accept;"
-OUTPUT: Final = "type filter hook output priority 300; policy accept;"
-FORWARD: Final = "type filter hook forward priority 300; policy accept;"
+OUTPUT: Final = "type route hook output priority 250; policy accept;"
+FORWARD: Final = "type filter hook forward priority 250; policy accept;"
+RELEASED: Final = f"meta mark {limits.HOLD_MARK:#x} meta mark set 0x0 accept"
+"""A released packet meets the output chain again, with a mark. A route chain that changes the mark makes the kernel
+route the packet anew, which finds its SA (docs/decisions/0003).
+"""
 _SIDES: Final = {True: "in", False: "out"}
 _FAMILY: Final = {4: "ip", 6: "ip6"}
 _NFPROTO: Final = {4: "2", 6: "10"}
@@ -172,7 +177,8 @@ def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) ->
             rules += [*_group_rules(side, groups), f"{fence[side]} counter name fence_{side} drop"]
         yield NftChain(name, hook, tuple(rules))
     if negotiates["out"]:
-        yield _hold("hold_output", OUTPUT, groups)
+        output = _hold("hold_output", OUTPUT, groups)
+        yield replace(output, rules=(RELEASED, *output.rules))
         yield _hold("hold_forward", FORWARD, groups)
 
 

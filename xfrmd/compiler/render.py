@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Plan for people and for programs. Secrets never appear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xfrmd.compiler.nft_text import render
+from xfrmd.model.addresses import Prefix
+from xfrmd.model.pad import PadEntry
+from xfrmd.model.plan import Plan, ProtectPolicy, SpecificFilter
+from xfrmd.model.proposals import Proposal
+from xfrmd.model.spd import SpdEntry
+
+SCHEMA = 1
+"""Version of the JSON form; it grows when a field changes its meaning."""
+
+
+def _side(inbound: bool) -> str:
+    return "in" if inbound else "out"
+
+
+def _end(prefix: Prefix) -> str:
+    return "any" if prefix.length == 0 else str(prefix)
+
+
+def _filter(one: SpecificFilter) -> str:
+    where = f"{one.origin.rule!r} at {one.origin.at}"
+    return f"  {_side(one.inbound):3} {one.weight!s:28} {one.verdict.value:9} {one.selector}  [{where}]"
+
+
+def _entry(one: SpdEntry) -> str:
+    tie = f" reqid {one.reqid:#x}{' optional' if one.optional else ''}" if one.reqid else ""
+    return f"  {one.direction.name.lower():3} {one.priority:#x} {one.action.value:7} {one.selector}{tie}"
+
+
+def _protect(one: ProtectPolicy) -> Iterator[str]:
+    flags = "".join(f" {name}" for name in ("pfs", "soft", "inpass") if getattr(one, name))
+    yield f"  reqid {one.reqid:#x} {one.mode.name.lower()}{flags} [{one.origin.rule!r} at {one.origin.at}]"
+    yield from (f"    {selector}" for selector in one.selectors)
+    yield from (f"    {_proposal(proposal)}" for proposal in one.proposals)
+
+
+def _proposal(one: Proposal) -> str:
+    names = ", ".join(f"{t.type}/{t.id}" + (f"/{t.key_bits}" if t.key_bits else "") for t in one.transforms)
+    return f"protocol {one.protocol.name} transforms {names}, {one.lifetime.kilobytes} kB, {one.lifetime.seconds} s"
+
+
+def _peer(one: PadEntry) -> str:
+    methods = ", ".join(type(method).__name__.removesuffix("Auth").lower() for method in one.auth)
+    return f"  {_end(one.local)} <-> {_end(one.remote)}: {methods} [{one.rule!r} at {one.at}]"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield f"policy {plan.policy!r}" if plan.policy else "no policy is assigned: nothing is filtered"
+    yield f"\nspecific filters, heaviest first ({len(plan.filters)}):"
+    yield from map(_filter, plan.filters)
+    yield f"\nsecurity policies ({len(plan.spd)}):"
+    yield from map(_entry, plan.spd)
+    yield f"\nnegotiated filters ({len(plan.protect)}):"
+    for one in plan.protect:
+        yield from _protect(one)
+    yield f"\npeers ({len(plan.pad)}):"
+    yield from map(_peer, plan.pad)
+    yield "\nnftables:"
+    yield render(plan.nft).rstrip("\n")
+
+
+def plan_text(plan: Plan) -> str:
+    """The whole Plan as readable text."""
+    return "\n".join(_lines(plan)) + "\n"
+
+
+def _filter_json(one: SpecificFilter) -> dict[str, object]:
+    return {
+        "direction": _side(one.inbound),
+        "selector": str(one.selector),
+        "verdict": one.verdict.value,
+        "weight": str(one.weight),
+        "reqid": one.reqid or None,
+        "inpass": one.inpass,
+        "rule": one.origin.rule,
+        "filter_list": one.origin.filter_list,
+        "filter_action": one.origin.filter_action,
+        "at": str(one.origin.at),
+    }
+
+
+def _entry_json(one: SpdEntry) -> dict[str, object]:
+    return {
+        "direction": one.direction.name.lower(),
+        "selector": str(one.selector),
+        "action": one.action.value,
+        "priority": one.priority,
+        "reqid": one.reqid or None,
+        "mode": one.mode.name.lower(),
+        "optional": one.optional,
+    }
+
+
+def _protect_json(one: ProtectPolicy) -> dict[str, object]:
+    return {
+        "reqid": one.reqid,
+        "selectors": [str(selector) for selector in one.selectors],
+        "weight": str(one.weight),
+        "proposals": [_proposal_json(proposal) for proposal in one.proposals],
+        "pfs": one.pfs,
+        "mode": one.mode.name.lower(),
+        "soft": one.soft,
+        "inpass": one.inpass,
+        "rule": one.origin.rule,
+        "at": str(one.origin.at),
+    }
+
+
+def _proposal_json(one: Proposal) -> dict[str, object]:
+    return {
+        "protocol": one.protocol.name.lower(),
+        "transforms": [list(transform) for transform in one.transforms],
+        "seconds": one.lifetime.seconds,
+        "kilobytes": one.lifetime.kilobytes,
+    }
+
+
+def _peer_json(one: PadEntry) -> dict[str, object]:
+    return {
+        "local": str(one.local),
+        "remote": str(one.remote),
+        "rule": one.rule,
+        "auth": [type(method).__name__.removesuffix("Auth").lower() for method in one.auth],
+        "main_mode": [_proposal_json(proposal) for proposal in one.main_mode.proposals],
+        "quick_modes": one.main_mode.quick_modes,
+        "local_id": str(one.local_id) if one.local_id else None,
+        "remote_id": str(one.remote_id) if one.remote_id else None,
+        "at": str(one.at),
+    }
+
+
+def plan_json(plan: Plan) -> dict[str, object]:
+    """The whole Plan as a JSON object. The nftables part is the text that is loaded."""
+    return {
+        "schema": SCHEMA,
+        "policy": plan.policy or None,
+        "filters": [_filter_json(one) for one in plan.filters],
+        "spd": [_entry_json(one) for one in plan.spd],
+        "protect": [_protect_json(one) for one in plan.protect],
+        "pad": [_peer_json(one) for one in plan.pad],
+        "nft": render(plan.nft),
+    }
