@@ -28,6 +28,7 @@ _SYNTAX_REMEDIES: Final = (
     ("expected ',' or", "inside [ ] and { } quote each value that contains [ ] { } or a comma; close each bracket"),
     ("expected <block end>", "give the keys of one object the same indentation"),
     ("could not find expected ':'", "write 'key: value', with a space behind the colon"),
+    ("found unexpected ':'", "quote an IPv6 address that stands inside [ ] or { }"),
     ("scanning a quoted scalar", "close the quotation mark"),
 )
 _SYNTAX_REMEDY: Final = "check indentation, brackets and quotation marks here and in the line before"

@@ -71,6 +71,7 @@ SECRET: Final = Record(
         Field("credential", text("a name", 1, 255), "name of a systemd credential (LoadCredential=)"),
     ),
     build=_build_secret,
+    exactly_one=True,
 )
 
 

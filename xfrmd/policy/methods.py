@@ -60,7 +60,8 @@ class _Reporter:
             return find(name)
         except ValueError as error:
             known = str(error).partition("known are ")[2] or ", ".join(_NAMES)
-            self.error(f"{quoted(name)} is no {what} known here", did_you_mean(name, known.split(", "), f"use {known}"))
+            remedy = f"{did_you_mean(name, known.split(', '), '')} known are {known}".strip()
+            self.error(f"{quoted(name)} is no {what} known here", remedy)
             return None
 
 

@@ -40,7 +40,7 @@ class _Words:
         for word in list(words)[:_WORDS]:
             self._add(word, Span(problems.file, 1, column))
             column += len(word) + 1
-        self.end = Span(problems.file, 1, column)
+        self.end = Span(problems.file, 1, max(1, column - 1))
 
     def _add(self, word: str, at: Span) -> None:
         key, sign, value = word.partition("=")
@@ -92,10 +92,11 @@ def _address(words: _Words, key: str) -> Address | None:
 
 def _layer4(words: _Words, family: int) -> tuple[int, int, int]:
     """Protocol, and its ports or ICMP type and code."""
+    before = words.problems.errors
     protocol = words.number("protocol", 255, PROTOCOLS, None)
     if family == 6 and protocol == ICMP:
         protocol = ICMPV6
-    if protocol == 0 and words.given("protocol"):
+    if protocol == 0 and words.problems.errors == before:
         words.error("protocol", "a packet has one protocol", "write protocol=tcp")
     if protocol in (ICMP, ICMPV6):
         _refuse(words, ("sport", "dport"), protocol)

@@ -86,6 +86,8 @@ class Record:
     fields: tuple[Field, ...]
     later: tuple[Later, ...] = ()
     build: Callable[[Read, Problems], Any] | None = None
+    exactly_one: bool = False
+    """Of these keys exactly one must stand there (for the schema; `build` checks it)."""
 
     @property
     def definition(self) -> Schema:
@@ -98,7 +100,11 @@ class Record:
             properties[field.name] = about | field.kind.schema
         required = [field.name for field in self.fields if field.required]
         found: Schema = {"type": "object", "description": self.help, "properties": properties}
-        return found | ({"required": required} if required else {}) | {"additionalProperties": False}
+        if required:
+            found["required"] = required
+        if self.exactly_one:
+            found |= {"minProperties": 1, "maxProperties": 1}
+        return found | {"additionalProperties": False}
 
     def kind(self) -> Kind:
         """The record as a kind of value, for a field or a list."""

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Facts files: what they say, what may be left out, and what is wrong with bad ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from xfrmd.model.addresses import Address
+from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
+from xfrmd.policy import PolicyErrors
+from xfrmd.policy.facts import load_facts
+
+
+def test_all_keys() -> None:
+    facts = load_facts(
+        """\
+interfaces:
+  - {name: eth0, kind: lan, addresses: [10.1.0.5/16, "fd00::5/64"]}
+  - {name: ppp0, kind: dialup, addresses: [192.0.2.7]}
+  - {name: eth1}
+dns_servers: [10.1.0.53, "fd00::53"]
+wins_servers: []
+dhcp_servers: [10.1.0.1]
+default_gateways: [10.1.0.1]
+names: {files.example: [10.1.0.9, 10.1.0.10]}
+""",
+        "f",
+    )
+    address = Address.parse
+    assert facts == HostFacts(
+        interfaces=(
+            Interface(
+                "eth0",
+                InterfaceKind.LAN,
+                (InterfaceAddress(address("10.1.0.5"), 16), InterfaceAddress(address("fd00::5"), 64)),
+            ),
+            Interface("ppp0", InterfaceKind.DIALUP, (InterfaceAddress(address("192.0.2.7"), 32),)),
+            Interface("eth1", InterfaceKind.LAN, ()),
+        ),
+        dns_servers=(address("10.1.0.53"), address("fd00::53")),
+        dhcp_servers=(address("10.1.0.1"),),
+        default_gateways=(address("10.1.0.1"),),
+        names={"files.example": (address("10.1.0.9"), address("10.1.0.10"))},
+    )
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "{}", "interfaces: []", "dns_servers: []"])
+def test_everything_may_be_left_out(text: str) -> None:
+    assert load_facts(text, "f") == HostFacts()
+
+
+BAD = [
+    ("interface: []", (1, 1), "knows no key 'interface'", "did you mean 'interfaces'?"),
+    ("interfaces: [{kind: lan}]", (1, 14), "interface has no name", "add name"),
+    ("interfaces: [{name: a, kind: wan}]", (1, 30), "none of lan, dialup", "lan"),
+    ("interfaces: [{name: a, addresses: [10.0.0.1/33]}]", (1, 36), "'33' is no prefix length", "/0 to /32"),
+    ("interfaces: [{name: a, addresses: [10.0.0.]}]", (1, 36), "no address", "10.1.0.5/16"),
+    ("interfaces: x", (1, 13), "a list of interfaces", "- "),
+    ("dns_servers: [10.0.0.0/8]", (1, 15), "no address", "a.b.c.d"),
+    ("dns_servers: 10.0.0.1", (1, 14), "a list of addresses", "- "),
+    ("names: [a]", (1, 8), "a mapping of names", "host.example: ["),
+    ("names: {a: [1]}", (1, 13), "no address", "a.b.c.d"),
+    ("names: {a: [], a: []}", (1, 16), "'a' stands twice", "one list"),
+    ("- x", (1, 1), "a mapping for a facts file", "interfaces"),
+    ("names: &a {}", (1, 8), "anchor", "remove it"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "message", "remedy"), BAD, ids=[row[0] for row in BAD])
+def test_mistakes(text: str, place: tuple[int, int], message: str, remedy: str) -> None:
+    with pytest.raises(PolicyErrors) as caught:
+        load_facts(text, "f")
+    (problem,) = caught.value.problems
+    assert (problem.at.line, problem.at.column) == place
+    assert message in problem.message
+    assert remedy in problem.remedy
