@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from xfrmd.compiler.nft_text import render
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import Plan, ProtectPolicy, SpecificFilter
-from xfrmd.model.proposals import Proposal
+from xfrmd.model.proposals import Proposal, TransformType
 from xfrmd.model.spd import SpdEntry
+from xfrmd.transforms.catalog import name_of
 
 SCHEMA = 1
 """Version of the JSON form; it grows when a field changes its meaning."""
@@ -42,8 +44,9 @@ def _protect(one: ProtectPolicy) -> Iterator[str]:
 
 
 def _proposal(one: Proposal) -> str:
-    names = ", ".join(f"{t.type}/{t.id}" + (f"/{t.key_bits}" if t.key_bits else "") for t in one.transforms)
-    return f"protocol {one.protocol.name} transforms {names}, {one.lifetime.kilobytes} kB, {one.lifetime.seconds} s"
+    names = " ".join(f"{TransformType(t.type).name.lower()}={name_of(t)}" for t in one.transforms)
+    volume = f", {one.lifetime.kilobytes} kB" if one.lifetime.kilobytes else ""
+    return f"{one.protocol.name} {names}, {one.lifetime.seconds} s{volume}"
 
 
 def _peer(one: PadEntry) -> str:
@@ -51,24 +54,52 @@ def _peer(one: PadEntry) -> str:
     return f"  {_end(one.local)} <-> {_end(one.remote)}: {methods} [{one.rule!r} at {one.at}]"
 
 
-def _lines(plan: Plan) -> Iterator[str]:
-    yield f"policy {plan.policy!r}" if plan.policy else "no policy is assigned: nothing is filtered"
-    yield f"\nspecific filters, heaviest first ({len(plan.filters)}):"
+def _filters(plan: Plan) -> Iterator[str]:
+    yield f"specific filters, heaviest first ({len(plan.filters)}):"
     yield from map(_filter, plan.filters)
-    yield f"\nsecurity policies ({len(plan.spd)}):"
+
+
+def _spd(plan: Plan) -> Iterator[str]:
+    yield f"security policies ({len(plan.spd)}):"
     yield from map(_entry, plan.spd)
-    yield f"\nnegotiated filters ({len(plan.protect)}):"
+
+
+def _protected(plan: Plan) -> Iterator[str]:
+    yield f"negotiated filters ({len(plan.protect)}):"
     for one in plan.protect:
         yield from _protect(one)
-    yield f"\npeers ({len(plan.pad)}):"
-    yield from map(_peer, plan.pad)
-    yield "\nnftables:"
+
+
+def _pad(plan: Plan) -> Iterator[str]:
+    yield f"peers ({len(plan.pad)}):"
+    for one in plan.pad:
+        yield _peer(one)
+        yield from (f"    {_proposal(proposal)}" for proposal in one.main_mode.proposals)
+
+
+def _nft(plan: Plan) -> Iterator[str]:
     yield render(plan.nft).rstrip("\n")
+
+
+SECTIONS: Final[dict[str, Callable[[Plan], Iterator[str]]]] = {
+    "filters": _filters,
+    "spd": _spd,
+    "protect": _protected,
+    "pad": _pad,
+    "nft": _nft,
+}
+"""The parts of a Plan under the names of its JSON form. "nft" is text that `nft -f` loads as it stands."""
+
+
+def section_text(plan: Plan, section: str) -> str:
+    """One part of a Plan as readable text."""
+    return "\n".join(SECTIONS[section](plan)) + "\n"
 
 
 def plan_text(plan: Plan) -> str:
     """The whole Plan as readable text."""
-    return "\n".join(_lines(plan)) + "\n"
+    head = f"policy {plan.policy!r}" if plan.policy else "no policy is assigned: nothing is filtered"
+    return "\n".join([head + "\n", *(section_text(plan, name) for name in SECTIONS)])
 
 
 def _filter_json(one: SpecificFilter) -> dict[str, object]:
