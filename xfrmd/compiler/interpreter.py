@@ -108,7 +108,7 @@ def _part(field: str, selector: Selector) -> str | None:
         return str(port & int(mask) if mask else port)
     if found["meta"] == "meta l4proto":
         return str(selector.protocol)
-    return "10" if selector.family == 6 else "2"
+    return f"ipv{selector.family}"
 
 
 def key(expression: str, selector: Selector) -> tuple[str, ...] | None:

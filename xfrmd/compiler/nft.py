@@ -39,7 +39,7 @@ route the packet anew, which finds its SA (docs/decisions/0003).
 """
 _SIDES: Final = {True: "in", False: "out"}
 _FAMILY: Final = {4: "ip", 6: "ip6"}
-_NFPROTO: Final = {4: "2", 6: "10"}
+_NFPROTO: Final = {4: "ipv4", 6: "ipv6"}
 _ALL: Final = 0xFFFF
 
 
