@@ -124,6 +124,8 @@ CONTROL_REQUEST: Final = POLICY_FILE_SIZE + 16 * 1024 * 1024
 CONTROL_CLIENTS: Final = 64
 CONTROL_TIMEOUT: Final = 30.0
 """For the next octets of a request, and for a reader to take its answer."""
+APPLY_TIMEOUT: Final = 600.0
+"""A policy of 100,000 filters takes a minute on a slow machine."""
 CONTROL_WAIT: Final = 300.0
 """The longest `--wait`."""
 
@@ -138,3 +140,9 @@ NOTICE_TEXT: Final = 4096
 # What `status` remembers.
 PEERS_REMEMBERED: Final = 4096
 """Peers with their last failure; the one heard of longest ago is forgotten."""
+
+# The daemon's life.
+STOP_WAIT: Final = 2.0
+"""For answers of peers to the DELETE of a stop: three tries on a LAN; who is gone is not waited for."""
+SA_USE_INTERVAL: Final = 5.0
+"""Between two looks at the counters of our SAs, while there are any: a sixth of LIVENESS_IDLE."""

@@ -3,8 +3,147 @@
 
 from __future__ import annotations
 
-from typing import Final
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
 
-from xfrmd.cli.table import Command
+from xfrmd import limits
+from xfrmd.cli import local, show
+from xfrmd.cli.output import Output
+from xfrmd.cli.table import Argument, Command
+from xfrmd.control.client import ask
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import ControlError
 
-COMMANDS: Final[tuple[Command, ...]] = ()
+_WAIT: Final = Argument(
+    ("--wait",),
+    f"wait until it is done, {limits.CONTROL_TIMEOUT:g} s or as many as given",
+    {"type": float, "nargs": "?", "const": limits.CONTROL_TIMEOUT, "metavar": "SECONDS"},
+)
+_SPI: Final = Argument(("spi",), "SPI of an SA as `sas` shows it, or all", {"metavar": "SPI|all"})
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The arguments that were given, as the control API takes them."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def _status(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("status", {}, arguments.control)
+    output.answer(answer, show.status(answer, time.time(), output))
+    return ExitCode.OK if answer["state"] == "running" else ExitCode.DEGRADED
+
+
+def _sas(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("sas", {}, arguments.control)
+    output.answer(answer, show.sas(answer, output))
+    return ExitCode.OK
+
+
+def _put(command: str, request: dict[str, Any], arguments: argparse.Namespace, output: Output) -> int:
+    try:
+        answer = ask(command, request, arguments.control, limits.APPLY_TIMEOUT)
+    except ControlError as error:
+        found = error.details.get("problems")
+        if found and not output.json:
+            output.say(show.problems(found, output))
+        raise
+    output.answer(answer, show.applied(answer, output))
+    return ExitCode.OK if answer["kernel"]["state"] == "equal" else ExitCode.DEGRADED
+
+
+def _apply(arguments: argparse.Namespace, output: Output) -> int:
+    name: str = arguments.policy
+    # As text in JSON, so that octets which are no UTF-8 reach the daemon's own check as what they are.
+    text = local.read_file(name).decode("utf-8", "surrogateescape")
+    return _put("apply", {"text": text, "file": str(Path(name).absolute())}, arguments, output)
+
+
+def _reload(arguments: argparse.Namespace, output: Output) -> int:
+    return _put("reload", {}, arguments, output)
+
+
+def _outcome(answer: dict[str, Any], done: bool, text: str, arguments: argparse.Namespace, output: Output) -> int:
+    """The end of a command that may wait: waiting in vain is an error."""
+    late = arguments.wait is not None and not done
+    output.answer(answer, f"{text}{' (not within the time given)' if late else ''}")
+    return ExitCode.ERROR if late else ExitCode.OK
+
+
+def _delete(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("delete", _given(arguments, "spi", "wait"), arguments.control)
+    return _outcome(answer, answer["gone"], f"{answer['deleted']} SAs deleted", arguments, output)
+
+
+def _rekey(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("rekey", _given(arguments, "spi", "wait"), arguments.control)
+    text = f"{answer['count']} SAs {'replaced' if answer['done'] else 'are being replaced'}"
+    return _outcome(answer, answer["done"], text, arguments, output)
+
+
+def _initiate(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("initiate", _given(arguments, "remote", "local", "rule", "wait"), arguments.control)
+    story = "stands" if answer["established"] else "is being negotiated"
+    text = f"SA {answer['local']} - {answer['remote']} of rule {answer['rule']!r} {story}"
+    return _outcome(answer, answer["established"], text, arguments, output)
+
+
+def _counters(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("counters", {}, arguments.control)
+    output.answer(answer, show.counters(answer))
+    return ExitCode.OK
+
+
+def _whole(arguments: argparse.Namespace, output: Output) -> int:
+    """Commands whose answer is one object that reads well as it is."""
+    answer = ask(arguments.command, {}, arguments.control)
+    output.answer(answer, json.dumps(answer, indent=2, ensure_ascii=False))
+    return ExitCode.OK
+
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command(
+        "status",
+        "policy, kernel, SAs, failing peers",
+        _status,
+        examples=(("xfrmctl status", "is the policy in force, and which peers fail"),),
+        story="Show the policy in force, whether the kernel is equal to it, and peers that fail, with both sides'\n"
+        "offers and the remedy. Ends with 5 when degraded.",
+    ),
+    Command("sas", "IKE SAs and child SAs", _sas, examples=(("xfrmctl sas", "who is connected, and how"),)),
+    Command(
+        "apply",
+        "put a policy file in force",
+        _apply,
+        (Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"}),),
+        (("xfrmctl apply policy.yaml", "until the daemon is started again or told to reload"),),
+        "Put a policy file in force. A policy with an error changes nothing: every problem is told, and the running\n"
+        "policy stays.",
+    ),
+    Command("reload", "read the daemon's policy file again", _reload),
+    Command(
+        "initiate",
+        "negotiate without waiting for traffic",
+        _initiate,
+        (
+            Argument(("remote",), "address of the peer", {"metavar": "ADDRESS"}),
+            Argument(("--local",), "address of ours, when there are several", {"metavar": "ADDRESS"}),
+            Argument(("--rule",), "name of the rule, when several fit", {"metavar": "NAME"}),
+            _WAIT,
+        ),
+        (("xfrmctl initiate --wait 10 10.1.0.2", "stand or fail within 10 s"),),
+    ),
+    Command(
+        "rekey",
+        "replace an SA now",
+        _rekey,
+        (_SPI, _WAIT),
+        (("xfrmctl rekey --wait c1a2b3d4", "a child SA"), ("xfrmctl rekey all", "all child SAs")),
+    ),
+    Command("delete", "delete SAs and tell the peer", _delete, (_SPI, _WAIT), (("xfrmctl delete all", "every SA"),)),
+    Command("counters", "every counter that is not 0", _counters),
+    Command("facts", "what the daemon knows of this host, in JSON", _whole),
+    Command("plan", "the compiled plan in force, in JSON", _whole),
+)

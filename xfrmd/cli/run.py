@@ -3,8 +3,64 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import os
+from pathlib import Path
 from typing import Final
 
-from xfrmd.cli.table import Command
+from xfrmd.adapters.journal import Journal, system_sink
+from xfrmd.cli.output import Output
+from xfrmd.cli.table import Argument, Command
+from xfrmd.control.exits import ExitCode
+from xfrmd.daemon.main import serve
+from xfrmd.daemon.parts import Settings, StartError
+from xfrmd.errors import KernelError, PolicyError
+from xfrmd.model.notice import Level, Notice
+from xfrmd.policy import PolicyErrors
 
-COMMANDS: Final[tuple[Command, ...]] = ()
+
+def _run(arguments: argparse.Namespace, output: Output) -> int:
+    """Run in the foreground until SIGTERM. Why a start failed goes where all notices go, and decides the exit code."""
+    del output
+    journal = Journal(system_sink(os.environ), Level.DEBUG if arguments.debug else Level.INFO)
+    settings = Settings(
+        policy=Path(arguments.policy).absolute() if arguments.policy else None,
+        control=Path(arguments.control),
+        environ=os.environ,
+    )
+    try:
+        return asyncio.run(serve(settings, journal))
+    except StartError as error:
+        journal.tell(Notice(Level.ERROR, "start-failed", str(error)))
+        return error.exit_code
+    except (PolicyError, KernelError) as error:
+        _tell_policy(error, journal)
+        return ExitCode.ERROR
+
+
+def _tell_policy(error: PolicyError | KernelError, journal: Journal) -> None:
+    """Every problem of the policy, then what became of the kernel."""
+    problems = error.problems if isinstance(error, PolicyErrors) else ()
+    for problem in problems:
+        text = f"{problem.at}: {problem.severity.value}: {problem.message}"
+        journal.report(Notice(Level.ERROR, "policy-problem", text, {"at": str(problem.at)}, problem.remedy))
+    reason = f"the policy has {len(problems)} problems" if problems else str(error)
+    text = f"not started: {reason}; the kernel is left as it is"
+    journal.tell(Notice(Level.ERROR, "start-failed", text, remedy="mend the policy: xfrmctl check FILE"))
+
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command(
+        "run",
+        "run the daemon in the foreground",
+        _run,
+        (
+            Argument(("--policy",), "policy file to put in force; without it, none", {"metavar": "FILE"}),
+            Argument(("--debug",), "tell more", {"action": "store_true"}),
+        ),
+        (("xfrmd run --policy /etc/xfrmd/policy.yaml", "as its systemd unit does"),),
+        "Put the policy in force, negotiate keys as traffic asks for them, and answer xfrmctl. SIGHUP reads the\n"
+        "policy again. SIGTERM stops: peers are told, and what the policy blocks and protects stays blocked.",
+    ),
+)

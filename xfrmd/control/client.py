@@ -25,7 +25,7 @@ def ask(
         sock.settimeout(patience)
         try:
             sock.connect(path)
-            sock.sendall(json.dumps(request(command, arguments), ensure_ascii=False).encode() + b"\n")
+            sock.sendall(json.dumps(request(command, arguments)).encode() + b"\n")
             with sock.makefile("rb") as stream:
                 octets = stream.readline()
         except PermissionError as error:

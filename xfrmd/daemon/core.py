@@ -47,12 +47,19 @@ class Faults:
 
 
 class Core:
-    """`carry` does what an effect says; `now` is monotonic seconds, those of the event loop."""
+    """`carry` does what an effect says, `settled` hears that an event and all that followed is over."""
 
-    def __init__(self, engine: Engine, carry: Callable[[Effect], Event | None], faults: Faults) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        carry: Callable[[Effect], Event | None],
+        faults: Faults,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
         self._carry = carry
         self._faults = faults
+        self._settled = settled
         self._events: collections.deque[Event] = collections.deque()
         self._busy = False
         self._paused_until = 0.0
@@ -71,6 +78,7 @@ class Core:
         finally:
             self._busy = False
         self._arm()
+        self._settled()
 
     def _one(self, event: Event) -> None:
         try:

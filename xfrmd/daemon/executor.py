@@ -71,7 +71,7 @@ class Executor:
 
     def _remove(self, effect: RemoveSa) -> None:
         self._ledger.removed((effect.dst, effect.protocol, effect.spi))
-        self._sas.remove_sa(effect.protocol, effect.spi, effect.src, effect.dst)
+        self._sas.remove_sa(effect.protocol, effect.spi, effect.dst)
 
     def _release(self, effect: ReleaseHeld) -> None:
         self._hold.release(effect.reqid, effect.selector)

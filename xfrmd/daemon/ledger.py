@@ -39,10 +39,9 @@ class PeerRecord:
 
 @dataclass(slots=True)
 class Ledger:
-    """`clock` gives wall-clock seconds. `changed` is called after each change of SAs or peers."""
+    """`clock` gives wall-clock seconds."""
 
     clock: Callable[[], float]
-    changed: Callable[[], None] = lambda: None
     sas: dict[SaKey, Installed] = field(default_factory=dict)
     peers: collections.OrderedDict[str, PeerRecord] = field(default_factory=collections.OrderedDict)
     counters: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -54,13 +53,11 @@ class Ledger:
         if not sa.inbound:
             record = self._peer(str(sa.dst))
             record.worked_at, record.failures = self.clock(), 0
-        self.changed()
 
     def removed(self, key: SaKey) -> None:
         """An SA is gone from the kernel."""
         if self.sas.pop(key, None) is not None:
             self.counters["sas-removed"] += 1
-            self.changed()
 
     def heard(self, notice: Notice) -> None:
         """A notice of the engine: a warning or error that names a peer is that peer's last failure."""
@@ -70,7 +67,6 @@ class Ledger:
             record = self._peer(peer)
             record.failure, record.failed_at = notice, self.clock()
             record.failures += 1
-            self.changed()
 
     def _peer(self, name: str) -> PeerRecord:
         record = self.peers.setdefault(name, PeerRecord())

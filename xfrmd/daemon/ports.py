@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import Endpoint, Event
 from xfrmd.ike.views import IkeSaView
@@ -40,24 +41,17 @@ class Datagrams(Protocol):
         """Send; "" or why not."""
 
 
-class SaUse(NamedTuple):
-    """What an SA has carried so far."""
-
-    octets: int
-    packets: int
-
-
 class SaDatabase(Protocol):
-    """The kernel's SAs of ours. All raise KernelError."""
+    """The kernel's SAs. All raise KernelError."""
 
     def add_sa(self, sa: SadEntry) -> None:
         """Install one direction of a child SA."""
 
-    def remove_sa(self, protocol: ProtocolId, spi: int, src: Address, dst: Address) -> None:
-        """That it is gone already is no error."""
+    def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
+        """False: it was gone already."""
 
-    def sa_use(self) -> Mapping[tuple[Address, ProtocolId, int], SaUse]:
-        """Counters of all SAs of ours, by SadEntry.key, in one dump."""
+    def sas(self) -> Sequence[ObservedSa]:
+        """All SAs with their counters, whoever installed them."""
 
 
 class HoldQueue(Protocol):

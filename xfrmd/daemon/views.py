@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.control.schema import Json
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
-from xfrmd.daemon.ports import SaUse
 from xfrmd.ike.views import ChildSaView, IkeSaView
+from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms.catalog import name_of
@@ -37,6 +38,25 @@ def policy(now: InForce | None) -> Json:
         "negotiate_filters": len(plan.protect),
         "spd_entries": len(plan.spd),
         "warnings": [str(warning) for warning in now.policies.warnings],
+    }
+
+
+def facts(found: HostFacts) -> Json:
+    """Facts of the host, in the words of a facts file."""
+    return {
+        "interfaces": [
+            {
+                "name": one.name,
+                "kind": one.kind.value,
+                "addresses": [f"{address}/{length}" for address, length in one.addresses],
+            }
+            for one in found.interfaces
+        ],
+        "dns_servers": [*map(str, found.dns_servers)],
+        "wins_servers": [*map(str, found.wins_servers)],
+        "dhcp_servers": [*map(str, found.dhcp_servers)],
+        "default_gateways": [*map(str, found.default_gateways)],
+        "names": {name: [*map(str, addresses)] for name, addresses in found.names.items()},
     }
 
 
@@ -93,7 +113,7 @@ class _Half(NamedTuple):
     """One direction of a child SA as the kernel has it."""
 
     installed: Installed | None
-    use: SaUse
+    observed: ObservedSa | None
 
 
 def child_sa(
@@ -114,10 +134,10 @@ def child_sa(
         "state": view.state,
         "selectors": [str(selector) for selector in view.selectors],
         "age": round(clocks.monotonic - view.created, 1),
-        "octets_in": inbound.use.octets,
-        "packets_in": inbound.use.packets,
-        "octets_out": outbound.use.octets,
-        "packets_out": outbound.use.packets,
+        "octets_in": inbound.observed.octets if inbound.observed else 0,
+        "packets_in": inbound.observed.packets if inbound.observed else 0,
+        "octets_out": outbound.observed.octets if outbound.observed else 0,
+        "packets_out": outbound.observed.packets if outbound.observed else 0,
         "mode": None,
         "transforms": [],
         "rekey_in": None,
@@ -135,14 +155,15 @@ def child_sa(
 
 
 def sas(
-    views: Iterable[IkeSaView], ledger: Ledger, use: Mapping[SaKey, SaUse], plan: Plan | None, clocks: Clocks
+    views: Iterable[IkeSaView], ledger: Ledger, observed: Iterable[ObservedSa], plan: Plan | None, clocks: Clocks
 ) -> Json:
-    """All SAs. `use` are the kernel's counters."""
+    """All SAs. `observed` are those of the kernel, with their counters."""
     rules = {protect.reqid: protect.origin.rule for protect in plan.protect} if plan else {}
     views = tuple(views)
+    in_kernel = {(sa.dst, sa.protocol, sa.spi): sa for sa in observed}
 
     def half(key: SaKey) -> _Half:
-        return _Half(ledger.sas.get(key), use.get(key, SaUse(0, 0)))
+        return _Half(ledger.sas.get(key), in_kernel.get(key))
 
     children = [
         child_sa(

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Answers of the daemon as text for people: terse, ages instead of dates, the remedy beside the failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from xfrmd.cli.output import Output
+
+Answer = Mapping[str, Any]
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
+PEERS_SHOWN: Final = 20
+"""Failing peers that `status` lists; `--json` has all."""
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as "2h 5m", two units at most; "-" when there is no such time."""
+    if seconds is None:
+        return "-"
+    rest, parts = int(max(seconds, 0)), []
+    for unit, size in _UNITS:
+        if rest >= size:
+            parts.append(f"{rest // size}{unit}")
+            rest %= size
+    if rest or not parts:
+        parts.append(f"{rest}s")
+    return " ".join(parts[:2])
+
+
+def octets(count: int) -> str:
+    """An amount of data, as "3.4 MiB"."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _policy(policy: Answer, now: float, output: Output) -> list[str]:
+    if not policy["assigned"]:
+        return [f"policy:  {output.paint('none assigned', 'warning')}, nothing is filtered"]
+    since = duration(now - policy["since"])
+    return [
+        f"policy:  {output.paint(policy['name'], 'strong')} from {policy['file']}, for {since}",
+        (
+            f"         {policy['filters']} specific filters, {policy['negotiate_filters']} of them negotiated, "
+            f"{policy['spd_entries']} SPD entries"
+        ),
+        *(f"         {output.paint('warning:', 'warning')} {text}" for text in policy["warnings"]),
+    ]
+
+
+def _kernel(kernel: Answer, output: Output) -> list[str]:
+    if kernel["state"] == "equal":
+        return [f"kernel:  {output.paint('equal to the policy', 'good')}"]
+    return [f"kernel:  {output.paint('degraded', 'error')}", *(f"         - {reason}" for reason in kernel["reasons"])]
+
+
+def _failure(peer: Answer, now: float, output: Output) -> list[str]:
+    times = f"{peer['failures']} times, last " if peer["failures"] > 1 else ""
+    lines = [
+        (
+            f"  {output.paint(peer['peer'], 'strong')}  {times}{duration(now - peer['failed_at'])} ago: "
+            f"{output.paint(peer['code'], 'error')}"
+        ),
+        f"    {peer['message']}",
+    ]
+    if peer["remedy"]:
+        lines.append(f"    remedy: {peer['remedy']}")
+    return lines
+
+
+def _flat(counters: Answer) -> str:
+    parts = [
+        f"{group}: " + ", ".join(f"{name} {count}" for name, count in sorted(values.items()) if count)
+        for group, values in sorted(counters.items())
+        if any(values.values())
+    ]
+    return "\n".join(f"  {part}" for part in parts)
+
+
+def status(answer: Answer, now: float, output: Output) -> str:
+    """`xfrmctl status`. `now` is wall-clock time."""
+    state = answer["state"]
+    lines = [
+        (
+            f"xfrmd:   {output.paint(state, 'good' if state == 'running' else 'error')}, "
+            f"for {duration(now - answer['since'])}"
+        ),
+        *_policy(answer["policy"], now, output),
+        *_kernel(answer["kernel"], output),
+        f"SAs:     {answer['ike_sas']} IKE, {answer['child_sas']} child",
+    ]
+    if any(answer["held"].values()):
+        lines.append("held:    " + ", ".join(f"{name} {count}" for name, count in sorted(answer["held"].items())))
+    failing = [peer for peer in answer["peers"] if peer["failures"]]
+    if failing:
+        lines.append(f"failing peers: {len(failing)}")
+        lines += [line for peer in failing[:PEERS_SHOWN] for line in _failure(peer, now, output)]
+        if len(failing) > PEERS_SHOWN:
+            lines.append(f"  and {len(failing) - PEERS_SHOWN} more: see --json")
+    return "\n".join(lines)
+
+
+def _child(child: Answer, output: Output) -> list[str]:
+    transforms = ", ".join(child["transforms"])
+    return [
+        (
+            f"  child {output.paint(child['spi_in'], 'strong')} in, {child['spi_out']} out: "
+            f"{child['protocol']} {child['mode'] or ''} {transforms}, {child['state']}, rule {child['rule']!r}"
+        ),
+        *(f"    {selector}" for selector in child["selectors"]),
+        (
+            f"    in {child['packets_in']} packets, {octets(child['octets_in'])}; "
+            f"out {child['packets_out']} packets, {octets(child['octets_out'])}; "
+            f"age {duration(child['age'])}, rekey in {duration(child['rekey_in'])}"
+        ),
+    ]
+
+
+def sas(answer: Answer, output: Output) -> str:
+    """`xfrmctl sas`: each IKE SA with its children below it."""
+    lines: list[str] = []
+    children: dict[str, list[Answer]] = {}
+    for child in answer["child_sas"]:
+        children.setdefault(child["ike_spi"], []).append(child)
+    for sa in answer["ike_sas"]:
+        lines += [
+            (
+                f"{output.paint(sa['remote'], 'strong')} from {sa['local']}: IKE SA {sa['spi_local']}, "
+                f"{'initiator' if sa['initiator'] else 'responder'}, {sa['state']}"
+            ),
+            (
+                f"  {sa['remote_id'] or '?'} by rule {sa['rule']!r}; {', '.join(sa['transforms'])}; "
+                f"age {duration(sa['age'])}, rekey in {duration(sa['rekey_in'])}"
+            ),
+        ]
+        for child in children.get(sa["spi_local"], ()):
+            lines += _child(child, output)
+    return "\n".join(lines) if lines else "no SAs"
+
+
+def applied(answer: Answer, output: Output) -> str:
+    """The outcome of `apply` and `reload`."""
+    changes = ", ".join(f"{name} {count}" for name, count in sorted(answer["changes"].items()) if count)
+    what = f"policy {answer['policy']!r}" if answer["policy"] else "no policy"
+    lines = [f"{what} is in force: {answer['filters']} specific filters" + (f" ({changes})" if changes else "")]
+    lines += [f"{output.paint('warning:', 'warning')} {text}" for text in answer["warnings"]]
+    return "\n".join([*lines, *_kernel(answer["kernel"], output)])
+
+
+def counters(answer: Answer) -> str:
+    """`xfrmctl counters`: those that are not 0."""
+    return _flat(answer["counters"]) or "  nothing counted yet"
+
+
+def problems(found: Sequence[Answer], output: Output) -> str:
+    """Problems of a policy that the daemon refused."""
+    styles = {"error": "error", "warning": "warning"}
+    return "\n".join(
+        f"{output.paint('{file}:{line}:{column}'.format(**one), 'strong')}: "
+        f"{output.paint(one['severity'] + ':', styles[one['severity']])} {one['message']}\n    remedy: {one['remedy']}"
+        for one in found
+    )

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands of the control API, one function a command; xfrmd.control.schema has their arguments and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from xfrmd import __version__
+from xfrmd.compiler.explain import explain
+from xfrmd.compiler.render import plan_json
+from xfrmd.control.schema import ControlError, Json
+from xfrmd.daemon import views
+from xfrmd.daemon.changes import Changes
+from xfrmd.daemon.core import Core
+from xfrmd.daemon.enforcement import Enforcement, InForce
+from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.ports import Engine, SaDatabase
+from xfrmd.errors import KernelError, PolicyError
+from xfrmd.ike.events import Delete, Initiate, Rekey
+from xfrmd.ike.views import ChildSaView, IkeSaView
+from xfrmd.model.addresses import Address
+from xfrmd.model.plan import ProtectPolicy
+from xfrmd.model.source import Problem, Severity
+from xfrmd.policy import PolicyErrors
+from xfrmd.policy.packets import parse_packet
+
+STATUS_FRESH: Final = 5.0
+"""Seconds that a comparison of kernel and plan serves `status` again."""
+
+
+@dataclass(slots=True)
+class House:
+    """What the commands work on. `counters` gathers those of all parts, `degraded` what is not as it should be."""
+
+    engine: Engine
+    core: Core
+    enforcement: Enforcement
+    ledger: Ledger
+    sas: SaDatabase
+    changes: Changes
+    counters: Callable[[], Mapping[str, Mapping[str, int]]]
+    degraded: Callable[[], tuple[str, ...]]
+    clocks: Callable[[], views.Clocks]
+    policy_file: Path | None
+    since: float
+
+
+def problem(one: Problem) -> Json:
+    """A problem of a policy, for JSON."""
+    return {
+        "severity": one.severity.value,
+        "file": one.at.file,
+        "line": one.at.line,
+        "column": one.at.column,
+        "message": one.message,
+        "remedy": one.remedy,
+    }
+
+
+def bad_policy(error: PolicyError) -> ControlError:
+    """A policy that cannot be used: every problem of it."""
+    problems = [problem(one) for one in error.problems] if isinstance(error, PolicyErrors) else []
+    errors = sum(one["severity"] == Severity.ERROR.value for one in problems) or 1
+    message = f"the policy has {errors} error{'s' * (errors > 1)}" if problems else str(error)
+    return ControlError("bad-policy", message, "mend it and apply it again", details={"problems": problems})
+
+
+async def version(house: House, _: Json) -> Json:
+    """Which daemon this is."""
+    return {"version": __version__, "pid": os.getpid(), "since": house.since}
+
+
+async def status(house: House, _: Json) -> Json:
+    """All in short."""
+    degraded, sas, counters = house.degraded(), house.engine.ike_sas(), house.counters()
+    return {
+        "state": "degraded" if degraded else "running",
+        "since": house.since,
+        "policy": views.policy(house.enforcement.now),
+        "kernel": views.kernel(degraded),
+        "ike_sas": len(sas),
+        "child_sas": sum(len(sa.children) for sa in sas),
+        "peers": views.peers(house.ledger),
+        "held": dict(counters.get("hold", {})),
+        "drops": {name: dict(values) for name, values in counters.items() if name != "hold"},
+    }
+
+
+async def sas(house: House, _: Json) -> Json:
+    """IKE SAs and child SAs."""
+    plan = house.enforcement.now.plan if house.enforcement.now else None
+    return views.sas(house.engine.ike_sas(), house.ledger, house.sas.sas(), plan, house.clocks())
+
+
+def _now(house: House) -> InForce:
+    if house.enforcement.now is None:
+        raise ControlError("no-policy", "no policy is in force", "xfrmctl apply FILE")
+    return house.enforcement.now
+
+
+async def plan(house: House, _: Json) -> Json:
+    """The plan in force."""
+    return {"plan": await asyncio.to_thread(plan_json, _now(house).plan)}
+
+
+async def facts(house: House, _: Json) -> Json:
+    """Facts of the host that the plan was compiled with."""
+    return {"facts": views.facts(_now(house).facts)}
+
+
+async def counters(house: House, _: Json) -> Json:
+    """Every counter, by part."""
+    return {"counters": {name: dict(values) for name, values in house.counters().items()}}
+
+
+async def explain_packet(house: House, arguments: Json) -> Json:
+    """The fate of one packet under the plan in force."""
+    try:
+        packet = parse_packet(arguments["packet"].split())
+    except PolicyErrors as error:
+        raise ControlError(
+            "bad-packet",
+            str(error),
+            "see xfrmctl explain --help",
+            details={"problems": [*map(problem, error.problems)]},
+        ) from error
+    answer = (await asyncio.to_thread(explain, _now(house).plan, packet)).to_json()
+    return {key: value for key, value in answer.items() if key != "schema"}
+
+
+def _applied(before: InForce | None, now: InForce) -> Json:
+    return {
+        "policy": now.plan.policy or None,
+        "file": now.file,
+        "warnings": [str(warning) for warning in now.policies.warnings],
+        "filters": len(now.plan.filters),
+        "changes": dict(now.outcome.changes),
+        "kernel": views.kernel(now.outcome.degraded),
+        "replaced": before.plan.policy or None if before else None,
+    }
+
+
+async def put(house: House, text: str | bytes, file: str) -> Json:
+    """Put a policy in force, or refuse it with all that is wrong with it."""
+    before = house.enforcement.now
+    try:
+        return _applied(before, await house.enforcement.put(text, file))
+    except PolicyError as error:
+        raise bad_policy(error) from error
+    except KernelError as error:
+        message = f"the kernel refused the policy: {error}"
+        raise ControlError("kernel-refused", message, "the policy before it is in force") from error
+
+
+async def apply(house: House, arguments: Json) -> Json:
+    """Put the policy that the request carries in force."""
+    return await put(house, arguments["text"].encode("utf-8", "surrogateescape"), arguments["file"])
+
+
+async def reload(house: House, _: Json) -> Json:
+    """Read the policy file of the command line again."""
+    if house.policy_file is None:
+        raise ControlError("no-file", "the daemon was started without --policy", "xfrmctl apply FILE")
+    try:
+        text = await asyncio.to_thread(house.policy_file.read_bytes)
+    except OSError as error:
+        message = f"{house.policy_file} cannot be read: {error.strerror}"
+        raise ControlError("unreadable", message, "the running policy stays") from error
+    return await put(house, text, str(house.policy_file))
+
+
+def _spi(house: House, text: str) -> bytes:
+    """The SPI of an SA that exists."""
+    digits = text.removeprefix("0x").lower()
+    try:
+        octets = bytes.fromhex(digits)
+    except ValueError:
+        octets = b""
+    known = {sa.local_spi for sa in house.engine.ike_sas()} | {
+        child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children
+    }
+    by_other_end = {sa.remote_spi: sa.local_spi for sa in house.engine.ike_sas()} | {
+        child.spi_out.to_bytes(4): child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children
+    }
+    octets = octets if octets in known else by_other_end.get(octets, b"")
+    if not octets:
+        raise ControlError("unknown-spi", f"there is no SA with SPI {text!r}", "see xfrmctl sas")
+    return octets
+
+
+def _has(house: House, spi: bytes) -> bool:
+    views_ = house.engine.ike_sas()
+    if len(spi) == 4:
+        return any(child.spi_in == int.from_bytes(spi) for view in views_ for child in view.children)
+    return any(view.local_spi == spi for view in views_)
+
+
+def _count(house: House) -> int:
+    return sum(1 + len(view.children) for view in house.engine.ike_sas())
+
+
+async def delete(house: House, arguments: Json) -> Json:
+    """Delete one SA or all. With `wait`, until it is gone."""
+    spi = None if arguments["spi"] == "all" else _spi(house, arguments["spi"])
+    before = _count(house)
+    house.core.post(Delete(spi))
+    gone = await house.changes.until(
+        lambda: not house.engine.ike_sas() if spi is None else not _has(house, spi), arguments.get("wait") or 0
+    )
+    return {"deleted": max(before - _count(house), 0), "gone": gone}
+
+
+async def rekey(house: House, arguments: Json) -> Json:
+    """Replace one SA, or all child SAs. With `wait`, until the old ones are gone."""
+    spis = (
+        [child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children]
+        if arguments["spi"] == "all"
+        else [_spi(house, arguments["spi"])]
+    )
+    for spi in spis:
+        house.core.post(Rekey(spi))
+    done = await house.changes.until(lambda: not any(_has(house, spi) for spi in spis), arguments.get("wait") or 0)
+    return {"rekeyed": arguments["spi"], "count": len(spis), "done": done}
+
+
+def _wanted(house: House, arguments: Json) -> tuple[ProtectPolicy, Address, Address]:
+    """The negotiate filter and the two ends that the operator means."""
+    now = _now(house)
+    try:
+        remote = Address.parse(arguments["remote"])
+        local = Address.parse(arguments["local"]) if arguments.get("local") else None
+    except ValueError as error:
+        raise ControlError("bad-address", str(error), "write an IPv4 or IPv6 address") from error
+    own = [one for one in now.facts.own_addresses() if one.family == remote.family and local in (None, one)]
+    for protect in now.plan.protect:
+        if arguments.get("rule") not in (None, protect.origin.rule):
+            continue
+        for selector in protect.selectors:
+            near = next((one for one in own if selector.src.contains(one)), None)
+            if near is not None and selector.dst.contains(remote):
+                return protect, near, remote
+    raise ControlError(
+        "no-filter",
+        f"no negotiate filter speaks of traffic to {remote}",
+        "see xfrmctl explain, and rules in the policy",
+    )
+
+
+def _pair(views_: tuple[IkeSaView, ...], protect: ProtectPolicy, remote: Address) -> ChildSaView | None:
+    return next(
+        (
+            child
+            for sa in views_
+            if sa.remote.address == remote
+            for child in sa.children
+            if child.reqid == protect.reqid
+        ),
+        None,
+    )
+
+
+async def initiate(house: House, arguments: Json) -> Json:
+    """Negotiate an SA. With `wait`, until it stands or the peer refuses."""
+    protect, local, remote = _wanted(house, arguments)
+    record = house.ledger.peers.get(str(remote))
+    failures = record.failures if record else 0
+
+    def failed() -> bool:
+        found = house.ledger.peers.get(str(remote))
+        return found is not None and found.failures > failures
+
+    def stands() -> bool:
+        return _pair(house.engine.ike_sas(), protect, remote) is not None
+
+    house.core.post(Initiate(protect.reqid, local, remote))
+    await house.changes.until(lambda: stands() or failed(), arguments.get("wait") or 0)
+    if failed() and not stands():
+        failure = views.peer(str(remote), house.ledger.peers[str(remote)])
+        raise ControlError("failed", failure["message"], failure["remedy"], details={"peer": failure})
+    return {"rule": protect.origin.rule, "local": str(local), "remote": str(remote), "established": stands()}
+
+
+Command = Callable[[House, Json], Awaitable[Json]]
+TABLE: Final[Mapping[str, Command]] = {
+    "version": version,
+    "status": status,
+    "sas": sas,
+    "plan": plan,
+    "facts": facts,
+    "counters": counters,
+    "explain": explain_packet,
+    "apply": apply,
+    "reload": reload,
+    "delete": delete,
+    "rekey": rekey,
+    "initiate": initiate,
+}

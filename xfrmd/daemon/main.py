@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon's life: start in the safe order, serve, stop and leave the fence standing.
+
+Start: the policy is read, compiled and put into the kernel, blocks first; then IKE sockets, hold queue, control socket,
+READY. A policy that cannot be used ends the start and leaves the kernel as it was found: what an earlier run enforced
+stays enforced. Stop: peers are told, our SAs are removed; policies and the nftables table stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfrmd import limits
+from xfrmd.adapters.entropy import system_entropy
+from xfrmd.adapters.journal import Journal
+from xfrmd.adapters.notify import Notifier, inherited_sockets
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import ControlError, Json
+from xfrmd.daemon import commands
+from xfrmd.daemon.parts import Settings, StartError, every, start_error
+from xfrmd.daemon.probe import esp_families
+from xfrmd.daemon.server import ControlServer, listen
+from xfrmd.daemon.service import Service
+from xfrmd.errors import KernelError
+from xfrmd.model.notice import Level, Notice
+
+
+async def serve(settings: Settings, journal: Journal) -> int:
+    """Run the daemon until SIGTERM or SIGINT; the exit code. Raises StartError, PolicyError, CredentialError."""
+    notifier = Notifier(settings.environ)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        service = Service(settings, journal)
+    except KernelError as error:
+        raise start_error(error) from error
+    try:
+        server = await _start(service, notifier)
+        notifier.ready(_story(service))
+        journal.tell(Notice(Level.INFO, "started", f"ready: {_story(service)}"))
+        await ended.wait()
+        notifier.stopping()
+        await server.stop()
+        await service.say_goodbye()
+        journal.tell(Notice(Level.INFO, "stopped", "stopped; policies stay in the kernel and keep blocking"))
+    finally:
+        await _close(service)
+    return ExitCode.OK
+
+
+async def _start(service: Service, notifier: Notifier) -> ControlServer:
+    """Everything that must stand before READY, in this order."""
+    inherited = inherited_sockets(service.settings.environ)
+    try:
+        _probe(service)
+        # Listened to from before the first policy on, or the ACQUIRE of its first packet would be lost.
+        service.events.open()
+        await _first_policy(service)
+        service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
+        service.datagrams.attach(asyncio.get_running_loop())
+        service.hold.open()
+        service.facts.watch(service.facts_changed)
+    except KernelError as error:
+        raise start_error(error) from error
+    server = ControlServer(_answerer(service), service.faults)
+    await server.start(_control_socket(service.settings.control, inherited))
+    service.errands.start("SA counters", every(limits.SA_USE_INTERVAL, "SA counters", service.poll_use, service.faults))
+    if notifier.watchdog_interval:
+        service.errands.start("watchdog", every(notifier.watchdog_interval, "watchdog", notifier.alive, service.faults))
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: service.errands.start("reload", _reload(service, notifier))
+    )
+    return server
+
+
+def _probe(service: Service) -> None:
+    """Fail before anything is changed where nothing could work."""
+    families = esp_families(service.kernel.xfrm, system_entropy(20))
+    if families != (4, 6):
+        text = f"the kernel has ESP for IPv{families[0]} only: negotiate filters of the other IP version block"
+        service.kernel.journal.tell(Notice(Level.WARNING, "esp-missing", text, remedy="modprobe esp4 esp6"))
+    try:
+        service.kernel.nft.observe()
+    except KernelError as error:
+        raise KernelError(f"nftables cannot be used: {error}", error.errno or errno.EOPNOTSUPP) from error
+
+
+async def _first_policy(service: Service) -> None:
+    """Put the policy of the command line in force, after the SAs of an earlier run are gone: the fence of their
+    policies still stands, so their traffic waits.
+    """
+    service.kernel.remove_sas()
+    path = service.settings.policy
+    if path is None:
+        return
+    try:
+        text = await asyncio.to_thread(path.read_bytes)
+    except OSError as error:
+        message = f"the policy {path} cannot be read: {error.strerror}; the kernel is left as it is"
+        raise StartError(message, ExitCode.ERROR) from error
+    await service.house.enforcement.put(text, str(path))
+
+
+def _control_socket(path: Path, inherited: Sequence[socket.socket]) -> socket.socket:
+    for sock in inherited:
+        if sock.family == socket.AF_UNIX:
+            return sock
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return listen(path)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"another xfrmd serves {path}; stop it, or name another socket with --control"
+            raise StartError(message, ExitCode.PORT_IN_USE) from error
+        raise StartError(f"the control socket {path} cannot be made: {error.strerror}", ExitCode.ERROR) from error
+
+
+def _answerer(service: Service) -> commands.Answerer:
+    async def answer(command: str, arguments: Json) -> Json:
+        return await commands.TABLE[command](service.house, arguments)
+
+    return answer
+
+
+async def _reload(service: Service, notifier: Notifier) -> None:
+    """SIGHUP: a policy that cannot be used is told, problem by problem, and changes nothing."""
+    notifier.reloading()
+    try:
+        await commands.reload(service.house, {})
+    except ControlError as error:
+        for one in error.details.get("problems", ()):
+            text = "{file}:{line}:{column}: {message}".format(**one)
+            service.kernel.journal.report(Notice(Level.ERROR, "policy-problem", text, {}, one["remedy"]))
+        text = f"reload failed: {error}; the running policy stays"
+        service.kernel.journal.tell(Notice(Level.ERROR, "reload-failed", text, {"code": error.code}, error.remedy))
+    else:
+        service.kernel.journal.tell(Notice(Level.NOTICE, "reloaded", f"policy reloaded: {_story(service)}"))
+    notifier.ready(_story(service))
+
+
+def _story(service: Service) -> str:
+    """One line for `systemctl status`."""
+    now = service.house.enforcement.now
+    if now is None or not now.plan.policy:
+        return "no policy assigned, nothing is filtered"
+    degraded = ", degraded" if now.outcome.degraded else ""
+    return f"policy {now.plan.policy!r} in force, {len(now.plan.filters)} filters{degraded}"
+
+
+async def _close(service: Service) -> None:
+    loop = asyncio.get_running_loop()
+    await service.errands.cancel()
+    service.house.core.stop()
+    service.events.close()
+    service.hold.close()
+    service.facts.close()
+    service.datagrams.detach(loop)
+    service.datagrams.close()
+    service.kernel.close()
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)

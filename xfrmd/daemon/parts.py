@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Small parts of a running daemon: settings, failures to start, tasks that must not die silently."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from xfrmd.control.exits import ExitCode
+from xfrmd.daemon.core import Faults
+from xfrmd.errors import KernelError, XfrmdError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says. Without a policy file the daemon starts with no policy of its own accord."""
+
+    policy: Path | None
+    control: Path
+    environ: Mapping[str, str]
+
+
+class StartError(XfrmdError):
+    """The daemon cannot start. One line with the remedy in it, and the program's exit code."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+_EXITS: Final = {
+    errno.EADDRINUSE: ExitCode.PORT_IN_USE,
+    errno.EPERM: ExitCode.NO_PRIVILEGE,
+    errno.EACCES: ExitCode.NO_PRIVILEGE,
+    errno.EPROTONOSUPPORT: ExitCode.KERNEL_LACKS,
+    errno.EAFNOSUPPORT: ExitCode.KERNEL_LACKS,
+    errno.EOPNOTSUPP: ExitCode.KERNEL_LACKS,
+    errno.ENOPROTOOPT: ExitCode.KERNEL_LACKS,
+    errno.ENOSYS: ExitCode.KERNEL_LACKS,
+}
+_REMEDIES: Final = {
+    ExitCode.NO_PRIVILEGE: "; run it as root, or with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE",
+    ExitCode.KERNEL_LACKS: "; use a kernel with XFRM, ESP, nftables and nfnetlink_queue (any Debian kernel has them)",
+}
+
+
+def start_error(error: KernelError) -> StartError:
+    """The end of a start that the kernel refused."""
+    code = _EXITS.get(error.errno, ExitCode.ERROR)
+    return StartError(f"{error}{_REMEDIES.get(code, '')}", code)
+
+
+async def every(seconds: float, what: str, step: Callable[[], None], faults: Faults) -> None:
+    """Take a step again and again; a fault in one is told and the next is taken all the same."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 (a fault in one step must not end all later ones)
+            faults(what, error)
+
+
+class Errands:
+    """Tasks in the background: none is lost to the garbage collector, no exception stays unheard."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, what: str, work: Awaitable[object]) -> None:
+        """Run something to its end."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 (nobody awaits an errand)
+                self._faults(what, error)
+
+        task = asyncio.get_running_loop().create_task(run(), name=what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def cancel(self) -> None:
+        """End all of them."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The parts of a running daemon, wired: sockets, kernel events and timers to the engine, its effects to the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from xfrmd import limits
+from xfrmd.adapters.entropy import system_entropy
+from xfrmd.adapters.facts import FactsWatcher
+from xfrmd.adapters.hold import PacketHold
+from xfrmd.adapters.journal import Journal
+from xfrmd.adapters.kernel_stats import xfrm_statistics
+from xfrmd.adapters.nft import NftLoader
+from xfrmd.adapters.udp import UdpSockets
+from xfrmd.adapters.xfrm.events import XfrmEvent, XfrmEvents
+from xfrmd.adapters.xfrm.sockets import XfrmSocket
+from xfrmd.credentials.secret_files import secret_reader
+from xfrmd.daemon.changes import Changes
+from xfrmd.daemon.commands import House
+from xfrmd.daemon.core import Core, Faults
+from xfrmd.daemon.enforcement import Enforcement
+from xfrmd.daemon.executor import Executor
+from xfrmd.daemon.ledger import Ledger, SaKey
+from xfrmd.daemon.packets import NegotiatedPackets
+from xfrmd.daemon.parts import Errands, Settings
+from xfrmd.daemon.reconcile import Reconciler
+from xfrmd.daemon.views import Clocks
+from xfrmd.errors import KernelError
+from xfrmd.ike.engine import Engine
+from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
+from xfrmd.model.nft import NftTable
+from xfrmd.model.notice import Level, Notice
+from xfrmd.model.plan import Plan
+from xfrmd.model.selector import Selector
+
+NO_PLAN: Final = Plan("", (), NftTable((), ()), (), (), ())
+
+
+class Kernel:
+    """The kernel's side: sockets to it, and the plan as packets see it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.xfrm = XfrmSocket()
+        self.nft = NftLoader()
+        self.packets = NegotiatedPackets(NO_PLAN)
+
+    def reqid(self, packet: Selector) -> int:
+        """The reqid of the negotiate filter that decides an outbound packet now, 0 when none does."""
+        return self.packets.reqid(packet)
+
+    def kick(self, reqid: int, selector: Selector) -> None:
+        """Send the out policies of this traffic again, so that what waits looks its route up anew."""
+        for entry in self.packets.out_entries(reqid, selector):
+            self.xfrm.kick(entry)
+
+    def remove_sas(self) -> int:
+        """Remove all SAs of ours, those of an earlier run included. How many there were."""
+        ours = [sa for sa in self.xfrm.sas() if sa.ours]
+        for sa in ours:
+            self.xfrm.remove_sa(sa.protocol, sa.spi, sa.dst)
+        return len(ours)
+
+    def counters(self) -> dict[str, Mapping[str, int]]:
+        """What nftables and XFRM dropped and let by, in packets."""
+        counted = {name: found.packets for name, found in self.nft.counters().items()}
+        return {"nftables": counted, "xfrm": xfrm_statistics()}
+
+    def close(self) -> None:
+        """Close the sockets. What is in the kernel stays."""
+        self.xfrm.close()
+        self.nft.close()
+
+
+class Service:
+    """All parts. Nothing is opened yet; `xfrmd.daemon.main` does that in the safe order."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self.settings = settings
+        self.faults = Faults(journal.tell)
+        self.errands = Errands(self.faults)
+        self.kernel = Kernel(journal)
+        self.datagrams = UdpSockets(self._datagram)
+        self.hold = PacketHold(
+            self.kernel.reqid,
+            lambda reqid, packet: self.house.core.post(Acquire(reqid, packet)),
+            self.kernel.kick,
+        )
+        self.events = XfrmEvents(self._kernel_event, self.resynchronise)
+        self.facts = FactsWatcher()
+        self.house = self._house()
+        self._octets: dict[SaKey, int] = {}
+        self._stopping = False
+
+    def _house(self) -> House:
+        ledger, changes = Ledger(time.time), Changes()
+        engine = Engine(NO_PLAN, system_entropy)
+        carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, self.kernel.journal.tell, ledger).carry
+        secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
+        reconciler = Reconciler(self.kernel.xfrm, self.kernel.nft)
+        return House(
+            engine=engine,
+            core=Core(engine, carry, self.faults, changes.happened),
+            enforcement=Enforcement(reconciler, self.facts, secrets, self._plan_changed, time.time),
+            ledger=ledger,
+            sas=self.kernel.xfrm,
+            changes=changes,
+            counters=self.counters,
+            degraded=self.degraded,
+            clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
+            policy_file=self.settings.policy,
+            since=time.time(),
+        )
+
+    def _datagram(self, event: DatagramReceived) -> None:
+        # While stopping, nobody begins anew: a first message has no responder's SPI yet (RFC 7296 3.1).
+        if not (self._stopping and event.data[8:16] == bytes(8)):
+            self.house.core.post(event)
+
+    def _plan_changed(self, plan: Plan) -> None:
+        self.kernel.packets = NegotiatedPackets(plan)
+        self.house.core.post(PlanChanged(plan))
+        self.hold.reclassify()
+
+    def _kernel_event(self, event: XfrmEvent) -> None:
+        if isinstance(event, SaExpired) and event.hard:
+            self.house.ledger.removed((event.dst, event.protocol, event.spi))
+        self.house.core.post(event)
+
+    def resynchronise(self) -> None:
+        """Events were lost: SAs that we believe in and the kernel no longer has are expired ones."""
+        self.house.ledger.counters["event-overflows"] += 1
+        there = {(sa.dst, sa.protocol, sa.spi) for sa in self.kernel.xfrm.sas()}
+        for key in [key for key in self.house.ledger.sas if key not in there]:
+            dst, protocol, spi = key
+            self._kernel_event(SaExpired(spi, protocol, dst, hard=True))
+
+    def poll_use(self) -> None:
+        """Tell the engine of inbound SAs that carried something since the last time: their peers are alive."""
+        if not self.house.ledger.sas:
+            self._octets.clear()
+            return
+        before, self._octets = self._octets, {}
+        for sa in self.kernel.xfrm.sas():
+            key = (sa.dst, sa.protocol, sa.spi)
+            known = self.house.ledger.sas.get(key)
+            if known is not None and known.sa.inbound:
+                self._octets[key] = sa.octets
+                if sa.octets > before.get(key, 0):
+                    self.house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
+
+    def facts_changed(self) -> None:
+        """The network changed: look at the facts, and compile anew if they did."""
+        self.errands.start("facts", self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            changed = await self.house.enforcement.refresh()
+        except KernelError as error:
+            self.kernel.journal.tell(
+                Notice(
+                    Level.ERROR,
+                    "facts-not-applied",
+                    f"this host's addresses changed, but the kernel refused the policy for them: {error}",
+                    remedy="the policy for the earlier addresses is in force; xfrmctl reload tries again",
+                )
+            )
+            return
+        if changed:
+            notice = Notice(Level.NOTICE, "facts-changed", "this host's addresses changed; the policy is adapted")
+            self.kernel.journal.tell(notice)
+
+    def degraded(self) -> tuple[str, ...]:
+        """What is not as it should be."""
+        try:
+            found = list(self.house.enforcement.check().degraded) if self.house.enforcement.now else []
+        except KernelError as error:
+            found = [f"the kernel cannot be compared with the policy: {error}"]
+        if self.faults.count:
+            found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
+        return tuple(found)
+
+    def counters(self) -> dict[str, Mapping[str, int]]:
+        """All counters by part."""
+        return {
+            "ike": self.house.engine.counters(),
+            "udp": self.datagrams.counters,
+            "hold": {**self.hold.counters, "waiting": len(self.hold)},
+            "daemon": {
+                **self.house.ledger.counters,
+                "internal-errors": self.faults.count,
+                "damaged-kernel-events": self.events.damaged,
+            },
+            **self.kernel.counters(),
+        }
+
+    async def say_goodbye(self) -> None:
+        """Tell the peers, give their answers a moment, and take our SAs out of the kernel."""
+        self._stopping = True
+        self.events.close()
+        self.hold.close()
+        self.house.core.post(Delete(None))
+        await self.house.changes.until(lambda: not self.house.engine.ike_sas(), limits.STOP_WAIT)
+        self.kernel.remove_sas()
