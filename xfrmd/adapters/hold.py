@@ -105,8 +105,10 @@ class PacketHold:
         self._queue.decide(verdicts)
 
     def _arm(self) -> None:
+        if self._timer is not None:
+            return
         deadline = self._held.next_deadline
-        if self._timer is None and deadline is not None:
+        if deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     def _expire(self) -> None:
