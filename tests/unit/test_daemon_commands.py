@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The policy in force and the commands over it: what is refused changes nothing, answers fit the table."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xfrmd.adapters.xfrm.states import ObservedSa
+from xfrmd.cli import show
+from xfrmd.cli.output import Output
+from xfrmd.control.schema import BY_NAME, ControlError, Json
+from xfrmd.daemon.changes import Changes
+from xfrmd.daemon.commands import TABLE, House
+from xfrmd.daemon.core import Core, Faults
+from xfrmd.daemon.enforcement import Enforcement
+from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.ports import Outcome
+from xfrmd.daemon.views import Clocks
+from xfrmd.errors import KernelError
+from xfrmd.ike.effects import Effect
+from xfrmd.ike.events import Delete, Endpoint, Event, Initiate, PlanChanged, Rekey
+from xfrmd.ike.views import ChildSaView, IkeSaView
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
+from xfrmd.model.notice import Level, Notice
+from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import ProtocolId, Transform
+from xfrmd.model.selector import Selector
+
+HERE, THERE = Address.parse("10.1.0.5"), Address.parse("10.1.0.9")
+POLICY = """
+version: 1
+filterlists:
+  - name: office
+    filters: [{srcaddr: me, dstaddr: 10.1.0.0/16}]
+filteractions:
+  - {name: require, action: negotiate}
+policies:
+  - name: Office
+    assign: yes
+    rules:
+      - {name: protect, filterlist: office, filteraction: require, psk: "correct horse battery staple"}
+"""
+BAD = POLICY.replace("action: negotiate", "action: negociate").replace("me, dstaddr", "mee, dstaddr")
+
+
+def facts_of(address: Address) -> HostFacts:
+    return HostFacts((Interface("eth0", InterfaceKind.LAN, (InterfaceAddress(address, 16),)),))
+
+
+class Kernel:
+    """An enforcer that remembers plans, and refuses the one it is told to."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.refuse = ""
+        self.degraded: tuple[str, ...] = ()
+
+    def apply(self, plan: Plan) -> Outcome:
+        if plan.policy == self.refuse:
+            raise KernelError("no memory", 12)
+        self.plans.append(plan)
+        return Outcome(self.degraded, {"policies added": len(plan.spd)})
+
+    def check(self, plan: Plan) -> Outcome:
+        assert plan == self.plans[-1]
+        return Outcome(self.degraded, {})
+
+    def sas(self) -> Sequence[ObservedSa]:
+        return (
+            ObservedSa(ProtocolId.ESP, 0xA1, THERE, HERE, 7, 0, 4096, 3, 0, 0, 0, 0),
+            ObservedSa(ProtocolId.ESP, 0xB2, HERE, THERE, 7, 0, 8192, 5, 0, 0, 0, 0),
+        )
+
+    def add_sa(self, sa: object) -> None: ...
+    def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
+        return bool(protocol and spi and dst)
+
+
+class Facts:
+    def __init__(self) -> None:
+        self.now = facts_of(HERE)
+
+    def read(self) -> HostFacts:
+        return self.now
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        changed()
+
+
+class Engine:
+    """One established SA, until it is deleted."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.views: tuple[IkeSaView, ...] = ()
+        self.answers = True
+
+    def handle(self, event: Event, now: float) -> Sequence[Effect]:
+        assert now > 0
+        self.heard.append(event)
+        if isinstance(event, Delete):
+            self.views = ()
+        if isinstance(event, Initiate) and self.answers:
+            self.views = (ike_sa(event.reqid, now),)
+        return ()
+
+    def next_deadline(self) -> float | None:
+        return None
+
+    def ike_sas(self) -> tuple[IkeSaView, ...]:
+        return self.views
+
+    def counters(self) -> dict[str, int]:
+        return {"malformed": 2, "replayed": 0}
+
+
+def ike_sa(reqid: int, now: float) -> IkeSaView:
+    selector = Selector(Prefix.host(HERE), Prefix.host(THERE))
+    child = ChildSaView(ProtocolId.ESP, 0xA1, 0xB2, reqid, (selector,), "installed", now)
+    return IkeSaView(
+        b"L" * 8,
+        b"R" * 8,
+        Endpoint(HERE, 500),
+        Endpoint(THERE, 500),
+        True,
+        "established",
+        "protect",
+        str(HERE),
+        str(THERE),
+        (Transform(1, 20, 128),),
+        now,
+        now + 100,
+        (child,),
+    )
+
+
+class Place:
+    """A house with everything around it in memory."""
+
+    def __init__(self, policy_file: Path | None = None) -> None:
+        self.kernel, self.facts, self.engine, changes = Kernel(), Facts(), Engine(), Changes()
+        core = Core(self.engine, lambda _: None, Faults(lambda _: None), changes.happened)
+        self.house = House(
+            engine=self.engine,
+            core=core,
+            enforcement=Enforcement(
+                self.kernel, self.facts, lambda _: b"", lambda plan: core.post(PlanChanged(plan)), lambda: 1000.0
+            ),
+            ledger=Ledger(lambda: 1000.0),
+            sas=self.kernel,
+            changes=changes,
+            counters=lambda: {"ike": self.engine.counters(), "hold": {"waiting": 1}},
+            degraded=lambda: self.kernel.degraded,
+            clocks=lambda: Clocks(asyncio.get_running_loop().time(), 1000.0),
+            policy_file=policy_file,
+            since=900.0,
+        )
+
+    async def do(self, command: str, **arguments: Any) -> Json:
+        answer = await TABLE[command](self.house, arguments)
+        json.dumps(answer)
+        for name, kind in BY_NAME[command].answer.items():
+            assert name in answer, f"{command} answers no {name}"
+            assert answer[name] is None or isinstance(answer[name], kind), name
+        return answer
+
+    async def refused(self, command: str, **arguments: Any) -> ControlError:
+        with pytest.raises(ControlError) as caught:
+            await TABLE[command](self.house, arguments)
+        return caught.value
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(scenario(), 10)
+
+    asyncio.run(bounded())
+
+
+def text(render: Callable[..., str], *arguments: Any) -> str:
+    return render(*arguments, Output(io.StringIO(), io.StringIO()))
+
+
+def test_every_command_of_the_table_has_its_function() -> None:
+    assert set(TABLE) == set(BY_NAME)
+
+
+def test_apply_puts_a_policy_into_the_kernel_and_tells_the_engine() -> None:
+    async def scenario() -> None:
+        place = Place()
+        answer = await place.do("apply", text=POLICY, file="/p.yaml")
+        assert (answer["policy"], answer["replaced"]) == ("Office", None)
+        assert [type(event) for event in place.engine.heard] == [PlanChanged]
+        assert place.kernel.plans[0].policy == "Office"
+        assert "policy 'Office' is in force" in text(show.applied, answer)
+
+    run(scenario)
+
+
+def test_a_bad_policy_tells_every_problem_and_the_running_one_stays() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        error = await place.refused("apply", text=BAD, file="/bad.yaml")
+        assert error.code == "bad-policy"
+        assert [(p["line"], p["file"]) for p in error.details["problems"]] == [(5, "/bad.yaml"), (7, "/bad.yaml")]
+        assert all(p["remedy"] for p in error.details["problems"])
+        assert len(place.kernel.plans) == 1
+        assert (await place.do("status"))["policy"]["file"] == "/p.yaml"
+        assert "/bad.yaml:5:" in text(show.problems, error.details["problems"])
+
+    run(scenario)
+
+
+def test_octets_that_are_no_utf8_are_a_problem_with_a_place() -> None:
+    async def scenario() -> None:
+        octets = POLICY.encode().replace(b"Office", b"Off\xffice")
+        error = await Place().refused("apply", text=octets.decode("utf-8", "surrogateescape"), file="/p.yaml")
+        assert error.details["problems"][0]["line"] == 9
+
+    run(scenario)
+
+
+def test_a_policy_that_the_kernel_refuses_is_rolled_back() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        place.kernel.refuse = "Other"
+        error = await place.refused("apply", text=POLICY.replace("name: Office", "name: Other"), file="/o.yaml")
+        assert error.code == "kernel-refused"
+        assert [plan.policy for plan in place.kernel.plans] == ["Office", "Office"]
+        assert (await place.do("status"))["policy"]["name"] == "Office"
+
+    run(scenario)
+
+
+def test_changed_facts_are_compiled_and_equal_ones_touch_nothing() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        assert not await place.house.enforcement.refresh()
+        place.facts.now = facts_of(Address.parse("10.1.0.6"))
+        assert await place.house.enforcement.refresh()
+        assert [len(place.kernel.plans), len(place.engine.heard)] == [2, 2]
+        assert (await place.do("facts"))["facts"]["interfaces"][0]["addresses"] == ["10.1.0.6/16"]
+
+    run(scenario)
+
+
+def test_reload_reads_the_file_of_the_command_line(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        place = Place(tmp_path / "policy.yaml")
+        assert (await place.refused("reload")).code == "unreadable"
+        (tmp_path / "policy.yaml").write_text(POLICY)
+        assert (await place.do("reload"))["policy"] == "Office"
+        assert (await Place().refused("reload")).code == "no-file"
+
+    run(scenario)
+
+
+def test_status_and_sas_say_what_stands_and_what_fails() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        place.kernel.degraded = ("foreign policy ahead of ours",)
+        failure = Notice(Level.WARNING, "no-proposal", "nothing in common", {"peer": "10.1.0.7", "ours": "a"}, "agree")
+        place.house.ledger.heard(failure)
+        await place.do("initiate", remote="10.1.0.9")
+        status = await place.do("status")
+        assert (status["state"], status["ike_sas"], status["child_sas"]) == ("degraded", 1, 1)
+        assert status["peers"][0]["fields"]["ours"] == "a"
+        shown = text(show.status, status, 1060.0)
+        for part in ("Office", "foreign policy ahead of ours", "10.1.0.7", "1m ago", "nothing in common", "agree"):
+            assert part in shown
+        sas = await place.do("sas")
+        child = sas["child_sas"][0]
+        assert (child["spi_in"], child["rule"], child["octets_in"], child["packets_out"]) == (
+            "000000a1",
+            "protect",
+            4096,
+            5,
+        )
+        shown = text(show.sas, sas)
+        for part in ("10.1.0.9:500", "000000a1", "4.0 KiB", "8.0 KiB", "protect"):
+            assert part in shown
+
+    run(scenario)
+
+
+def test_delete_and_rekey_take_either_end_of_an_sa_and_refuse_strangers() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        await place.do("initiate", remote="10.1.0.9", wait=1)
+        for spi in ("000000a1", "0x000000B2"):
+            await place.do("rekey", spi=spi)
+        await place.do("rekey", spi=(b"R" * 8).hex())
+        assert place.engine.heard[-3:] == [Rekey(b"\0\0\0\xa1"), Rekey(b"\0\0\0\xa1"), Rekey(b"L" * 8)]
+        for spi in ("0", "zz", "000000ff", "4c"):
+            assert (await place.refused("delete", spi=spi)).code == "unknown-spi"
+        assert (await place.do("delete", spi="all", wait=1)) == {"deleted": 2, "gone": True}
+
+    run(scenario)
+
+
+def test_initiate_finds_the_rule_or_says_that_there_is_none() -> None:
+    async def scenario() -> None:
+        place = Place()
+        assert (await place.refused("initiate", remote="10.1.0.9")).code == "no-policy"
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        answer = await place.do("initiate", remote="10.1.0.9", wait=5)
+        assert (answer["rule"], answer["local"], answer["established"]) == ("protect", "10.1.0.5", True)
+        for arguments in ({"remote": "192.0.2.1"}, {"remote": "10.1.0.9", "rule": "none"}, {"remote": "fd00::1"}):
+            assert (await place.refused("initiate", **arguments)).code == "no-filter"
+        assert (await place.refused("initiate", remote="ten")).code == "bad-address"
+
+    run(scenario)
+
+
+def test_a_failure_ends_the_wait_of_initiate_with_the_peers_reason() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        place.engine.answers = False
+        waiting = asyncio.ensure_future(place.refused("initiate", remote="10.1.0.9", wait=5))
+        await asyncio.sleep(0)
+        place.house.ledger.heard(Notice(Level.WARNING, "auth-failed", "wrong key", {"peer": "10.1.0.9"}, "same key"))
+        place.house.changes.happened()
+        error = await waiting
+        assert (error.code, str(error), error.remedy) == ("failed", "wrong key", "same key")
+
+    run(scenario)
+
+
+def test_explain_and_plan_speak_of_the_policy_in_force() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        packet = "direction=out src=10.1.0.5 dst=10.1.0.9 protocol=tcp dport=80"
+        answer = await place.do("explain", packet=packet)
+        assert (answer["verdict"], answer["rule"]) == ("negotiate", "protect")
+        assert (await place.refused("explain", packet="direction=up")).code == "bad-packet"
+        assert "correct horse" not in json.dumps(await place.do("plan"))
+        assert (await place.do("counters"))["counters"]["ike"] == {"malformed": 2, "replayed": 0}
+        assert (await place.do("version"))["since"] == 900.0
+
+    run(scenario)
+
+
+def test_waiting_ends_with_the_change_or_with_the_time() -> None:
+    async def scenario() -> None:
+        changes, true = Changes(), [False]
+        waiting = asyncio.ensure_future(changes.until(lambda: true[0], 5))
+        await asyncio.sleep(0)
+        changes.happened()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        true[0] = True
+        changes.happened()
+        assert await waiting
+        assert not await changes.until(lambda: False, 0)
+
+    run(scenario)
+
+
+def test_ages_and_amounts_read_well() -> None:
+    assert [show.duration(s) for s in (0, 59.9, 3660, 90061, -1, None)] == ["0s", "59s", "1h 1m", "1d 1h", "0s", "-"]
+    assert [show.octets(n) for n in (0, 1023, 1536, 5 << 30, 7 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "5.0 GiB",
+        "7.0 TiB",
+    ]

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The systemd unit, by systemd's own tools: they say nothing about it, and like its sandbox."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "units" / "xfrmd.service"
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: apt install systemd"
+)
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def installed(directory: Path, text: str) -> str:
+    """The unit with a program that exists in place of ours: `verify` looks for it."""
+    copy = directory / UNIT.name
+    copy.write_text(text.replace("/usr/bin/xfrmd", "/bin/true"))
+    return str(copy)
+
+
+def test_verify_says_nothing(tmp_path: Path) -> None:
+    done = analyze("verify", installed(tmp_path, UNIT.read_text()))
+    assert (done.returncode, done.stderr + done.stdout) == (0, "")
+
+
+def test_verify_would_say_something(tmp_path: Path) -> None:
+    done = analyze("verify", installed(tmp_path, UNIT.read_text().replace("WatchdogSec", "WatchDogSeconds")))
+    assert "WatchDogSeconds" in done.stderr
+
+
+def test_the_sandbox_scores_well(tmp_path: Path) -> None:
+    copy = installed(tmp_path, UNIT.read_text())
+    good = analyze("security", "--offline=true", "--threshold=21", copy)
+    assert good.returncode == 0, good.stdout
+    assert analyze("security", "--offline=true", "--threshold=10", copy).returncode != 0
