@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
 from lab.capture import Capture
-from lab.netns import Host, Link, ip_batch, namespace, run
+from lab.netns import Host, Link, ip_batch, namespaces
 from lab.packets import Flow, flow
 
 
@@ -77,12 +77,24 @@ def _link(name: str, subnet: int, host: int) -> Link:
     return Link(name, IPv4Interface(f"10.{subnet}.0.{host}/24"), IPv6Interface(f"fd{subnet:02x}::{host:x}/64"))
 
 
-def _cable(one: Host, one_end: str, other: Host, other_end: str) -> None:
-    """A veth pair, both ends up, without addresses."""
-    pair = ["link", "add", "name", one_end, "netns", one.name, "type", "veth", "peer", "name", other_end]
-    run(["ip", *pair, "netns", other.name])
-    ip_batch(one.name, [f"link set {one_end} up"])
-    ip_batch(other.name, [f"link set {other_end} up"])
+Cable = tuple[Host, str, Host, str]
+
+
+def _wire(capture: Capture, *cables: Cable) -> None:
+    """A veth pair for each cable (host, interface, host, interface), up at both ends and watched, without addresses."""
+    pairs = (
+        f"link add name {one_end} netns {one.name} type veth peer name {other_end} netns {other.name}"
+        for one, one_end, other, other_end in cables
+    )
+    ip_batch(list(pairs))
+    ends: dict[str, tuple[Host, list[str]]] = {}
+    for one, one_end, other, other_end in cables:
+        for host, end in ((one, one_end), (other, other_end)):
+            ends.setdefault(host.name, (host, []))[1].append(end)
+    for host, names in ends.values():
+        ip_batch([f"link set {name} up" for name in ("lo", *names)], host)
+        if host.links:  # a bridge has none: it repeats what the hosts sent
+            capture.watch(host, *names)
 
 
 def _address(host: Host, *routes: str) -> None:
@@ -91,7 +103,7 @@ def _address(host: Host, *routes: str) -> None:
         for link in host.links
         for line in (f"addr add {link.v4} dev {link.name}", f"addr add {link.v6} dev {link.name} nodad")
     ]
-    ip_batch(host.name, [*lines, *(f"route add {route}" for route in routes)])
+    ip_batch([*lines, *(f"route add {route}" for route in routes)], host)
 
 
 def _forward(*hosts: Host) -> None:
@@ -101,10 +113,7 @@ def _forward(*hosts: Host) -> None:
 
 @contextlib.contextmanager
 def _hosts(*roles: str) -> Iterator[tuple[list[Host], Capture]]:
-    with contextlib.ExitStack() as stack:
-        hosts = [stack.enter_context(namespace(role)) for role in roles]
-        capture = Capture()
-        stack.callback(capture.close)
+    with namespaces(*roles) as hosts, contextlib.closing(Capture()) as capture:
         yield hosts, capture
 
 
@@ -113,9 +122,7 @@ def two_hosts() -> Iterator[TwoHosts]:
     """Two hosts on one link: 10.1.0.1 and .2, fd01::1 and ::2."""
     with _hosts("left", "right") as ((left, right), capture):
         left.links, right.links = (_link("eth0", 1, 1),), (_link("eth0", 1, 2),)
-        _cable(left, "eth0", right, "eth0")
-        for host in (left, right):
-            capture.watch(host)
+        _wire(capture, (left, "eth0", right, "eth0"))
         for host in (left, right):
             _address(host)
         yield TwoHosts((left, right), capture, left, right)
@@ -140,10 +147,7 @@ def host_nat_host() -> Iterator[Nat]:
     with _hosts("inside", "nat", "outside") as ((inside, nat, outside), capture):
         inside.links, outside.links = (_link("eth0", 1, 1),), (_link("eth0", 2, 1),)
         nat.links = (_link("eth0", 1, 2), _link("eth1", 2, 2))
-        _cable(inside, "eth0", nat, "eth0")
-        _cable(nat, "eth1", outside, "eth0")
-        for host in (inside, nat, outside):
-            capture.watch(host)
+        _wire(capture, (inside, "eth0", nat, "eth0"), (nat, "eth1", outside, "eth0"))
         _forward(nat)
         nat.run("nft", "-f", "-", stdin=_MASQUERADE)
         _address(nat)
@@ -160,11 +164,8 @@ def two_gateways() -> Iterator[TwoGateways]:
         left_host.links, right_host.links = (_link("eth0", 2, 1),), (_link("eth0", 3, 1),)
         left.links = (_link("eth0", 1, 1), _link("eth1", 2, 2))
         right.links = (_link("eth0", 1, 2), _link("eth1", 3, 2))
-        _cable(left, "eth0", right, "eth0")
-        _cable(left_host, "eth0", left, "eth1")
-        _cable(right_host, "eth0", right, "eth1")
-        for host in hosts:
-            capture.watch(host)
+        middle = (left, "eth0", right, "eth0")
+        _wire(capture, middle, (left_host, "eth0", left, "eth1"), (right_host, "eth0", right, "eth1"))
         _forward(left, right)
         _address(left, "10.3.0.0/24 via 10.1.0.2", "fd03::/64 via fd01::2")
         _address(right, "10.2.0.0/24 via 10.1.0.1", "fd02::/64 via fd01::1")
@@ -177,12 +178,13 @@ def two_gateways() -> Iterator[TwoGateways]:
 def lan(count: int) -> Iterator[Lan]:
     """`count` hosts (at most 250) on a bridge: 10.1.0.1 and up, fd01::1 and up."""
     with _hosts("bridge", *(f"h{number}" for number in range(1, count + 1))) as ((bridge, *hosts), capture):
-        ip_batch(bridge.name, ["link add br0 type bridge", "link set br0 up"])
         for number, host in enumerate(hosts, 1):
             host.links = (_link("eth0", 1, number),)
-            _cable(host, "eth0", bridge, f"p{number}")
-            ip_batch(bridge.name, [f"link set p{number} master br0"])
-            capture.watch(host)
+        ports = [f"p{number}" for number in range(1, count + 1)]
+        cables: list[Cable] = [(host, "eth0", bridge, port) for host, port in zip(hosts, ports, strict=True)]
+        _wire(capture, *cables)
+        into = [f"link set {port} master br0" for port in ports]
+        ip_batch(["link add br0 type bridge", "link set br0 up", *into], bridge)
         for host in hosts:
             _address(host)
         yield Lan(tuple(hosts), capture)
