@@ -12,6 +12,7 @@ from xfrmd.cli import local
 from xfrmd.cli.output import Output, problem_json
 from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
+from xfrmd.compiler.check import check
 from xfrmd.control.exits import ExitCode
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.model.secret import SecretRef, SecretSource
@@ -76,10 +77,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         facts = local.facts(arguments.facts)
         policies = local.policy(file, _secrets())
-        plan = compile_policy(policies, facts)
     except PolicyErrors as error:
         return _bad(file, error.problems, output)
-    return _good(file, policies, len(plan.filters), policies.warnings, output)
+    problems = sorted({*policies.warnings, *check(policies, facts)}, key=lambda problem: (problem.at, problem.message))
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return _bad(file, problems, output)
+    return _good(file, policies, len(compile_policy(policies, facts).filters), problems, output)
 
 
 CHECK: Final = Command(

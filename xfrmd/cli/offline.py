@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from xfrmd.cli.checking import CHECK
+from xfrmd.cli.compiling import COMPILE, DIFF
 from xfrmd.cli.explaining import EXPLAIN
 from xfrmd.cli.table import Command
 
-COMMANDS: Final[tuple[Command, ...]] = (CHECK, EXPLAIN)
+COMMANDS: Final[tuple[Command, ...]] = (CHECK, COMPILE, DIFF, EXPLAIN)

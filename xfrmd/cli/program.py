@@ -61,8 +61,10 @@ def _add(parser: argparse.ArgumentParser, arguments: Sequence[Argument], **extra
         parser.add_argument(*argument.names, help=argument.help, **argument.settings, **extra)
 
 
-def parser_of(program: Program) -> argparse.ArgumentParser:
-    """The argparse parser of a program. Common options may stand before the command and behind it."""
+def parser_of(program: Program, *, brief: bool = False) -> argparse.ArgumentParser:
+    """The argparse parser of a program. Common options may stand before the command and behind it. `brief` leaves
+    stories out, as completion wants it.
+    """
     codes = "exit codes:\n" + "\n".join(f"  {code.value}  {story}" for code, story in EXIT_CODES)
     epilog = "\n\n".join(part for part in (_examples(program.examples), codes) if part)
     parser = argparse.ArgumentParser(program.name, description=program.story, epilog=epilog, formatter_class=_Formatter)
@@ -74,7 +76,7 @@ def parser_of(program: Program) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             row.name,
             help=row.help,
-            description=row.story or row.help,
+            description=row.help if brief else row.story or row.help,
             epilog=_examples(row.examples),
             formatter_class=_Formatter,
         )

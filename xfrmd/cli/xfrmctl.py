@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from xfrmd.cli import offline, online
+from xfrmd.cli import completion, offline, online
 from xfrmd.cli.program import run
 from xfrmd.cli.table import Program
 
-PROGRAM: Final = Program(
+PROGRAM: Final[Program] = Program(
     "xfrmctl",
     1,
     "check and explain IPsec policies, steer xfrmd",
     "Check, compile and explain IPsec policies in the Windows model, and steer the daemon xfrmd.",
-    (*offline.COMMANDS, *online.COMMANDS),
+    (*offline.COMMANDS, *online.COMMANDS, completion.command("xfrmctl", lambda: PROGRAM)),
     (
         ("xfrmctl check policy.yaml", "say everything that is wrong with a policy"),
         (

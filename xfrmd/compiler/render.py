@@ -78,6 +78,7 @@ def _pad(plan: Plan) -> Iterator[str]:
 
 
 def _nft(plan: Plan) -> Iterator[str]:
+    yield "# nftables, as `nft -f` loads it"
     yield render(plan.nft).rstrip("\n")
 
 
@@ -147,6 +148,7 @@ def _protect_json(one: ProtectPolicy) -> dict[str, object]:
 def _proposal_json(one: Proposal) -> dict[str, object]:
     return {
         "protocol": one.protocol.name.lower(),
+        "algorithms": [name_of(transform) for transform in one.transforms],
         "transforms": [list(transform) for transform in one.transforms],
         "seconds": one.lifetime.seconds,
         "kilobytes": one.lifetime.kilobytes,

@@ -40,8 +40,11 @@ def compose(source: str | bytes, problems: Problems) -> Node | None:
     if text is None:
         return None
     if (strange := _UNPRINTABLE.search(text)) is not None:
-        at = _span_of(problems.file, text, strange.start())
-        problems.error(at, f"character U+{ord(strange.group()):04X} is not allowed in YAML", "remove it")
+        at, code = _span_of(problems.file, text, strange.start()), ord(strange.group())
+        if 0xDC80 <= code <= 0xDCFF:  # how Python passes on an octet that it could not decode
+            problems.error(at, f"octet 0x{code - 0xDC00:02X} is not UTF-8", "save the file in UTF-8 encoding")
+            return None
+        problems.error(at, f"character U+{code:04X} is not allowed in YAML", "remove it")
         return None
     try:
         if _suspicious(text) and not _inspect(text, problems):
