@@ -66,8 +66,6 @@ class XfrmdHost:
             self.policy,
             "--control",
             self.control,
-            "--state-dir",
-            self.directory / "state",
         ]
         with (self.directory / "log").open("a") as log:
             environment = {"PYTHONPATH": str(ROOT), **readiness.environment}
