@@ -28,6 +28,12 @@ NETLINK_BATCH: Final = 64
 NETLINK_EVENTS_BUFFER: Final = 4 * 1024 * 1024
 """Receive buffer for events: a few thousand ACQUIREs while the loop is busy."""
 
+# Facts of the host.
+FACTS_SETTLE: Final = 0.2
+"""News of the network are told this long after the first: an interface that comes up brings a dozen of them."""
+RESOLV_CONF_INTERVAL: Final = 1.0
+"""A changed resolv.conf is noticed within that time."""
+
 # The policy file.
 POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
 """A policy of 100,000 filters takes 12 MB; five times that is a mistake or an attack."""
