@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xfrmd and strongSwan: each as initiator and as responder, every transform, every rekey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from lab import topology
+from lab.strongswan import PeerIkeSa, StrongSwan
+from lab.traffic import Flood, Ping, ping
+from lab.xfrmd_host import XfrmdHost, xfrmd
+from tests.lab import e2e
+
+Charon = Callable[..., AbstractContextManager[StrongSwan]]
+
+# Each transform pair once: mmsecmethods and qmsecmethods of ours, proposals of charon, who initiates.
+TRANSFORMS = (
+    ("AES128GCM-SHA256-X25519", "ESP[AES128-GCM]", "aes128gcm16-prfsha256-x25519", "aes128gcm16", "xfrmd"),
+    ("AES256GCM-SHA384-ECP384", "ESP[AES256-GCM]", "aes256gcm16-prfsha384-ecp384", "aes256gcm16", "charon"),
+    ("AES192GCM-SHA512-ECP256", "ESP[AES192-GCM]", "aes192gcm16-prfsha512-ecp256", "aes192gcm16", "xfrmd"),
+    ("AES128-SHA256-MODP2048", "ESP[AES128,SHA256]", "aes128-sha256-modp2048", "aes128-sha256", "charon"),
+    ("AES192-SHA384-MODP3072", "ESP[AES192,SHA384]", "aes192-sha384-modp3072", "aes192-sha384", "xfrmd"),
+    ("AES256-SHA512-MODP4096", "ESP[AES256,SHA512]", "aes256-sha512-modp4096", "aes256-sha512", "charon"),
+    (
+        "CHACHA20POLY1305-SHA256-X25519",
+        "ESP[CHACHA20-POLY1305]",
+        "chacha20poly1305-prfsha256-x25519",
+        "chacha20poly1305",
+        "xfrmd",
+    ),
+    ("AES128-SHA256-ECP256", "ESP[AES256,SHA256]", "aes128-sha256-ecp256", "aes256-sha256", "charon"),
+)
+
+
+@pytest.fixture
+def pair(
+    two_hosts: topology.TwoHosts, strongswan: Charon, version: int
+) -> Iterator[tuple[XfrmdHost, StrongSwan, topology.TwoHosts]]:
+    """xfrmd on the left, charon on the right, keyed alike."""
+    net = two_hosts
+    conf = e2e.charon(net.right.address(version), net.left.address(version))
+    with xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as ours, strongswan(net.right, conf) as theirs:
+        yield ours, theirs, net
+
+
+def one_child(sas: tuple[PeerIkeSa, ...]) -> bool:
+    return len([child for sa in sas for child in sa.children if child.state == "INSTALLED"]) == 1
+
+
+@pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
+def test_transport_mode_with_psk(
+    pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int, initiator: str
+) -> None:
+    ours, theirs, net = pair
+    there = net.right.address(version)
+    if initiator == "charon":
+        theirs.initiate("all")
+    assert ping(net.left, there, 5).lost == 0, ours.log + theirs.log
+    net.capture.assert_protected(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
+    (ike,) = theirs.list_sas()
+    (child,) = theirs.children("all")
+    assert (ike.initiator, child.mode, child.encryption) == (initiator == "charon", "TRANSPORT", "AES_GCM_16-128")
+    assert child.packets_in >= 5
+
+
+@pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
+def test_rekeys_lose_no_packet(
+    pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int, initiator: str
+) -> None:
+    """Child and IKE SA, started by either side, under a ping flood."""
+    ours, theirs, net = pair
+    there = net.right.address(version)
+    assert ping(net.left, there, 1).lost == 0
+    flood = Flood(net.left, Ping(there), rate=200).start()
+    flood.wait_for(20)
+    for kind, spis in (("child", e2e.child_spis), ("ike", e2e.ike_spis)):
+        before = spis(ours)
+        if initiator == "xfrmd":
+            ours.ctl("rekey", "--wait", "20", *before)
+        elif kind == "child":
+            theirs.rekey(child="all")
+        else:
+            theirs.rekey(ike="peer")
+        e2e.wait_until(lambda spis=spis, before=before: not before & spis(ours), f"{kind} rekeyed by {initiator}")  # type: ignore[misc] # the defaults bind the loop's values
+        flood.wait_for(100)
+        theirs.wait_for(lambda sas: len(sas) == 1 and one_child(sas))
+    flood.stop().assert_none_lost()
+    net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
+
+
+def test_every_transform(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
+    """One run of each daemon; the policy is applied anew for each row."""
+    net, failed = two_hosts, []
+    here, there = net.left.v4, net.right.v4
+    with (
+        xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as ours,
+        strongswan(net.right, e2e.charon(there, here)) as theirs,
+    ):
+        for mm, qm, ike, esp, initiator in TRANSFORMS:
+            text = e2e.policy(mm=mm, qm=qm).replace("{psk}", str(ours.directory / "psk"))
+            ours.ctl("delete", "--wait", "10", "all")
+            ours.ctl("apply", ours.write_policy(text))
+            theirs.wait_for(lambda sas: not sas)
+            theirs.load(e2e.charon(there, here, ike=ike, esp=esp))
+            if initiator == "charon":
+                theirs.initiate("all")
+            if ping(net.left, there, 2).lost or not one_child(theirs.list_sas()):
+                failed.append(f"{mm} {qm} by {initiator}: {ours.ask('status')['peers']}")
+        assert not failed
+    net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp"))
+
+
+def test_pfs_in_a_child_of_its_own(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
+    """A second filter asks for a second child SA, by CREATE_CHILD_SA with a key exchange of its own."""
+    net = two_hosts
+    here, there = net.left.v4, net.right.v4
+    text = e2e.policy(
+        action="action: negotiate\n    qmpfs: yes",
+        more_lists="  - name: mail\n    filters: [{srcaddr: me, dstaddr: any, protocol: tcp, dstport: 25}]\n",
+        more_rules='      - {name: mail, filterlist: mail, filteraction: require, psk: {file: "{psk}"}}\n',
+    )
+    conf = e2e.charon(there, here, esp="aes128gcm16-x25519,aes128gcm16")
+    with xfrmd(net.left, text, secret=e2e.SECRET) as ours, strongswan(net.right, conf) as theirs:
+        assert ping(net.left, there, 1).lost == 0
+        net.left.run("ncat", "-w", "3", there, "25", check=False)
+        e2e.wait_until(lambda: len(e2e.sas(ours)["child_sas"]) == 2, "two child SAs")
+        assert len(theirs.children("all")) == 2
+        before = e2e.child_spis(ours)
+        ours.ctl("rekey", "--wait", "20", "all")
+        assert not before & e2e.child_spis(ours)
+        assert ping(net.left, there, 2).lost == 0
+
+
+def test_a_delete_by_the_peer_is_followed_by_a_new_negotiation(
+    pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int
+) -> None:
+    ours, theirs, net = pair
+    there = net.right.address(version)
+    assert ping(net.left, there, 1).lost == 0
+    theirs.terminate(ike="peer")
+    e2e.wait_until(lambda: not e2e.sas(ours)["ike_sas"], "the peer's delete is carried out")
+    assert ping(net.left, there, 3).lost == 0
+    net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
