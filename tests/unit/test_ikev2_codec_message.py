@@ -88,6 +88,7 @@ def test_what_is_sealed_opens_to_the_same(cipher: ToyCipher, chain: tuple[Payloa
     assert type(opened) is SealedMessage
     assert (opened.payloads, opened.raw, opened.header) == (chain, octets, clear.header)
     assert opened.header.length == len(octets)
+    assert octets[29] == 0
     inner = build_clear(REQUEST, chain)[28:]
     assert opened.plaintext == inner
 
@@ -227,6 +228,11 @@ def test_an_sk_payload_must_be_the_last() -> None:
     octets = bytearray(build_clear(REQUEST, [VendorPayload(b"iv"), VendorPayload(b"v")]))
     octets[16] = 46
     assert "left over" in str(refusal(bytes(octets)))
+
+
+def test_the_longest_message_is_read() -> None:
+    vendor = VendorPayload(bytes(limits.DATAGRAM_SIZE - 32))
+    assert parse_clear(build_clear(REQUEST, [vendor])).payloads == (vendor,)
 
 
 def test_payloads_are_counted() -> None:

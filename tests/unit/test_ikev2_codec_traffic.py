@@ -49,6 +49,7 @@ def test_what_two_selectors_share(one: TrafficSelector, other: TrafficSelector, 
 
 def test_covers() -> None:
     assert NET.covers(Address.parse("10.1.0.0"))
+    assert NET.covers(Address.parse("10.1.255.255"))
     assert not NET.covers(Address.parse("10.2.0.0"))
     assert not NET.covers(Address.parse("::a01:0"))
 
@@ -131,6 +132,10 @@ def test_ranges_that_fall_into_too_many_pieces_are_refused() -> None:
         to_selectors([odd], [odd])
     assert caught.value.notify == NotifyType.TS_UNACCEPTABLE
     assert len(to_selectors([odd], [TrafficSelector.of(SIX)])) == 254
+    single = [TrafficSelector.of(Prefix(4, value, 32)) for value in range(257)]
+    assert len(to_selectors(single[:256], [TrafficSelector.of(B)])) == 256
+    with pytest.raises(RemoteProtocolError):
+        to_selectors(single, [TrafficSelector.of(B)])
 
 
 def test_a_protocol_named_at_one_end_counts_for_both() -> None:

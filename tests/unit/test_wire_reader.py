@@ -83,3 +83,9 @@ def test_parts_nest_and_never_reach_beyond_each_other() -> None:
 def test_refuse_makes_an_error_with_the_notify() -> None:
     error = Reader(b"", NOTIFY).refuse("wrong")
     assert (str(error), error.notify) == ("wrong", NOTIFY)
+
+
+def test_without_a_notify_there_is_none() -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        Reader(b"").u8()
+    assert caught.value.notify == 0

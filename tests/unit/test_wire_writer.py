@@ -88,6 +88,7 @@ def test_an_unknown_number_is_a_member_that_is_not_kept() -> None:
     assert unknown.name == "Colour 99"
     assert isinstance(unknown, Colour)
     assert Colour(7) is Colour.BLUE
+    assert (Colour(0), Colour(0).name) == (0, "Colour 0")
     assert list(Colour) == [Colour.RED, Colour.BLUE]
     assert 99 not in Colour.__members__.values()
 
@@ -96,3 +97,11 @@ def test_an_unknown_number_is_a_member_that_is_not_kept() -> None:
 def test_what_is_no_number_of_a_registry_is_no_member(value: object) -> None:
     with pytest.raises(ValueError, match="is not a valid Colour"):
         Colour(value)  # type: ignore[arg-type] # that is the point
+
+
+@pytest.mark.parametrize("value", [0, 65535])
+def test_the_smallest_and_greatest_length_fit(value: int) -> None:
+    writer = Writer()
+    writer.u16(1)
+    writer.patch_u16(0, value)
+    assert writer.octets() == value.to_bytes(2)

@@ -26,6 +26,9 @@ class ToyCipher:
 
     def open(self, iv: bytes, ciphertext_and_icv: bytes, aad: bytes) -> bytes:
         split = len(ciphertext_and_icv) - self.icv_len
+        assert len(iv) == self.iv_len
+        assert split > 0
+        assert split % self.block_len == 0
         ciphertext, icv = ciphertext_and_icv[:split], ciphertext_and_icv[split:]
         if not hmac.compare_digest(icv, self._icv(aad + iv + ciphertext)):
             raise RemoteProtocolError("toy ICV", 24)
