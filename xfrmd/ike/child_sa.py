@@ -26,6 +26,8 @@ class ChildState(enum.Enum):
     INSTALLED = "installed"
     REKEYING = "rekeying"
     """In use, and a successor is asked for."""
+    SILENT = "silent"
+    """Replaced by a rekey of the peer's: inbound only, until the peer deletes it."""
     DELETING = "deleting"
     """Outbound gone; the peer is told to delete its end too."""
     LINGERING = "lingering"
@@ -37,8 +39,9 @@ _S = ChildState
 _LEGAL: Final = {
     _S.MADE: {_S.AWAITED, _S.INSTALLED, _S.DELETING, _S.GONE},
     _S.AWAITED: {_S.INSTALLED, _S.DELETING, _S.LINGERING, _S.GONE},
-    _S.INSTALLED: {_S.REKEYING, _S.DELETING, _S.LINGERING, _S.GONE},
-    _S.REKEYING: {_S.INSTALLED, _S.DELETING, _S.LINGERING, _S.GONE},
+    _S.INSTALLED: {_S.REKEYING, _S.SILENT, _S.DELETING, _S.LINGERING, _S.GONE},
+    _S.REKEYING: {_S.INSTALLED, _S.SILENT, _S.DELETING, _S.LINGERING, _S.GONE},
+    _S.SILENT: {_S.DELETING, _S.LINGERING, _S.GONE},
     _S.DELETING: {_S.LINGERING, _S.GONE},
     _S.LINGERING: {_S.GONE},
     _S.GONE: set[ChildState](),
@@ -65,6 +68,8 @@ class ChildSa:
     created: float
     successor: ChildSa | None = None
     """What a rekey of the peer's has made to replace this one."""
+    predecessor: ChildSa | None = None
+    """The other way, while we wait for the peer to be ready."""
     pending_out: SadEntry | None = None
     """The outbound SA of an AWAITED child SA, not installed yet."""
     octets_in: int = 0

@@ -37,10 +37,12 @@ TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task]
 
 class Context:
     """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response;
+    `closing` is an IKE SA that ends once its request is answered;
     `touched` IKE SAs may have a request to send, `orphans` have lost the IKE SA that was to fulfil them.
     """
 
     __slots__ = (
+        "closing",
         "demand",
         "entropy",
         "index",
@@ -66,6 +68,7 @@ class Context:
         self.later: list[Effect] = []
         self.touched: dict[IkeSa, None] = {}
         self.orphans: list[Want] = []
+        self.closing: IkeSa | None = None
 
     def send(self, sa: IkeSa, octets: bytes) -> None:
         """Send a datagram to the peer of an IKE SA."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xfrmd import limits
+from xfrmd.ike.child_sa import ChildSa
 from xfrmd.model.addresses import Address
 from xfrmd.model.selector import Selector
 
@@ -33,6 +34,8 @@ class Want:
     packets: dict[Selector, None] = field(default_factory=dict)
     """Others that asked meanwhile, and may need an SA of their own in the end."""
     tries: int = 0
+    replaces: ChildSa | None = None
+    """A child SA that ends when the new one stands: its rekey had to go to another IKE SA."""
 
 
 class Demand:

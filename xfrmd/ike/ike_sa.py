@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -137,10 +138,6 @@ class Lineage:
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
 
-    def by_spi_out(self, spi: int) -> ChildSa | None:
-        """The child SA that sends with this SPI of the peer's."""
-        return next((child for child in self.children.values() if child.spi_out == spi), None)
-
 
 @dataclass(slots=True, eq=False)
 class IkeSa:
@@ -169,6 +166,8 @@ class IkeSa:
     rival: IkeSa | None = None
     """What the peer's rekey has made while ours is outstanding (RFC 7296 2.8.1)."""
     lowest_nonce: bytes = b""
+    settled: float = math.inf
+    """When it was established."""
     heard: float = 0.0
     """When the peer last proved to be there."""
     sent_unheard: float | None = None

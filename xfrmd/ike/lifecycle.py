@@ -12,7 +12,6 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.effects import InstallSa, RemoveSa
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
-from xfrmd.ike.journal import Count
 
 
 class StateRow(NamedTuple):
@@ -129,14 +128,6 @@ def alive(sa: IkeSa) -> bool:
     return sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING, IkeState.ESTABLISHED)
 
 
-def install(ctx: Context, child: ChildSa, inbound: InstallSa, outbound: InstallSa) -> None:
-    """A new child SA of ours into the kernel, inbound first."""
-    ctx.out += [inbound, outbound]
-    child.enter(ChildState.INSTALLED)
-    wants.release(ctx, child)
-    ctx.journal.count(Count.CHILD_SAS)
-
-
 def promote(ctx: Context, child: ChildSa) -> None:
     """An AWAITED child SA sends from now on, and the one that it replaces no longer."""
     ctx.timers.cancel((TimerKind.SUCCESSOR, child))
@@ -146,6 +137,13 @@ def promote(ctx: Context, child: ChildSa) -> None:
     child.pending_out = None
     child.enter(ChildState.INSTALLED)
     wants.release(ctx, child)
+
+
+def silence(ctx: Context, child: ChildSa) -> None:
+    """A successor sends in place of this child SA, which only takes packets until the peer deletes it."""
+    if child.sends:
+        ctx.out.append(RemoveSa(child.protocol, child.spi_out, child.local, child.remote))
+        child.enter(ChildState.SILENT)
 
 
 def stop_sending(ctx: Context, child: ChildSa) -> None:

@@ -110,6 +110,14 @@ def within(proposed: Traffic, selector: Selector) -> Traffic:
     return Traffic(_maximal(narrow(proposed.local, local)), _maximal(narrow(proposed.remote, remote)))
 
 
+def lies_in(traffic: Traffic, selector: Selector) -> bool:
+    """Is all of this traffic part of one selector?"""
+    local, remote = from_selectors((selector,))
+    return all(any(whole.contains(part) for whole in local) for part in traffic.local) and all(
+        any(whole.contains(part) for whole in remote) for part in traffic.remote
+    )
+
+
 def cover(selectors: Sequence[Selector]) -> Selector:
     """One selector as the kernel can hold it that covers all of these (at least one): prefixes and port blocks."""
     hull = selectors[0]

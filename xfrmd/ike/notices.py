@@ -39,6 +39,18 @@ def proposal_refused(sa: IkeSa, what: str, ours: str, theirs: str = "") -> Notic
     )
 
 
+def init_refused(sa: IkeSa, notify: int) -> Notice:
+    """The peer, or somebody in its name, refused our IKE_SA_INIT."""
+    answer = NotifyType(notify).name
+    return Notice(
+        Level.WARNING,
+        "init-refused",
+        f"{sa.remote.address} answers {answer} to IKE_SA_INIT (rule {sa.pad.rule!r})",
+        _who(sa) | {"answer": answer},
+        _THEIR_JOURNAL,
+    )
+
+
 def auth_failed(sa: IkeSa, reason: str) -> Notice:
     """The peer did not prove what it had to, as we see it."""
     return Notice(
@@ -88,12 +100,12 @@ def peer_down(sa: IkeSa) -> Notice:
     )
 
 
-def traffic_refused(sa: IkeSa, filter_name: str, ours: str, theirs: str) -> Notice:
+def traffic_refused(sa: IkeSa, ours: str, theirs: str) -> Notice:
     """No filter of ours has the traffic that a peer proposes (TS_UNACCEPTABLE). `theirs` as seen from here."""
     return Notice(
         Level.WARNING,
         "no-filter",
-        f"no negotiate filter for the traffic with {sa.remote.address}{filter_name}: ours {ours}; theirs {theirs}",
+        f"no negotiate filter for the traffic with {sa.remote.address}: ours {ours}; theirs {theirs}",
         _who(sa) | {"ours": ours, "theirs": theirs},
         "give both hosts negotiate filters that overlap (mirrored, and seen from each side)",
     )

@@ -37,11 +37,11 @@ class Store:
         if sa.lineage not in lineages:
             lineages.append(sa.lineage)
         if sa.state is IkeState.HALF_OPEN:
-            self._half_open[(sa.remote, sa.spi_i)] = sa
+            self._half_open[(sa.lineage.remote, sa.spi_i)] = sa
 
     def opened(self, sa: IkeSa) -> None:
         """The IKE SA is no longer half-open."""
-        self._half_open.pop((sa.remote, sa.spi_i), None)
+        self._half_open.pop((sa.lineage.remote, sa.spi_i), None)
 
     def leave(self, sa: IkeSa) -> None:
         """The IKE SA is closed: it leaves its lineage and is found by its SPI alone."""
@@ -117,6 +117,11 @@ class Store:
     def child_out(self, remote: Address, spi_out: int) -> ChildSa | None:
         """The child SA that sends to this address with this SPI."""
         return self._by_spi_out.get((remote, spi_out))
+
+    def child_of(self, lineage: Lineage, spi_out: bytes) -> ChildSa | None:
+        """The child SA of this lineage that sends with this SPI of the peer's."""
+        child = self.child_out(lineage.remote.address, int.from_bytes(spi_out)) if len(spi_out) == 4 else None
+        return child if child is not None and lineage.children.get(child.spi_in) is child else None
 
     def children(self, local: Address, remote: Address, reqid: int) -> list[ChildSa]:
         """Child SAs of a filter with a peer, oldest first."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xfrmd.ike.events import Endpoint
+from xfrmd.model.addresses import Address
+from xfrmd.model.notice import Notice
 from xfrmd.model.proposals import ProtocolId, Transform
 from xfrmd.model.selector import Selector
 
@@ -42,3 +44,26 @@ class IkeSaView:
     created: float
     rekey_at: float | None
     children: tuple[ChildSaView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """The last thing that went wrong with a peer, forgotten when it works again."""
+
+    peer: Address
+    at: float
+    """Time as the engine was told it."""
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """All that the engine shows."""
+
+    ike_sas: tuple[IkeSaView, ...]
+    counters: dict[str, int]
+    failures: tuple[FailureView, ...]
+    """Newest last."""
+    negotiating: int
+    """Demands of traffic that have neither an SA nor a refusal yet."""
+    half_open: int

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The IKE engine: events and the time go in, effects come out. It opens no socket, reads no clock, draws no lots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from xfrmd.ike import kernel_events, lifecycle, negotiate, snapshot
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.cookies import CookieJar
+from xfrmd.ike.effects import Effect
+from xfrmd.ike.events import (
+    Acquire,
+    DatagramReceived,
+    Delete,
+    Event,
+    Initiate,
+    PlanChanged,
+    Rekey,
+    SaExpired,
+    SaFailed,
+    SaUsed,
+    TimerFired,
+)
+from xfrmd.ike.gate import Gate
+from xfrmd.ike.lookup import PlanIndex
+from xfrmd.ike.v2 import create_child, exchange, rekey_child, rekey_ike
+from xfrmd.ike.views import EngineView, IkeSaView
+from xfrmd.model.plan import Plan
+
+# Timer keys and events carry the type that their function takes; the tables pair them, so Any is exact here.
+_EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
+    Acquire: negotiate.acquire,
+    Initiate: negotiate.initiate,
+    SaExpired: kernel_events.expired,
+    SaFailed: kernel_events.failed,
+    SaUsed: kernel_events.used,
+    Rekey: kernel_events.rekey,
+    Delete: kernel_events.delete,
+}
+_TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
+    TimerKind.STATE: exchange.deadline,
+    TimerKind.RETRANSMIT: exchange.retransmit,
+    TimerKind.REKEY_IKE: rekey_ike.order,
+    TimerKind.RETRY: create_child.retry,
+    TimerKind.SUCCESSOR: rekey_child.switch,
+    TimerKind.LINGER: lifecycle.drop_inbound,
+}
+
+
+class Engine:
+    """Negotiates what `plan` wants. `entropy(n)` gives n unpredictable octets; seeded, it gives a fixed transcript."""
+
+    __slots__ = ("_ctx", "_gate")
+
+    def __init__(self, plan: Plan, entropy: Callable[[int], bytes]) -> None:
+        self._ctx = Context(PlanIndex(plan), entropy)
+        self._gate = Gate(CookieJar(entropy))
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """What follows from an event at `now` (seconds, never going back). To be carried out in this order."""
+        ctx = self._ctx
+        ctx.now, ctx.out = now, []
+        if isinstance(event, DatagramReceived):
+            self._gate.receive(ctx, event)
+        elif isinstance(event, TimerFired):
+            self._fire()
+        elif isinstance(event, PlanChanged):
+            ctx.index = PlanIndex(event.plan)
+            kernel_events.plan_changed(ctx)
+        else:
+            _EVENTS[type(event)](ctx, event)
+        self._settle()
+        return ctx.out
+
+    def next_deadline(self) -> float | None:
+        """When handle(TimerFired()) is due, in the time of `now`; None while nothing is waited for."""
+        return self._ctx.timers.next()
+
+    def snapshot(self) -> EngineView:
+        """All SAs, counters and last failures; no keys."""
+        return snapshot.take(self._ctx)
+
+    def ike_sas(self) -> tuple[IkeSaView, ...]:
+        """The IKE SAs with their child SAs, without those that are only remembered to repeat a response."""
+        return snapshot.ike_sas(self._ctx)
+
+    def counters(self) -> dict[str, int]:
+        """What was done and what was dropped, by name."""
+        return snapshot.counters(self._ctx)
+
+    def _fire(self) -> None:
+        while (due := self._ctx.timers.pop_due(self._ctx.now)) is not None:
+            kind, subject = due
+            _TIMERS[kind](self._ctx, subject)
+
+    def _settle(self) -> None:
+        """Find an IKE SA for demands that have lost theirs, and send the requests that wait."""
+        ctx = self._ctx
+        while ctx.orphans or ctx.touched:
+            if ctx.orphans:
+                negotiate.start(ctx, ctx.orphans.pop(0))
+            else:
+                sa = next(iter(ctx.touched))
+                del ctx.touched[sa]
+                exchange.pump(ctx, sa)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The first look at a datagram, cheapest question first: size, header, version, a known SPI, or a cookie.
+
+Everything that comes here may come from an attacker. What fails is counted by reason and has no other effect.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xfrmd import limits
+from xfrmd.errors import RemoteProtocolError
+from xfrmd.ike.context import Context
+from xfrmd.ike.cookies import CookieJar
+from xfrmd.ike.events import DatagramReceived
+from xfrmd.ike.ike_sa import IkeSa, IkeState
+from xfrmd.ike.journal import Count
+from xfrmd.ike.v2 import exchange, init
+from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType, PayloadType
+from xfrmd.ike.v2.header import HEADER, Header, parse_header
+from xfrmd.ike.v2.message import parse_clear
+from xfrmd.ike.v2.replies import answer_of
+
+_NOTIFY_HEAD: Final = 8
+"""Generic header and fixed part of a Notify payload."""
+
+
+class Gate:
+    """Cookies, and how many refusals in the clear may still be sent this second."""
+
+    __slots__ = ("_answers", "_cookies", "_second")
+
+    def __init__(self, cookies: CookieJar) -> None:
+        self._cookies = cookies
+        self._second = 0.0
+        self._answers = 0
+
+    def receive(self, ctx: Context, event: DatagramReceived) -> None:
+        """Take one datagram to where it belongs. Raises nothing, whatever the datagram."""
+        ctx.journal.count(Count.RECEIVED)
+        try:
+            header = parse_header(event.data)
+        except RemoteProtocolError as error:
+            self._bad_header(ctx, event, error)
+            return
+        sa = ctx.store.ike_sa(header.spi_r if header.from_initiator else header.spi_i)
+        try:
+            if sa is not None:
+                self._known(ctx, sa, header, event)
+            elif _is_greeting(header):
+                self._greeting(ctx, header, event)
+            else:
+                ctx.journal.count(Count.UNKNOWN_SPI)
+        except RemoteProtocolError:
+            ctx.journal.count(Count.MALFORMED)
+
+    def _bad_header(self, ctx: Context, event: DatagramReceived, error: RemoteProtocolError) -> None:
+        version = error.notify == NotifyType.INVALID_MAJOR_VERSION
+        ctx.journal.count(Count.VERSION if version else Count.MALFORMED if error.notify else Count.NO_IKE)
+        if not version or event.data[17] >> 4 < 2:
+            return  # IKEv1 and older are met with silence, a version to come with ours (RFC 7296 2.5)
+        raw = HEADER.size
+        spi_i, exchange_type = event.data[:8], event.data[18]
+        message_id = int.from_bytes(event.data[20:24])
+        header = Header(spi_i, NO_SPI, 0, 0, exchange_type, 0, message_id, raw)
+        if self._may_answer(ctx):
+            init.refuse(ctx, event.local, event.remote, header, answer_of(error))
+
+    def _known(self, ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
+        """An SPI of ours. Address and the peer's SPI must fit too; keys decide later."""
+        theirs = header.spi_i if header.from_initiator else header.spi_r
+        if event.remote.address != sa.remote.address or event.local.address != sa.local.address:
+            ctx.journal.count(Count.STRANGER)
+        elif theirs != sa.peer_spi and sa.state is not IkeState.CONNECTING:
+            ctx.journal.count(Count.UNKNOWN_SPI)
+        else:
+            exchange.receive(ctx, sa, header, event)
+
+    def _greeting(self, ctx: Context, header: Header, event: DatagramReceived) -> None:
+        """An IKE_SA_INIT request: again, or new if there is room and, under load, a cookie."""
+        known = ctx.store.half_open(event.remote, header.spi_i)
+        if known is not None:
+            exchange.receive(ctx, known, header, event)
+            return
+        if ctx.store.half_open_count >= limits.HALF_OPEN_COOKIE and not self._has_cookie(ctx, header, event):
+            return
+        if ctx.store.half_open_count >= limits.HALF_OPEN_LAST:
+            ctx.journal.count(Count.FULL)
+            return
+        try:
+            init.receive_request(ctx, event.local, event.remote, parse_clear(event.data))
+        except RemoteProtocolError as error:
+            ctx.journal.count(Count.REFUSED if error.notify else Count.MALFORMED)
+            if error.notify and self._may_answer(ctx):
+                init.refuse(ctx, event.local, event.remote, header, answer_of(error))
+
+    def _has_cookie(self, ctx: Context, header: Header, event: DatagramReceived) -> bool:
+        """Does the message lead with a cookie of ours (RFC 7296 2.6)? If not, it gets one."""
+        cookie = _leading_cookie(header, event.data)
+        if cookie is not None and self._cookies.valid(cookie, event.remote, header.spi_i, ctx.now):
+            return True
+        if cookie is not None:
+            ctx.journal.count(Count.NO_COOKIE)
+        fresh = self._cookies.bake(event.remote, header.spi_i, ctx.now)
+        init.ask_for_cookie(ctx, event.local, event.remote, header, fresh)
+        return False
+
+    def _may_answer(self, ctx: Context) -> bool:
+        if ctx.now - self._second >= 1.0 or ctx.now < self._second:
+            self._second, self._answers = ctx.now, 0
+        self._answers += 1
+        return self._answers <= limits.CLEAR_ANSWERS
+
+
+def _is_greeting(header: Header) -> bool:
+    return (
+        header.exchange == ExchangeType.IKE_SA_INIT
+        and header.from_initiator
+        and not header.is_response
+        and header.spi_r == NO_SPI
+        and header.message_id == 0
+    )
+
+
+def _leading_cookie(header: Header, data: bytes) -> bytes | None:
+    """The cookie in the first payload, read without parsing the message."""
+    start = HEADER.size
+    if header.next_payload != PayloadType.NOTIFY or len(data) < start + _NOTIFY_HEAD:
+        return None
+    length, spi_size = int.from_bytes(data[start + 2 : start + 4]), data[start + 5]
+    kind = int.from_bytes(data[start + 6 : start + 8])
+    if kind != NotifyType.COOKIE or spi_size or length < _NOTIFY_HEAD:
+        return None
+    return data[start + _NOTIFY_HEAD : start + length]

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernel tells of our SAs: lifetimes over, octets carried, SAs refused. And what the operator wants."""
+
+from __future__ import annotations
+
+from xfrmd import limits
+from xfrmd.ike import lifecycle, notices, wants
+from xfrmd.ike.child_sa import ChildSa, ChildState
+from xfrmd.ike.context import Context
+from xfrmd.ike.effects import DropHeld
+from xfrmd.ike.events import Delete, Rekey, SaExpired, SaFailed, SaUsed
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
+from xfrmd.ike.v2 import informational, rekey_child, rekey_ike
+from xfrmd.model.addresses import Address
+
+
+def _find(ctx: Context, spi: int, dst: Address) -> ChildSa | None:
+    """The child SA with this SA as one of its two."""
+    child = ctx.store.child_out(dst, spi)
+    if child is None:
+        child = ctx.store.child(spi)
+        if child is not None and child.local != dst:
+            child = None
+    return child
+
+
+def expired(ctx: Context, event: SaExpired) -> None:
+    """Soft: time for a successor. Hard: the SA is gone, so the pair goes; traffic may ask for another."""
+    child = _find(ctx, event.spi, event.dst)
+    if child is None:
+        return
+    if not event.hard:
+        rekey_child.order(ctx, child)
+        return
+    lineage = ctx.store.lineage_of(child)
+    if lineage is None:
+        lifecycle.drop_inbound(ctx, child)
+    else:
+        ctx.tell(notices.child_down(child, "its lifetime is over"))
+        lifecycle.doom(ctx, lineage, child)
+
+
+def failed(ctx: Context, event: SaFailed) -> None:
+    """The kernel has refused an SA: its pair is of no use, here and at the peer."""
+    child = _find(ctx, event.spi, event.dst)
+    lineage = ctx.store.lineage_of(child) if child is not None else None
+    if child is None or lineage is None:
+        return
+    ctx.tell(notices.install_failed(child, event.reason), child.remote)
+    ctx.out.append(DropHeld(child.reqid, child.agreed.selector))
+    lifecycle.doom(ctx, lineage, child)
+
+
+def used(ctx: Context, event: SaUsed) -> None:
+    """Octets on an inbound SA prove that the peer is alive; on an outbound one without echo they raise the question."""
+    child = _find(ctx, event.spi, event.dst)
+    lineage = ctx.store.lineage_of(child) if child is not None else None
+    sa = lineage.current if lineage is not None else None
+    if child is None or sa is None:
+        return
+    if event.dst == child.local:
+        if event.octets > child.octets_in:
+            child.octets_in = event.octets
+            sa.heard, sa.sent_unheard = ctx.now, None
+            rekey_child.switch(ctx, child)
+    elif event.octets > child.octets_out:
+        child.octets_out = event.octets
+        _sent(ctx, sa)
+
+
+def _sent(ctx: Context, sa: IkeSa) -> None:
+    """Traffic of ours has left. If nothing has come back for a while, ask (RFC 7296 2.4)."""
+    if sa.sent_unheard is None:
+        sa.sent_unheard = ctx.now
+    silent = ctx.now - max(sa.heard, sa.sent_unheard - limits.LIVENESS_IDLE)
+    if silent >= limits.LIVENESS_IDLE and not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
+        sa.tasks.append(Task(TaskKind.LIVENESS))
+        ctx.touch(sa)
+
+
+def rekey(ctx: Context, event: Rekey) -> None:
+    """The operator wants new keys for an SA."""
+    sa = ctx.store.ike_sa(event.spi)
+    if sa is not None:
+        rekey_ike.order(ctx, sa)
+    child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
+    if child is not None:
+        rekey_child.order(ctx, child)
+
+
+def delete(ctx: Context, event: Delete) -> None:
+    """The operator wants an SA gone, or all of them."""
+    if event.spi is None:
+        for every in ctx.store.ike_sas():
+            _delete_now(ctx, every)
+        return
+    sa = ctx.store.ike_sa(event.spi)
+    if sa is not None:
+        lifecycle.delete(ctx, sa, "deleted by the operator")
+    child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
+    lineage = ctx.store.lineage_of(child) if child is not None else None
+    if child is not None and lineage is not None:
+        ctx.tell(notices.child_down(child, "deleted by the operator"))
+        lifecycle.doom(ctx, lineage, child)
+
+
+def _delete_now(ctx: Context, sa: IkeSa) -> None:
+    """Without waiting for anything: tell the peer once, remove the SAs. For the end of the daemon."""
+    if sa.channel is not None and sa.state in (IkeState.ESTABLISHED, IkeState.REPLACED):
+        informational.farewell(ctx, sa)
+    lifecycle.close(ctx, sa, linger=False)
+    for child in ctx.store.all_children():
+        if child.state is ChildState.LINGERING:
+            lifecycle.drop_inbound(ctx, child)
+
+
+def plan_changed(ctx: Context) -> None:
+    """SAs that the new plan would not make end; the others stay (ctx.index is the new plan's)."""
+    for want in ctx.demand.every():
+        if ctx.index.protect(want.key.reqid) is None:
+            wants.fail(ctx, want, whole_peer=False)
+    for sa in ctx.store.ike_sas():
+        pad = ctx.index.pad(sa.local.address, sa.remote.address)
+        if pad is None or (pad.auth, pad.local_id, pad.remote_id) != (sa.pad.auth, sa.pad.local_id, sa.pad.remote_id):
+            lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
+        else:
+            sa.pad = pad
+    for child in ctx.store.all_children():
+        lineage = ctx.store.lineage_of(child)
+        if lineage is not None and not _still_wanted(ctx, child):
+            ctx.tell(notices.child_down(child, "the policy has changed"))
+            lifecycle.doom(ctx, lineage, child)
+
+
+def _still_wanted(ctx: Context, child: ChildSa) -> bool:
+    protect = ctx.index.protect(child.reqid)
+    return (
+        protect is not None
+        and protect.mode is child.agreed.protect.mode
+        and protect.tunnel == child.agreed.protect.tunnel
+        and all(any(whole.contains(part) for whole in protect.selectors) for part in child.selectors)
+    )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From traffic to a negotiation: which filter, which peer, which IKE SA (RFC 4301 4.4.1, 4.4.3)."""
+
+from __future__ import annotations
+
+from xfrmd import limits
+from xfrmd.ike import lifecycle, narrow, notices, wants
+from xfrmd.ike.context import Context
+from xfrmd.ike.demand import Want, WantKey
+from xfrmd.ike.effects import DropHeld, ReleaseHeld
+from xfrmd.ike.events import Acquire, Endpoint, Initiate
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
+from xfrmd.ike.v2 import create_child, init
+from xfrmd.model.addresses import Address
+from xfrmd.model.plan import ProtectPolicy
+from xfrmd.model.selector import Selector
+
+IKE_PORT = 500
+
+
+def acquire(ctx: Context, event: Acquire) -> None:
+    """A packet wants an SA."""
+    protect = ctx.index.protect(event.reqid)
+    region = narrow.region_of(protect, event.packet) if protect is not None else None
+    if protect is None or region is None:
+        ctx.out.append(DropHeld(event.reqid, event.packet))  # the plan has changed under the packet
+        return
+    local, remote = _peers(protect, event.packet.src.address, event.packet.dst.address)
+    for child in ctx.store.children(local, remote, event.reqid):
+        if child.carries(event.packet):
+            ctx.out.extend(ReleaseHeld(event.reqid, selector) for selector in child.selectors)
+            return
+    _demand(ctx, WantKey(event.reqid, local, remote, region), event.packet)
+
+
+def initiate(ctx: Context, event: Initiate) -> None:
+    """The operator wants an SA."""
+    protect = ctx.index.protect(event.reqid)
+    region = narrow.widest_region(protect, event.local, event.remote) if protect is not None else None
+    if protect is not None and region is not None:
+        local, remote = _peers(protect, event.local, event.remote)
+        _demand(ctx, WantKey(event.reqid, local, remote, region), None)
+
+
+def _peers(protect: ProtectPolicy, local: Address, remote: Address) -> tuple[Address, Address]:
+    return protect.tunnel or (local, remote)
+
+
+def _demand(ctx: Context, key: WantKey, packet: Selector | None) -> None:
+    want = ctx.demand.find(key)
+    if want is not None:
+        if packet is not None:
+            ctx.demand.join(want, packet)
+        return
+    want = ctx.demand.add(key, packet, ctx.now)
+    if want is None:
+        ctx.out.append(DropHeld(key.reqid, key.region))
+    else:
+        start(ctx, want)
+
+
+def start(ctx: Context, want: Want) -> None:
+    """Negotiate what is wanted: under an IKE SA with the peer that takes one more child SA, else under a new one."""
+    key = want.key
+    want.tries += 1
+    pad = ctx.index.pad(key.local, key.remote)
+    if pad is None or want.tries > limits.WANT_TRIES:
+        if pad is None:
+            ctx.tell(notices.no_rule(key.local, key.remote), key.remote)
+        wants.fail(ctx, want, whole_peer=pad is None)
+        return
+    sa = _usable(ctx, key)
+    if sa is not None:
+        sa.tasks.append(Task(TaskKind.NEW_CHILD, want=want))
+        ctx.touch(sa)
+    else:
+        init.initiate(ctx, pad, Endpoint(key.local, IKE_PORT), Endpoint(key.remote, IKE_PORT), want)
+
+
+def _usable(ctx: Context, key: WantKey) -> IkeSa | None:
+    """The IKE SA to use: an established one first, else one on its way."""
+    found = [
+        lineage.current
+        for lineage in ctx.store.lineages(key.local, key.remote)
+        if lineage.current is not None and lifecycle.alive(lineage.current)
+    ]
+    usable = [sa for sa in found if _takes(sa)]
+    return max(usable, key=lambda sa: sa.state is IkeState.ESTABLISHED, default=None)
+
+
+def _takes(sa: IkeSa) -> bool:
+    """Will it take one more, those that wait for it counted?"""
+    limit = sa.pad.main_mode.quick_modes
+    waiting = sum(task.kind in (TaskKind.NEW_CHILD, TaskKind.AUTH) for task in sa.tasks)
+    waiting += sa.handshake is not None and sa.handshake.want is not None
+    return create_child.takes_children(sa) and (limit == 0 or sa.lineage.quick_modes + waiting < limit)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The engine's state as plain values."""
+
+from __future__ import annotations
+
+from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.views import ChildSaView, EngineView, FailureView, IkeSaView
+
+
+def take(ctx: Context) -> EngineView:
+    """Everything."""
+    return EngineView(
+        ike_sas=ike_sas(ctx),
+        counters=counters(ctx),
+        failures=tuple(FailureView(*failure) for failure in ctx.journal.failures()),
+        negotiating=len(ctx.demand),
+        half_open=ctx.store.half_open_count,
+    )
+
+
+def ike_sas(ctx: Context) -> tuple[IkeSaView, ...]:
+    """The IKE SAs that are not closed. Child SAs stand with the current one of their lineage."""
+    return tuple(_ike_sa(ctx, sa) for sa in ctx.store.ike_sas())
+
+
+def counters(ctx: Context) -> dict[str, int]:
+    """What was counted, by name."""
+    return {count.value: number for count, number in ctx.journal.counts.items()}
+
+
+def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
+    current = sa.lineage.current is sa
+    return IkeSaView(
+        local_spi=sa.spi,
+        remote_spi=sa.peer_spi,
+        local=sa.local,
+        remote=sa.remote,
+        initiator=sa.initiator,
+        state=sa.state.value,
+        rule=sa.pad.rule,
+        local_id=str(sa.local_id or ""),
+        remote_id=str(sa.remote_id or ""),
+        transforms=sa.suite.transforms if sa.suite is not None else (),
+        created=sa.created,
+        rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),
+        children=tuple(map(_child, sa.lineage.children.values())) if current else (),
+    )
+
+
+def _child(child: ChildSa) -> ChildSaView:
+    return ChildSaView(
+        protocol=child.protocol,
+        spi_in=child.spi_in,
+        spi_out=child.spi_out,
+        reqid=child.reqid,
+        selectors=child.selectors,
+        state=child.state.value,
+        created=child.created,
+    )

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""IKE_AUTH (RFC 7296 1.2, 2.15): who is there, and the first child SA."""
+
+from __future__ import annotations
+
+from xfrmd.credentials.psk import psk_auth, psk_verify
+from xfrmd.ike import lifecycle, notices, wants
+from xfrmd.ike.context import Context
+from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
+from xfrmd.ike.journal import Count
+from xfrmd.ike.v2 import child, crossing
+from xfrmd.ike.v2.child import Made
+from xfrmd.ike.v2.child_keys import sad_pair
+from xfrmd.ike.v2.constants import AuthMethodId, NotifyType
+from xfrmd.ike.v2.create_child import propose_want, refused_child
+from xfrmd.ike.v2.init import identity_of
+from xfrmd.ike.v2.message import SealedMessage
+from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdPayload, IdrPayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.model.pad import Identity
+from xfrmd.model.proposals import Transform
+from xfrmd.model.secret import Secret
+from xfrmd.transforms.compute import prf_compute
+
+# Initiator
+
+
+def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
+    """Our identity and its proof, and a proposal for the first child SA."""
+    assert sa.local_id is not None
+    ours = IdiPayload.of(sa.local_id)
+    payloads: list[Payload] = [ours]
+    if sa.pad.remote_id is not None:
+        payloads.append(IdrPayload.of(sa.pad.remote_id))
+    octets = _initiator_octets(sa, ours)
+    payloads.append(AuthPayload(AuthMethodId.SHARED_KEY_MIC, psk_auth(_prf(sa), _secrets(sa)[0], octets)))
+    if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
+        payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
+    proposal = propose_want(ctx, sa, task)
+    if proposal is None:  # the filter is no longer there; the IKE SA is not needed
+        lifecycle.close(ctx, sa, linger=False)
+        return None
+    return payloads + proposal
+
+
+def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    """The peer's proof, and the first child SA or the reason why there is none."""
+    identity, proof = message.first(IdrPayload), message.first(AuthPayload)
+    if identity is None or proof is None:
+        _refused(ctx, sa, message)
+        return
+    expected, sa.remote_id = sa.remote_id, identity.identity
+    why = _wrong_identity(expected, identity.identity) or _prove(sa, _responder_octets(sa, identity), proof)[1]
+    if why:
+        ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
+        lifecycle.delete(ctx, sa, "authentication failed", reason=NotifyType.AUTHENTICATION_FAILED)
+        _fail(ctx, task)
+        return
+    _established(ctx, sa)
+    if message.first(SaPayload) is None:
+        refused_child(ctx, sa, task, message)
+    else:
+        _first_child(ctx, sa, task, message)
+    sa.handshake = None
+
+
+def _first_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    try:
+        made = child.accept(ctx, sa, task, message)
+    except RefusalError:
+        if task.want is not None:
+            wants.fail(ctx, task.want, whole_peer=False)
+        return
+    crossing.install(ctx, sa, made, sad_pair(ctx, sa, *made))
+
+
+def _refused(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
+    """The peer does not believe us. This message is sealed, but its sender has proved no identity."""
+    error = error_of(message)
+    notify = NotifyType.AUTHENTICATION_FAILED if error is None else error.notify
+    ctx.tell(notices.auth_refused(sa, notify), sa.remote.address)
+    lifecycle.close(ctx, sa)
+
+
+def _fail(ctx: Context, task: Task) -> None:
+    if task.want is not None:
+        wants.fail(ctx, task.want, whole_peer=True)
+
+
+# Responder
+
+
+def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
+    """Judge the initiator's proof and answer with ours. AUTHENTICATION_FAILED ends the IKE SA."""
+    identity, proof = message.first(IdiPayload), message.first(AuthPayload)
+    assert identity is not None
+    assert proof is not None
+    sa.local_id = sa.pad.local_id or identity_of(sa.local.address)
+    sa.remote_id = identity.identity
+    secret = _authenticate(ctx, sa, message, identity, proof)
+    ours = IdrPayload.of(sa.local_id)
+    payloads: list[Payload] = [
+        ours,
+        AuthPayload(AuthMethodId.SHARED_KEY_MIC, psk_auth(_prf(sa), secret, _responder_octets(sa, ours))),
+    ]
+    if message.notify(NotifyType.INITIAL_CONTACT) is not None:
+        _forget_older(ctx, sa)
+    _established(ctx, sa)
+    try:
+        made, more = child.answer(ctx, sa, message)
+    except RefusalError as refusal:
+        more = list(refusal.payloads)
+    else:
+        _install(ctx, sa, made)
+    sa.handshake = None
+    return payloads + more
+
+
+def _authenticate(ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload, proof: AuthPayload) -> Secret:
+    """The secret that the initiator has proved to know."""
+    expected = sa.pad.remote_id or identity_of(sa.remote.address)
+    wanted = message.first(IdrPayload)
+    secret, why = _prove(sa, _initiator_octets(sa, identity), proof)
+    if wanted is not None and wanted.identity != sa.local_id:
+        why = f"it wants to talk to {wanted.identity}"
+    why = _wrong_identity(expected, identity.identity) or why
+    if why or secret is None:
+        ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
+        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why, fatal=True)
+    return secret
+
+
+def _install(ctx: Context, sa: IkeSa, made: Made) -> None:
+    """Inbound before the response leaves, outbound after it: the initiator must be ready first."""
+    crossing.install_answer(ctx, sa, made, sad_pair(ctx, sa, *made))
+
+
+def _forget_older(ctx: Context, sa: IkeSa) -> None:
+    """INITIAL_CONTACT (RFC 7296 2.4): what the peer had with us before this IKE_SA_INIT it no longer knows."""
+    for lineage in ctx.store.lineages(sa.local.address, sa.remote.address):
+        for old in list(lineage.ike_sas):
+            if old is not sa and old.remote_id == sa.remote_id and old.settled < sa.created:
+                lifecycle.close(ctx, old, linger=False, restart=True)
+
+
+# Both
+
+
+def _established(ctx: Context, sa: IkeSa) -> None:
+    ctx.store.opened(sa)
+    lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
+    lifecycle.plan_rekey(ctx, sa)
+    sa.heard = sa.settled = ctx.now
+    ctx.journal.count(Count.IKE_SAS)
+    ctx.journal.healed(sa.remote.address)
+    ctx.demand.forgive(sa.local.address, sa.remote.address)
+    ctx.tell(notices.ike_up(sa))
+    ctx.touch(sa)
+
+
+def _wrong_identity(expected: Identity | None, found: Identity) -> str:
+    return "" if found == expected else f"the rule expects {expected}"
+
+
+def _prove(sa: IkeSa, octets: bytes, proof: AuthPayload) -> tuple[Secret | None, str]:
+    """The secret of ours that made this proof; if none did, why."""
+    if proof.method != AuthMethodId.SHARED_KEY_MIC:
+        return None, f"it proves itself by {AuthMethodId(proof.method).name}, the rule wants a preshared key"
+    for secret in _secrets(sa):
+        if psk_verify(_prf(sa), secret, octets, proof.data):
+            return secret, ""
+    return None, "its preshared key is not ours"
+
+
+def _initiator_octets(sa: IkeSa, identity: IdPayload) -> bytes:
+    """What the initiator's AUTH covers (RFC 7296 2.15)."""
+    handshake: Handshake = sa.greeting
+    return handshake.request + handshake.nonce_r + prf_compute(_prf(sa), handshake.sk_pi, identity.body)
+
+
+def _responder_octets(sa: IkeSa, identity: IdPayload) -> bytes:
+    """What the responder's AUTH covers."""
+    handshake: Handshake = sa.greeting
+    return handshake.response + handshake.nonce_i + prf_compute(_prf(sa), handshake.sk_pr, identity.body)
+
+
+def _secrets(sa: IkeSa) -> list[Secret]:
+    return [method.secret for method in sa.pad.auth]
+
+
+def _prf(sa: IkeSa) -> Transform:
+    return sa.agreed_channel.prf

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""New child SAs into the kernel, and what to do when both ends have made one for the same traffic.
+
+RFC 7296 2.8.1 says for rekeys: of two SAs made at once the one made with the lowest nonce goes, and its maker deletes
+it. We hold to the same rule when both ends begin at once, so that one pair remains.
+"""
+
+from __future__ import annotations
+
+from xfrmd import limits
+from xfrmd.ike import lifecycle, notices, wants
+from xfrmd.ike.child_sa import ChildSa, ChildState
+from xfrmd.ike.context import Context
+from xfrmd.ike.effects import InstallSa
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.journal import Count
+from xfrmd.ike.v2.child import Made
+
+Pair = tuple[InstallSa, InstallSa]
+
+
+def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
+    """A child SA that we asked for: the peer is ready, so inbound and outbound at once."""
+    child = made.child
+    twin = _twin(ctx, child)
+    ctx.store.add_child(sa.lineage, child)
+    ctx.out.append(pair[0])
+    if twin is not None and _loses(child, twin):
+        child.enter(ChildState.AWAITED)
+        lifecycle.doom(ctx, sa.lineage, child)
+        return
+    _send_from_now(ctx, sa, child, pair[1])
+
+
+def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
+    """A child SA that the peer asked for: outbound after our response, which makes the peer ready."""
+    child = made.child
+    twin = _twin(ctx, child)
+    ctx.store.add_child(sa.lineage, child)
+    ctx.out.append(pair[0])
+    mark = len(ctx.out)
+    _send_from_now(ctx, sa, child, pair[1])
+    if twin is not None and (_loses(twin, child) or ctx.now - twin.created > limits.CROSSING):
+        lineage = ctx.store.lineage_of(twin)
+        if lineage is not None:
+            lifecycle.doom(ctx, lineage, twin)
+    ctx.later += ctx.out[mark:]
+    del ctx.out[mark:]
+
+
+def _send_from_now(ctx: Context, sa: IkeSa, child: ChildSa, outbound: InstallSa) -> None:
+    ctx.out.append(outbound)
+    child.enter(ChildState.INSTALLED)
+    want = ctx.demand.find(wants.key_of(child))
+    wants.release(ctx, child)
+    if want is not None and want.replaces is not None:
+        lineage = ctx.store.lineage_of(want.replaces)
+        if lineage is not None:
+            lifecycle.doom(ctx, lineage, want.replaces)
+    ctx.journal.count(Count.CHILD_SAS)
+    ctx.tell(notices.child_up(sa, child))
+
+
+def _twin(ctx: Context, child: ChildSa) -> ChildSa | None:
+    """A child SA for the same traffic that the other end asked for."""
+    for other in ctx.store.children(child.local, child.remote, child.reqid):
+        if other.sends and other.initiator != child.initiator and other.selectors == child.selectors:
+            return other
+    return None
+
+
+def _loses(one: ChildSa, other: ChildSa) -> bool:
+    """Is `one`, which we asked for, to go?"""
+    return one.initiator and one.lowest_nonce < other.lowest_nonce

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The way of a message through the rows of transitions.py, and of our own requests out of the queue."""
+
+from __future__ import annotations
+
+from xfrmd.errors import RemoteProtocolError
+from xfrmd.ike import lifecycle, notices
+from xfrmd.ike.context import Context
+from xfrmd.ike.events import DatagramReceived
+from xfrmd.ike.ike_sa import IkeSa, IkeState
+from xfrmd.ike.journal import Count
+from xfrmd.ike.v2 import cardinality, informational, init, sending
+from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_clear
+from xfrmd.ike.v2.replies import RefusalError, answer_of
+from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, TASK_ROWS
+from xfrmd.ike.window import Arrival
+
+
+def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
+    """A datagram with the SPIs of an IKE SA. RemoteProtocolError: nothing followed from it."""
+    if header.from_initiator == sa.initiator:
+        raise RemoteProtocolError("a message with our own role")
+    if header.is_response:
+        if sa.window.awaits(header.message_id):
+            _response(ctx, sa, event)
+        else:
+            ctx.journal.count(Count.WINDOW)
+        return
+    arrival = sa.window.judge(header.message_id, event.data)
+    if arrival is Arrival.REPEATED:
+        ctx.journal.count(Count.REPEATED)
+        ctx.send(sa, sa.window.response)
+    elif arrival is Arrival.NEW and sa.state not in (IkeState.CLOSED, IkeState.CONNECTING):
+        _request(ctx, sa, event)
+    else:
+        ctx.journal.count(Count.WINDOW)
+
+
+def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
+    clear = parse_clear(event.data)
+    if sa.channel is None:
+        init.derive(ctx, sa, sa.spi_r)
+    try:
+        message = _open(ctx, sa, clear)
+        _heard(ctx, sa, event)
+        form = cardinality.form_of(message)
+    except RemoteProtocolError as error:
+        if not error.notify:
+            raise
+        _refuse(ctx, sa, clear, error)
+        return
+    row = REQUEST_ROWS.get((sa.state, form.name))
+    if row is None:
+        _refuse(ctx, sa, clear, RemoteProtocolError(f"{form.name} in this state", NotifyType.INVALID_SYNTAX))
+        return
+    try:
+        payloads = row.act(ctx, sa, message)
+    except RemoteProtocolError as error:
+        ctx.later.clear()
+        _refuse(ctx, sa, message, error)
+        return
+    sending.respond(ctx, sa, message, payloads)
+    if ctx.closing is sa:
+        informational.ended(ctx, sa)
+    ctx.closing = None
+    ctx.touch(sa)
+
+
+def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolError) -> None:
+    """Answer an authentic request with an error. INVALID_SYNTAX is fatal (RFC 7296 2.21.3), other errors rarely."""
+    ctx.journal.count(Count.UNEXPECTED)
+    sending.respond(ctx, sa, message, answer_of(error))
+    syntax = error.notify == NotifyType.INVALID_SYNTAX
+    if syntax:
+        ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
+    if syntax or (isinstance(error, RefusalError) and error.fatal):
+        lifecycle.close(ctx, sa)
+
+
+def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
+    clear = parse_clear(event.data)
+    if sa.state is IkeState.CONNECTING:
+        init.receive_response(ctx, sa, clear)
+        return
+    try:
+        message = _open(ctx, sa, clear)
+        _heard(ctx, sa, event)
+        _consequence(ctx, sa, message)
+    except RemoteProtocolError as error:
+        if not error.notify:
+            raise
+        sending.answered(ctx, sa)  # authentic and wrong: there is no way to answer a response (RFC 7296 2.21.3)
+        ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
+        lifecycle.close(ctx, sa)
+
+
+def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
+    form, task = cardinality.form_of(message), sa.task
+    if task is None or form not in TASK_ROWS[task.kind].responses:
+        raise RemoteProtocolError(f"{form.name} answers another request", NotifyType.INVALID_SYNTAX)
+    sending.answered(ctx, sa)
+    sa.task = None
+    TASK_ROWS[task.kind].act(ctx, sa, task, message)
+    ctx.touch(sa)
+
+
+def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
+    try:
+        return sa.agreed_channel.open(clear)
+    except RemoteProtocolError as error:
+        if not error.notify:
+            ctx.journal.count(Count.NOT_AUTHENTIC)
+        raise
+
+
+def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
+    """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
+    sa.heard, sa.sent_unheard = ctx.now, None
+    sa.remote, sa.local = event.remote, event.local
+
+
+def pump(ctx: Context, sa: IkeSa) -> None:
+    """Send the next request that waits, if none is outstanding."""
+    while sa.tasks and not sa.window.busy and sa.state is not IkeState.CLOSED:
+        kind = sa.tasks[0].kind
+        row = TASK_ROWS[kind]
+        if sa.state is not row.state:
+            if sa.state not in (IkeState.REPLACED, IkeState.DELETING):
+                return  # it waits for the handshake
+            sa.tasks.popleft()
+            continue
+        task = sa.tasks.popleft()
+        payloads = row.begin(ctx, sa, task)
+        if payloads is not None:
+            sa.task = task
+            sending.request(ctx, sa, row.exchange, payloads)
+
+
+def retransmit(ctx: Context, sa: IkeSa) -> None:
+    """The outstanding request has had no answer for long enough."""
+    if not sending.again(ctx, sa):
+        GIVE_UP(ctx, sa)
+
+
+def deadline(ctx: Context, sa: IkeSa) -> None:
+    """The IKE SA has been in its state for as long as it may."""
+    DEADLINE_ROWS[sa.state].act(ctx, sa)

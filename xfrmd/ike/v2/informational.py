@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""INFORMATIONAL (RFC 7296 1.4): deletion of SAs, and the question whether the peer is alive."""
+
+from __future__ import annotations
+
+from xfrmd.ike import lifecycle, notices
+from xfrmd.ike.child_sa import ChildSa, ChildState
+from xfrmd.ike.context import Context
+from xfrmd.ike.ike_sa import IkeSa, Task
+from xfrmd.ike.v2 import rekey_child, rekey_ike
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import SealedMessage
+from xfrmd.ike.v2.payloads import DeletePayload, NotifyPayload, Payload
+from xfrmd.model.proposals import ProtocolId
+
+# Requests of ours
+
+
+def delete_children(_ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
+    """Tell the peer which child SAs end; None when it has ended them all itself."""
+    doomed = [child for child in task.doomed if child.state is ChildState.DELETING]
+    if not doomed:
+        return None
+    return [DeletePayload(doomed[0].protocol, tuple(child.spi_in.to_bytes(4) for child in doomed))]
+
+
+def children_deleted(ctx: Context, sa: IkeSa, task: Task, _message: SealedMessage) -> None:
+    """The peer no longer sends with them; what is still under way is taken if others carry on."""
+    for child in task.doomed:
+        if child.state is ChildState.DELETING:
+            lifecycle.retire(ctx, sa.lineage, child, linger=_carried_on(ctx, child))
+
+
+def delete_ike(_ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
+    """Tell the peer that the IKE SA ends, and why if there is a reason."""
+    reason = [NotifyPayload(task.reason)] if task.reason else []
+    return [*reason, DeletePayload(ProtocolId.IKE)]
+
+
+def ike_deleted(ctx: Context, sa: IkeSa, _task: Task, _message: SealedMessage) -> None:
+    """The peer knows that the IKE SA has ended."""
+    lifecycle.close(ctx, sa)
+
+
+def farewell(ctx: Context, sa: IkeSa) -> None:
+    """Tell the peer that the IKE SA ends and do not wait for an answer."""
+    header = Header.of(
+        sa.spi_i,
+        sa.spi_r,
+        ExchangeType.INFORMATIONAL,
+        sa.window.next_id,
+        initiator=sa.initiator,
+        response=False,
+    )
+    ctx.send(sa, sa.agreed_channel.seal(header, [DeletePayload(ProtocolId.IKE)]))
+
+
+def liveness(_ctx: Context, _sa: IkeSa, _task: Task) -> list[Payload] | None:
+    """An empty request: whoever answers is alive (RFC 7296 2.4)."""
+    return []
+
+
+def alive(_ctx: Context, _sa: IkeSa, _task: Task, _message: SealedMessage) -> None:
+    """It is alive; that it was heard is noted for every message."""
+
+
+# Requests of the peer
+
+
+def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
+    """Delete what the peer has deleted; anything else only wants an answer."""
+    deletes = message.every(DeletePayload)
+    if message.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
+        ctx.tell(notices.auth_refused(sa, NotifyType.AUTHENTICATION_FAILED), sa.remote.address)
+        ctx.closing = sa
+    if any(delete.protocol == ProtocolId.IKE for delete in deletes):
+        ctx.closing = sa
+        return []
+    spis = [spi for delete in deletes for spi in delete.spis]
+    found = [child for spi in spis if (child := ctx.store.child_of(sa.lineage, spi)) is not None]
+    answers = [spi for child in dict.fromkeys(found) if (spi := _peer_deleted(ctx, sa, child)) is not None]
+    return [DeletePayload(ProtocolId.ESP, tuple(answers))] if answers else []
+
+
+def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> bytes | None:
+    """End our side; our SPI goes into the answer unless we have asked for the same deletion (RFC 7296 1.4.1)."""
+    if child.successor is not None:
+        rekey_child.switch(ctx, child.successor)
+    asked = child.state is ChildState.DELETING
+    linger = asked or _carried_on(ctx, child)
+    if not linger:
+        ctx.tell(notices.child_down(child, "the peer has deleted it"))
+    lifecycle.retire(ctx, sa.lineage, child, linger=linger)
+    return None if asked else child.spi_in.to_bytes(4)
+
+
+def ended(ctx: Context, sa: IkeSa) -> None:
+    """The peer has deleted the IKE SA (RFC 7296 2.25.2: our own rekey of it is forgotten, the peer's counts)."""
+    rekey_ike.settle(ctx, sa)
+    if sa.lineage.current is sa:
+        ctx.tell(notices.ike_down(sa, "the peer has deleted it"))
+    lifecycle.close(ctx, sa, restart=True)
+
+
+def _carried_on(ctx: Context, child: ChildSa) -> bool:
+    """Is there another child SA for its traffic?"""
+    others = ctx.store.children(child.local, child.remote, child.reqid)
+    return any(other is not child and other.sends for other in others)

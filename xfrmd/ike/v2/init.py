@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""IKE_SA_INIT (RFC 7296 1.2): key exchange in the clear. Nothing that comes here has proved anything."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xfrmd import limits
+from xfrmd.errors import RemoteProtocolError
+from xfrmd.ike import lifecycle, notices, select
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.demand import Want
+from xfrmd.ike.effects import SendDatagram
+from xfrmd.ike.events import Endpoint
+from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
+from xfrmd.ike.journal import Count
+from xfrmd.ike.select import Choice, Mismatch, Suite
+from xfrmd.ike.v2 import cardinality, nat, offers, sending
+from xfrmd.ike.v2.channel import Channel
+from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import ClearMessage, build_clear
+from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.model.addresses import Address
+from xfrmd.model.pad import Identity, IdType, PadEntry
+from xfrmd.model.proposals import Transform, TransformType
+from xfrmd.transforms.compute import key_exchange_new
+from xfrmd.transforms.keymat import ike_keys
+
+NONCE: Final = 32
+"""Octets of our nonces: at least half the key size of every prf we have (RFC 7296 2.10)."""
+
+
+def identity_of(address: Address) -> Identity:
+    """An address as an identity."""
+    return Identity(IdType.IPV4_ADDR if address.family == 4 else IdType.IPV6_ADDR, address.packed)
+
+
+# Initiator
+
+
+def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: Want) -> IkeSa:
+    """Begin an IKE SA with a peer; its first child SA is to meet `want`."""
+    sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
+    sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want)
+    sa.local_id = pad.local_id or identity_of(local.address)
+    sa.remote_id = pad.remote_id or identity_of(remote.address)
+    lifecycle.begin(ctx, sa, IkeState.CONNECTING)
+    _choose_method(ctx, sa.handshake, select.key_exchanges(pad.main_mode.proposals)[0])
+    sending.send_watched(ctx, sa, _request(sa))
+    return sa
+
+
+def _choose_method(ctx: Context, handshake: Handshake, method: Transform) -> None:
+    handshake.method = method
+    handshake.exchange = key_exchange_new(method, ctx.entropy)
+
+
+def _request(sa: IkeSa) -> bytes:
+    handshake = sa.greeting
+    assert handshake.exchange is not None
+    assert handshake.method is not None
+    payloads: list[Payload] = [
+        SaPayload(select.offer(sa.pad.main_mode.proposals, b"")),
+        KePayload(handshake.method.id, handshake.exchange.public),
+        NoncePayload(handshake.nonce_i),
+        *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote),
+    ]
+    if handshake.cookie:
+        payloads.insert(0, NotifyPayload(NotifyType.COOKIE, handshake.cookie))
+    header = Header.of(sa.spi_i, NO_SPI, ExchangeType.IKE_SA_INIT, 0, initiator=True, response=False)
+    handshake.request = build_clear(header, payloads)
+    return handshake.request
+
+
+def receive_response(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
+    """An answer to our IKE_SA_INIT. A refusal has no consequences, it may be anybody's (RFC 7296 2.21.1)."""
+    form = cardinality.form_of(message)
+    if form is cardinality.IKE_SA_INIT_COOKIE:
+        cookie = message.notify(NotifyType.COOKIE)
+        if cookie is not None and 0 < len(cookie.data) <= 64:
+            sa.greeting.cookie = cookie.data
+            _start_over(ctx, sa)
+    elif form is cardinality.IKE_SA_INIT_REFUSAL:
+        _refused(ctx, sa, message)
+    elif form is cardinality.IKE_SA_INIT_RESPONSE:
+        _proceed(ctx, sa, message)
+
+
+def _start_over(ctx: Context, sa: IkeSa) -> None:
+    handshake = sa.greeting
+    handshake.restarts += 1
+    if handshake.restarts <= limits.INIT_RESTARTS:
+        octets = _request(sa)
+        ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.restart(octets, ctx.now))
+        ctx.send(sa, octets)
+
+
+def _refused(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
+    error = error_of(message)
+    handshake = sa.greeting
+    if error is None:
+        return
+    if error.notify == NotifyType.INVALID_KE_PAYLOAD and len(error.data) == 2:
+        method = Transform(TransformType.KE, int.from_bytes(error.data))
+        if method in select.key_exchanges(sa.pad.main_mode.proposals) and method != handshake.method:
+            _choose_method(ctx, handshake, method)
+            _start_over(ctx, sa)
+            return
+    ours = select.describe(sa.pad.main_mode.proposals)
+    theirs = offers.told(message)
+    if error.notify == NotifyType.NO_PROPOSAL_CHOSEN:
+        handshake.hint = notices.proposal_refused(sa, "IKE SA", ours, theirs)
+    else:
+        handshake.hint = notices.init_refused(sa, error.notify)
+    ctx.whisper(handshake.hint, sa.remote.address)
+
+
+def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
+    """Take the peer's choice and key, and go on to IKE_AUTH."""
+    handshake = sa.greeting
+    answer, exchange, nonce = _parts(message)
+    choice = select.accepted(sa.pad.main_mode.proposals, answer.proposals)
+    where = nat.detected(message, sa.local, sa.remote)
+    if isinstance(choice, Mismatch):
+        handshake.hint = notices.no_proposal(sa, "IKE SA", choice)
+    elif where:
+        handshake.hint = notices.nat_detected(sa.local, sa.remote, sa.pad.rule, where)
+    if isinstance(choice, Mismatch) or where:
+        if handshake.hint is not None:
+            ctx.whisper(handshake.hint, sa.remote.address)
+        raise RemoteProtocolError("an IKE_SA_INIT response that we cannot use")
+    spi_r = message.header.spi_r
+    if spi_r == NO_SPI or handshake.method is None or exchange.method != handshake.method.id:
+        raise RemoteProtocolError("an IKE_SA_INIT response without SPI or with another key exchange")
+    if choice.suite.key_exchange != handshake.method:
+        raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
+    handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
+    sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
+    derive(ctx, sa, spi_r)
+    sa.spi_r = spi_r
+    sending.answered(ctx, sa)
+    lifecycle.enter(ctx, sa, IkeState.AUTHENTICATING)
+    sa.tasks.appendleft(Task(TaskKind.AUTH, want=handshake.want))
+    handshake.want = None
+    ctx.touch(sa)
+
+
+def _parts(message: ClearMessage) -> tuple[SaPayload, KePayload, NoncePayload]:
+    """Those three payloads; the form of the message says that they are there."""
+    answer, exchange, nonce = message.first(SaPayload), message.first(KePayload), message.first(NoncePayload)
+    if answer is None or exchange is None or nonce is None:
+        raise RemoteProtocolError("an IKE_SA_INIT without SA, KE or Nonce", NotifyType.INVALID_SYNTAX)
+    return answer, exchange, nonce
+
+
+# Responder
+
+
+def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: ClearMessage) -> None:
+    """Answer an IKE_SA_INIT. RemoteProtocolError with a notify when it is to be refused."""
+    cardinality.check_cardinality(message, cardinality.IKE_SA_INIT_REQUEST)
+    pad = ctx.index.pad(local.address, remote.address)
+    if pad is None:
+        ctx.whisper(notices.no_rule(local.address, remote.address), remote.address)
+        raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no rule for these addresses")
+    lineage = Lineage(local, remote)
+    sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
+    where = nat.detected(message, local, remote)
+    if where:
+        ctx.whisper(notices.nat_detected(local, remote, pad.rule, where), remote.address)
+        raise RefusalError(NotifyType.UNEXPECTED_NAT_DETECTED)
+    choice = _choose(ctx, sa, message)
+    sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
+    _answer(ctx, sa, message, choice)
+
+
+def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
+    answer, exchange, _ = _parts(message)
+    ours = sa.pad.main_mode.proposals
+    choice = select.choose(ours, answer.proposals)
+    if isinstance(choice, Mismatch):
+        ctx.whisper(notices.no_proposal(sa, "IKE SA", choice), sa.remote.address)
+        raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, choice.reason, payloads=offers.refusal(ours))
+    method = choice.suite.key_exchange
+    if method is None or method.id != exchange.method:
+        raise RemoteProtocolError(
+            "another key exchange is wanted",
+            NotifyType.INVALID_KE_PAYLOAD,
+            (method.id if method is not None else 0).to_bytes(2),
+        )
+    return choice
+
+
+def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> None:
+    _, exchange, nonce = _parts(message)
+    assert choice.suite.key_exchange is not None
+    sa.spi_r = ctx.fresh_ike_spi()
+    handshake = sa.handshake = Handshake(nonce.data, ctx.entropy(NONCE), message.raw, public=exchange.data)
+    _choose_method(ctx, handshake, choice.suite.key_exchange)
+    assert handshake.exchange is not None
+    wire = choice.theirs
+    payloads: list[Payload] = [
+        SaPayload((wire.of(wire.number, wire.protocol, b"", choice.answer),)),
+        KePayload(exchange.method, handshake.exchange.public),
+        NoncePayload(handshake.nonce_r),
+        *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote),
+    ]
+    header = Header.of(sa.spi_i, sa.spi_r, ExchangeType.IKE_SA_INIT, 0, initiator=False, response=True)
+    handshake.response = build_clear(header, payloads)
+    sa.window.responded(message.raw, handshake.response)
+    lifecycle.begin(ctx, sa, IkeState.HALF_OPEN)
+    ctx.send(sa, handshake.response)
+
+
+def refuse(ctx: Context, local: Endpoint, remote: Endpoint, header: Header, payloads: tuple[Payload, ...]) -> None:
+    """Answer in the clear without keeping anything."""
+    reply = Header.of(header.spi_i, NO_SPI, header.exchange, header.message_id, initiator=False, response=True)
+    ctx.out.append(SendDatagram(local, remote, build_clear(reply, payloads)))
+
+
+def ask_for_cookie(ctx: Context, local: Endpoint, remote: Endpoint, header: Header, cookie: bytes) -> None:
+    """Have the peer show that it receives what we send to its address (RFC 7296 2.6)."""
+    ctx.journal.count(Count.COOKIES)
+    refuse(ctx, local, remote, header, (NotifyPayload(NotifyType.COOKIE, cookie),))
+
+
+# Both
+
+
+def derive(ctx: Context, sa: IkeSa, spi_r: bytes) -> None:
+    """Compute the shared secret and the keys. RemoteProtocolError for a public value that is none."""
+    handshake, suite = sa.greeting, sa.agreed_suite
+    assert handshake.exchange is not None
+    shared = handshake.exchange.shared(handshake.public)
+    sa.channel = channel_of(ctx, sa, suite, spi_r, shared)
+    sa.lowest_nonce = min(handshake.nonce_i, handshake.nonce_r)
+    handshake.exchange = None
+
+
+def channel_of(ctx: Context, sa: IkeSa, suite: Suite, spi_r: bytes, shared: bytes) -> Channel:
+    """The channel of a first IKE SA; the keys of its proofs are kept in the handshake."""
+    handshake = sa.greeting
+    assert suite.prf is not None
+    keys = ike_keys(
+        suite.prf,
+        suite.encryption,
+        suite.integrity,
+        ni=handshake.nonce_i,
+        nr=handshake.nonce_r,
+        shared=shared,
+        spi_i=sa.spi_i,
+        spi_r=spi_r,
+    )
+    handshake.sk_pi, handshake.sk_pr = keys.sk_pi, keys.sk_pr
+    return Channel.of(suite, suite.prf, keys, sa.initiator, ctx.entropy)

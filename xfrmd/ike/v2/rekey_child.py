@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rekey of a child SA (RFC 7296 1.3.3, 2.8), also by both ends at once (2.8.1), without losing a packet.
+
+Who asked for the new pair installs both directions when the answer comes, stops sending on the old pair and deletes it.
+Who answered keeps sending on the old pair until the other has shown that it is ready: by deleting the old pair, by
+packets on the new one, or by the passing of limits.SUCCESSOR_WAIT.
+"""
+
+from __future__ import annotations
+
+from xfrmd import limits
+from xfrmd.ike import lifecycle, notices
+from xfrmd.ike.child_sa import ChildSa, ChildState
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.demand import WantKey
+from xfrmd.ike.ike_sa import IkeSa, Task, TaskKind
+from xfrmd.ike.journal import Count
+from xfrmd.ike.v2 import child as children
+from xfrmd.ike.v2.child import Made
+from xfrmd.ike.v2.child_keys import sad_pair
+from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.create_child import other_method, refuse_while_busy, retry_later, takes_children
+from xfrmd.ike.v2.message import SealedMessage
+from xfrmd.ike.v2.payloads import NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.replies import RefusalError, error_of
+
+_GONE = (ChildState.DELETING, ChildState.LINGERING, ChildState.GONE)
+
+
+def order(ctx: Context, child: ChildSa) -> None:
+    """Have a child SA replaced; nothing happens when that is under way."""
+    lineage = ctx.store.lineage_of(child)
+    sa = lineage.current if lineage is not None else None
+    if lineage is None or sa is None or child.state is not ChildState.INSTALLED or child.successor is not None:
+        return
+    if not takes_children(sa):  # qmpermm: the new pair is made under a new IKE SA, and the old one goes when it stands
+        key = WantKey(child.reqid, child.local, child.remote, child.agreed.selector)
+        want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
+        if want is not None:
+            want.replaces = child
+            ctx.orphans.append(want)
+        return
+    child.enter(ChildState.REKEYING)
+    sa.tasks.append(Task(TaskKind.REKEY_CHILD, child=child))
+    ctx.touch(sa)
+
+
+def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
+    """Ask for a successor; None when there is one already, or the SA is gone."""
+    old = task.child
+    if old is None or old.state in _GONE or old.successor is not None:
+        _calm(old)
+        return None
+    protect = ctx.index.protect(old.reqid)
+    if protect is None:
+        lifecycle.doom(ctx, sa.lineage, old)
+        return None
+    if old.state is ChildState.INSTALLED:
+        old.enter(ChildState.REKEYING)
+    sa.lineage.quick_modes += 1
+    notify = NotifyPayload(NotifyType.REKEY_SA, b"", old.protocol, old.spi_in.to_bytes(4))
+    return [notify, *children.propose(ctx, sa, task, old.agreed._replace(protect=protect))]
+
+
+def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    """The successor, or the reason why there is none."""
+    old = task.child
+    assert old is not None
+    if message.first(SaPayload) is None:
+        _refused(ctx, sa, task, message)
+        return
+    try:
+        made = children.accept(ctx, sa, task, message)
+    except RefusalError:
+        _calm(old)
+        return
+    rival = old.successor
+    inbound, outbound = sad_pair(ctx, sa, *made)
+    new = made.child
+    ctx.store.add_child(sa.lineage, new)
+    ctx.out.append(inbound)
+    if rival is not None and rival.state not in _GONE and new.lowest_nonce < rival.lowest_nonce:
+        new.enter(ChildState.AWAITED)  # ours is the redundant one: the peer deletes the old one, we this
+        _calm(old)
+        lifecycle.doom(ctx, sa.lineage, new)
+        return
+    ctx.out.append(outbound)
+    new.enter(ChildState.INSTALLED)
+    if rival is not None:  # the peer deletes it; until then it takes packets, but we do not send with it
+        rival.pending_out = rival.predecessor = None
+        ctx.timers.cancel((TimerKind.SUCCESSOR, rival))
+    ctx.journal.count(Count.REKEYED_CHILD_SAS)
+    ctx.tell(notices.child_rekeyed(sa, new))
+    lifecycle.doom(ctx, sa.lineage, old)
+
+
+def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    old = task.child
+    assert old is not None
+    error = error_of(message)
+    notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
+    if old.state in _GONE or old.successor is not None:
+        _calm(old)  # the peer was quicker: nothing is missing
+    elif notify == NotifyType.TEMPORARY_FAILURE:
+        retry_later(ctx, sa, task)
+    elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
+        sa.tasks.appendleft(task)
+    elif notify == NotifyType.CHILD_SA_NOT_FOUND:
+        _lost(ctx, sa, old)
+    elif notify == NotifyType.NO_ADDITIONAL_SAS:
+        sa.lineage.full = True
+        _calm(old)
+        order(ctx, old)
+    else:
+        _calm(old)
+        ctx.tell(notices.hold_off(sa, "a child SA", notify.name), sa.remote.address)
+
+
+def _lost(ctx: Context, sa: IkeSa, old: ChildSa) -> None:
+    """The peer does not have the SA (RFC 7296 2.25.1): neither shall we; a new one takes its place at once."""
+    key = WantKey(old.reqid, old.local, old.remote, old.agreed.selector)
+    lifecycle.retire(ctx, sa.lineage, old)
+    want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
+    if want is not None:
+        ctx.orphans.append(want)
+
+
+def _calm(old: ChildSa | None) -> None:
+    if old is not None and old.state is ChildState.REKEYING:
+        old.enter(ChildState.INSTALLED)
+
+
+def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
+    """The peer wants a successor for a child SA."""
+    refuse_while_busy(sa)
+    named = message.notify(NotifyType.REKEY_SA)
+    assert named is not None
+    old = ctx.store.child_of(sa.lineage, named.spi)
+    if old is None:
+        missing = NotifyPayload(NotifyType.CHILD_SA_NOT_FOUND, b"", named.protocol, named.spi)
+        raise RefusalError(NotifyType.CHILD_SA_NOT_FOUND, payloads=(missing,))
+    if old.state in _GONE or old.successor is not None:
+        raise RefusalError(NotifyType.TEMPORARY_FAILURE)
+    made, payloads = children.answer(ctx, sa, message, old)
+    _await(ctx, sa, old, made)
+    return payloads
+
+
+def _await(ctx: Context, sa: IkeSa, old: ChildSa, made: Made) -> None:
+    """Take packets on the new pair from now on, and send with it as soon as the peer is known to be ready."""
+    inbound, outbound = sad_pair(ctx, sa, *made)
+    new = made.child
+    ctx.store.add_child(sa.lineage, new)
+    ctx.out.append(inbound)
+    new.enter(ChildState.AWAITED)
+    new.pending_out = outbound.sa
+    old.successor, new.predecessor = new, old
+    ctx.timers.set((TimerKind.SUCCESSOR, new), ctx.now + limits.SUCCESSOR_WAIT)
+    ctx.journal.count(Count.REKEYED_CHILD_SAS)
+    ctx.tell(notices.child_rekeyed(sa, new))
+
+
+def switch(ctx: Context, new: ChildSa) -> None:
+    """The peer is ready for the new pair, or has had its time: send with it, no longer with the old one."""
+    if new.state is not ChildState.AWAITED or new.pending_out is None:
+        return
+    lifecycle.promote(ctx, new)
+    old, new.predecessor = new.predecessor, None
+    if old is not None:
+        lifecycle.silence(ctx, old)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sealed requests and responses of ours on their way out, and requests sent once more (RFC 7296 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.journal import Count
+from xfrmd.ike.v2.constants import ExchangeType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import Message
+from xfrmd.ike.v2.payloads import Payload
+
+
+def request(ctx: Context, sa: IkeSa, exchange: ExchangeType, payloads: Iterable[Payload]) -> None:
+    """Send a sealed request and watch for its response."""
+    header = Header.of(sa.spi_i, sa.spi_r, exchange, sa.window.next_id, initiator=sa.initiator, response=False)
+    send_watched(ctx, sa, sa.agreed_channel.seal(header, payloads))
+
+
+def send_watched(ctx: Context, sa: IkeSa, octets: bytes) -> None:
+    """Send the octets of our next request and set the time to repeat them."""
+    ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.sent(octets, ctx.now))
+    ctx.send(sa, octets)
+
+
+def respond(ctx: Context, sa: IkeSa, message: Message, payloads: Iterable[Payload]) -> None:
+    """Answer an authentic request. What was put off until after the response follows it."""
+    header = message.header
+    reply = Header.of(sa.spi_i, sa.spi_r, header.exchange, header.message_id, initiator=sa.initiator, response=True)
+    octets = sa.agreed_channel.seal(reply, payloads)
+    sa.window.responded(message.raw, octets)
+    ctx.send(sa, octets)
+    ctx.out += ctx.later
+    ctx.later.clear()
+
+
+def answered(ctx: Context, sa: IkeSa) -> None:
+    """Our outstanding request has its authentic response."""
+    sa.window.answered()
+    ctx.timers.cancel((TimerKind.RETRANSMIT, sa))
+
+
+def again(ctx: Context, sa: IkeSa) -> bool:
+    """Repeat the outstanding request; False when the peer has had its chances."""
+    octets = sa.window.retransmit(ctx.now)
+    if octets is None:
+        return False
+    ctx.journal.count(Count.RETRANSMITTED)
+    if sa.window.due is not None:
+        ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.due)
+    ctx.send(sa, octets)
+    return True

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What may happen to an IKE SA, as rows: in which state, by which message, with what consequence.
+
+A message that fits no row has no consequence. Cardinality (which payloads, how often, sealed or clear) is that of the
+message's form. Deadlines and stories of the states stand in lifecycle.STATES; what a deadline does stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from xfrmd.ike import lifecycle, notices
+from xfrmd.ike.context import Context
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
+from xfrmd.ike.v2 import auth, create_child, informational, init, rekey_child, rekey_ike
+from xfrmd.ike.v2 import cardinality as forms
+from xfrmd.ike.v2.cardinality import Cardinality
+from xfrmd.ike.v2.constants import ExchangeType
+from xfrmd.ike.v2.message import ClearMessage, SealedMessage
+from xfrmd.ike.v2.payloads import Payload
+
+_S = IkeState
+
+
+class RequestRow(NamedTuple):
+    """A request of the peer's: the function gives the payloads of the response, or refuses by an error."""
+
+    state: IkeState
+    form: Cardinality
+    act: Callable[[Context, IkeSa, SealedMessage], list[Payload]]
+    next: IkeState
+    story: str
+
+
+class TaskRow(NamedTuple):
+    """A request of ours under an IKE SA: what it consists of, and what its response does.
+
+    `begin` gives no payloads (None) when the request is no longer needed. `next` is the state when all goes well.
+    """
+
+    kind: TaskKind
+    state: IkeState
+    exchange: ExchangeType
+    begin: Callable[[Context, IkeSa, Task], list[Payload] | None]
+    responses: tuple[Cardinality, ...]
+    act: Callable[[Context, IkeSa, Task, SealedMessage], None]
+    next: IkeState
+    story: str
+
+
+class ClearRow(NamedTuple):
+    """A message in the clear that we look at: only in IKE_SA_INIT. A request has no state yet."""
+
+    state: IkeState | None
+    forms: tuple[Cardinality, ...]
+    act: Callable[[Context, IkeSa, ClearMessage], None] | None
+    next: IkeState
+    story: str
+
+
+class DeadlineRow(NamedTuple):
+    """What happens when an IKE SA has been in a state for too long."""
+
+    state: IkeState
+    act: Callable[[Context, IkeSa], None]
+    next: IkeState
+    story: str
+
+
+def _give_up(ctx: Context, sa: IkeSa) -> None:
+    """The peer does not answer: its SAs go, the operator is told, and traffic may ask again after a while."""
+    if sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING):
+        ctx.tell(notices.no_answer(sa, sa.handshake.hint if sa.handshake is not None else None), sa.remote.address)
+    elif sa.state is IkeState.ESTABLISHED:
+        ctx.tell(notices.peer_down(sa), sa.remote.address)
+    lifecycle.close(ctx, sa, linger=False)
+
+
+def _quiet(ctx: Context, sa: IkeSa) -> None:
+    lifecycle.close(ctx, sa, linger=False)
+
+
+def _expire(ctx: Context, sa: IkeSa) -> None:
+    lifecycle.delete(ctx, sa, "its lifetime is over", restart=True)
+
+
+def _delete(ctx: Context, sa: IkeSa) -> None:
+    lifecycle.delete(ctx, sa, "rekeyed, and not deleted by the peer")
+
+
+# fmt: off
+CLEAR: Final = (
+    ClearRow(None, (forms.IKE_SA_INIT_REQUEST,), None, _S.HALF_OPEN, "somebody asks for an IKE SA"),
+    ClearRow(_S.CONNECTING, (forms.IKE_SA_INIT_COOKIE, forms.IKE_SA_INIT_REFUSAL), init.receive_response,
+             _S.CONNECTING, "start over with the cookie or group asked for, or remember what was said"),
+    ClearRow(_S.CONNECTING, (forms.IKE_SA_INIT_RESPONSE,), init.receive_response,
+             _S.AUTHENTICATING, "keys are agreed, prove who we are"),
+)
+REQUESTS: Final = (
+    RequestRow(_S.HALF_OPEN, forms.IKE_AUTH_REQUEST, auth.receive,
+               _S.ESTABLISHED, "the initiator proves itself, so do we"),
+    RequestRow(_S.ESTABLISHED, forms.REKEY_CHILD_REQUEST, rekey_child.receive,
+               _S.ESTABLISHED, "the peer replaces a child SA"),
+    RequestRow(_S.ESTABLISHED, forms.CREATE_CHILD_REQUEST, create_child.receive,
+               _S.ESTABLISHED, "the peer wants a child SA"),
+    RequestRow(_S.ESTABLISHED, forms.REKEY_IKE_REQUEST, rekey_ike.receive,
+               _S.REPLACED, "the peer replaces the IKE SA"),
+    RequestRow(_S.ESTABLISHED, forms.INFORMATIONAL_REQUEST, informational.receive,
+               _S.ESTABLISHED, "the peer deletes SAs, or asks whether we are alive"),
+    RequestRow(_S.REPLACED, forms.REKEY_CHILD_REQUEST, rekey_child.receive,
+               _S.REPLACED, "refused: it belongs to the new IKE SA"),
+    RequestRow(_S.REPLACED, forms.CREATE_CHILD_REQUEST, create_child.receive,
+               _S.REPLACED, "refused: it belongs to the new IKE SA"),
+    RequestRow(_S.REPLACED, forms.REKEY_IKE_REQUEST, rekey_ike.receive,
+               _S.REPLACED, "refused: it has been done"),
+    RequestRow(_S.REPLACED, forms.INFORMATIONAL_REQUEST, informational.receive,
+               _S.REPLACED, "the peer deletes the old IKE SA"),
+    RequestRow(_S.DELETING, forms.REKEY_CHILD_REQUEST, rekey_child.receive,
+               _S.DELETING, "refused: the IKE SA ends"),
+    RequestRow(_S.DELETING, forms.CREATE_CHILD_REQUEST, create_child.receive,
+               _S.DELETING, "refused: the IKE SA ends"),
+    RequestRow(_S.DELETING, forms.REKEY_IKE_REQUEST, rekey_ike.receive,
+               _S.DELETING, "refused: the IKE SA ends"),
+    RequestRow(_S.DELETING, forms.INFORMATIONAL_REQUEST, informational.receive,
+               _S.DELETING, "both delete at once"),
+)
+_CREATED: Final = (forms.CREATE_CHILD_RESPONSE, forms.CREATE_CHILD_REFUSAL)
+TASKS: Final = (
+    TaskRow(TaskKind.AUTH, _S.AUTHENTICATING, ExchangeType.IKE_AUTH, auth.request,
+            (forms.IKE_AUTH_RESPONSE, forms.IKE_AUTH_CHILD_REFUSAL, forms.IKE_AUTH_REFUSAL), auth.response,
+            _S.ESTABLISHED, "prove ourselves and ask for the first child SA"),
+    TaskRow(TaskKind.NEW_CHILD, _S.ESTABLISHED, ExchangeType.CREATE_CHILD_SA, create_child.request,
+            _CREATED, create_child.response, _S.ESTABLISHED, "ask for a child SA"),
+    TaskRow(TaskKind.REKEY_CHILD, _S.ESTABLISHED, ExchangeType.CREATE_CHILD_SA, rekey_child.request,
+            _CREATED, rekey_child.response, _S.ESTABLISHED, "replace a child SA"),
+    TaskRow(TaskKind.REKEY_IKE, _S.ESTABLISHED, ExchangeType.CREATE_CHILD_SA, rekey_ike.request,
+            (forms.REKEY_IKE_RESPONSE, forms.CREATE_CHILD_REFUSAL), rekey_ike.response,
+            _S.DELETING, "replace the IKE SA and delete the old one"),
+    TaskRow(TaskKind.DELETE_CHILD, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, informational.delete_children,
+            (forms.INFORMATIONAL_RESPONSE,), informational.children_deleted, _S.ESTABLISHED, "delete child SAs"),
+    TaskRow(TaskKind.LIVENESS, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, informational.liveness,
+            (forms.INFORMATIONAL_RESPONSE,), informational.alive, _S.ESTABLISHED, "ask whether the peer is alive"),
+    TaskRow(TaskKind.DELETE_IKE, _S.DELETING, ExchangeType.INFORMATIONAL, informational.delete_ike,
+            (forms.INFORMATIONAL_RESPONSE,), informational.ike_deleted, _S.CLOSED, "delete the IKE SA"),
+)
+DEADLINES: Final = (
+    DeadlineRow(_S.CONNECTING, _give_up, _S.CLOSED, "no usable answer to IKE_SA_INIT"),
+    DeadlineRow(_S.HALF_OPEN, _quiet, _S.CLOSED, "whoever asked did not come back"),
+    DeadlineRow(_S.AUTHENTICATING, _give_up, _S.CLOSED, "no answer to IKE_AUTH"),
+    DeadlineRow(_S.ESTABLISHED, _expire, _S.DELETING, "the lifetime is over"),
+    DeadlineRow(_S.REPLACED, _delete, _S.DELETING, "the peer left the old IKE SA standing"),
+    DeadlineRow(_S.DELETING, _quiet, _S.CLOSED, "the peer does not confirm"),
+    DeadlineRow(_S.CLOSED, lifecycle.forget, _S.CLOSED, "no repetition of a request is expected any more"),
+)
+# fmt: on
+
+REQUEST_ROWS: Final = {(row.state, row.form.name): row for row in REQUESTS}
+TASK_ROWS: Final = {row.kind: row for row in TASKS}
+DEADLINE_ROWS: Final = {row.state: row for row in DEADLINES}
+GIVE_UP: Final = _give_up
+"""What happens when a request has been repeated often enough."""
