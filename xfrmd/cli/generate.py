@@ -7,14 +7,16 @@ from pathlib import Path
 
 from xfrmd.cli import manpage, xfrmctl, xfrmd
 from xfrmd.cli.completion import FILES, script
+from xfrmd.policy.reference import fill
 from xfrmd.policy.schema import schema_text
 
 PROGRAMS = (xfrmctl.PROGRAM, xfrmd.PROGRAM)
 
 
-def files() -> dict[str, str]:
-    """What each generated file holds, by its path in the tree."""
-    found = {"config/xfrmd-policy.schema.json": schema_text()}
+def files(root: Path) -> dict[str, str]:
+    """What each generated file holds, by its path below `root`. Of the reference only the tables are made."""
+    reference = "docs/policy-reference.md"
+    found = {"config/xfrmd-policy.schema.json": schema_text(), reference: fill((root / reference).read_text())}
     for program in PROGRAMS:
         found[f"docs/man/{program.name}.{program.section}"] = manpage.render(program)
         for shell, name in FILES.items():
@@ -24,7 +26,7 @@ def files() -> dict[str, str]:
 
 def main(root: Path) -> None:
     """Write them all below `root`."""
-    for name, content in files().items():
+    for name, content in files(root).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
