@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,7 +96,8 @@ class Capture:
         self._frames: list[Captured] = []
         self._size = 0
         self._missed = 0
-        self._lock = threading.Lock()
+        self._parsed: list[Seen | None] = []
+        self._lock = threading.Condition()
         self._waker, self._wakened = socket.socketpair()
         self._reader = threading.Thread(target=self._read, name="capture", daemon=True)
         self._reader.start()
@@ -124,24 +125,26 @@ class Capture:
     @property
     def frames(self) -> list[Captured]:
         """All frames so far, by time. AssertionError when any was missed."""
-        self._take()
-        if self._missed:
-            raise AssertionError(f"the capture missed {self._missed} packets: it proves nothing")
+        self._check()
         with self._lock:
             return sorted(self._frames, key=lambda each: each.when)
 
     @property
     def packets(self) -> list[Seen]:
         """All IP packets so far."""
-        parsed = [(each, packet) for each in self.frames if (packet := parse_frame(each.frame)) is not None]
-        resolved = resolve_fragments(packet for _, packet in parsed)
-        return [Seen(each.host, each.link, packet) for (each, _), packet in zip(parsed, resolved, strict=True)]
+        self._check()
+        with self._lock:
+            timed = sorted(zip(self._frames, self._parse(), strict=True), key=lambda pair: pair[0].when)
+        seen = [each for _, each in timed if each is not None]
+        resolved = resolve_fragments(each.packet for each in seen)
+        return [replace(each, packet=packet) for each, packet in zip(seen, resolved, strict=True)]
 
     def clear(self) -> None:
         """Forget what was recorded so far."""
         self._take()
         with self._lock:
             self._frames.clear()
+            self._parsed.clear()
             self._size = 0
 
     def clear_packets(self, flow: Flow) -> list[Seen]:
@@ -180,17 +183,16 @@ class Capture:
         """The first packet, past or coming, for which `wanted` holds; TimeoutError after `timeout` seconds."""
         deadline, looked = time.monotonic() + timeout, 0
         while True:
-            packets = self.packets
-            for each in packets[looked:]:
-                if wanted(each):
-                    return each
-            looked = len(packets)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"no such packet within {timeout} s; seen were:\n{self.summary()}")
+            self._check()
             with self._lock:
-                sockets = [tap.socket for tap in self._taps]
-            select.select(sockets, [], [], left)
+                fresh = self._parse()[looked:]
+                for each in fresh:
+                    if each is not None and wanted(each):
+                        return each
+                looked += len(fresh)
+                more = self._lock.wait_for(lambda: len(self._frames) > looked, deadline - time.monotonic())  # noqa: B023 - called here
+            if not more:
+                raise TimeoutError(f"no such packet within {timeout} s; seen were:\n{self.summary()}")
 
     def summary(self) -> str:
         """What was seen, a line for each kind of packet with its count: for messages of failures."""
@@ -199,11 +201,19 @@ class Capture:
 
     def save(self, path: Path) -> None:
         """Write a pcap file (nanosecond times, Ethernet)."""
-        parts = [struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 0x40000, 1)]
-        for each in self.frames:
-            seconds, nanoseconds = divmod(each.when, 10**9)
-            parts += [struct.pack("=IIII", seconds, nanoseconds, len(each.frame), len(each.frame)), each.frame]
-        path.write_bytes(b"".join(parts))
+        path.write_bytes(pcap(self.frames))
+
+    def _check(self) -> None:
+        self._take()
+        if self._missed:
+            raise AssertionError(f"the capture missed {self._missed} packets: it proves nothing")
+
+    def _parse(self) -> list[Seen | None]:
+        """What each frame holds, in the order of arrival; each is looked into once. The lock is held."""
+        for each in self._frames[len(self._parsed) :]:
+            packet = parse_frame(each.frame)
+            self._parsed.append(None if packet is None else Seen(each.host, each.link, packet))
+        return self._parsed
 
     def _read(self) -> None:
         """The thread that empties the sockets, so that a long flood does not overflow them."""
@@ -224,6 +234,7 @@ class Capture:
                         self._keep(tap)
                 _, missed = struct.unpack("II", tap.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
                 self._missed += missed
+            self._lock.notify_all()
 
     def _keep(self, tap: _Tap) -> None:
         try:
@@ -238,6 +249,15 @@ class Capture:
         when, frame = _stamped(frame, control)
         self._size += len(frame)
         self._frames.append(Captured(when, tap.host, tap.link, frame))
+
+
+def pcap(frames: Iterable[Captured]) -> bytes:
+    """A pcap file (draft-ietf-opsawg-pcap) of Ethernet frames with nanosecond times."""
+    parts = [struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 0x40000, 1)]
+    for each in frames:
+        seconds, nanoseconds = divmod(each.when, 10**9)
+        parts += [struct.pack("=IIII", seconds, nanoseconds, len(each.frame), len(each.frame)), each.frame]
+    return b"".join(parts)
 
 
 def _stamped(frame: bytes, control: list[tuple[int, int, bytes]]) -> tuple[int, bytes]:

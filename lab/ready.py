@@ -15,7 +15,11 @@ READY_TIMEOUT = 60.0
 
 
 class NotReady(Exception):  # noqa: N818 - reads as what happened
-    """A daemon ended, or stayed silent, instead of becoming ready."""
+    """A daemon ended, or stayed silent, instead of becoming ready. `status` is its exit status, if it ended."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Readiness:
@@ -44,7 +48,7 @@ class Readiness:
                 if self._socket.fileno() in ready:
                     self.lines += self._socket.recv(4096).decode(errors="replace").splitlines()
                 elif ready:
-                    raise NotReady(f"ended with status {process.wait()} before it was ready")
+                    raise NotReady(f"ended with status {process.wait()} before it was ready", process.wait())
                 else:
                     raise NotReady(f"not ready within {timeout} s")
         finally:

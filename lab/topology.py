@@ -8,13 +8,18 @@ flow can leave before it is watched. Everything is removed at the end, whatever 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
 
 from lab.capture import Capture
 from lab.netns import Host, Link, ip_batch, namespaces
 from lab.packets import Flow, flow
+
+KEEP = "XFRMD_LAB_PCAP"
+"""Environment variable: a directory for the captures of all topologies, to be looked at with tshark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,11 @@ def _forward(*hosts: Host) -> None:
 @contextlib.contextmanager
 def _hosts(*roles: str) -> Iterator[tuple[list[Host], Capture]]:
     with namespaces(*roles) as hosts, contextlib.closing(Capture()) as capture:
-        yield hosts, capture
+        try:
+            yield hosts, capture
+        finally:
+            if directory := os.environ.get(KEEP):
+                capture.save(Path(directory) / f"{hosts[0].name}.pcap")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""xfrmd in a host of the lab: its own policy file, control socket and state directory; ready when it says so."""
+"""xfrmd in a host of the lab: its own policy file, control socket and log; ready when it says so."""
 
 from __future__ import annotations
 
@@ -59,14 +59,9 @@ class XfrmdHost:
         return path
 
     def start(self) -> None:
-        """Start, and return when the daemon is ready. NotReady, with what it said, when it ends instead."""
+        """Start, and return when the daemon is ready; NotReady, with status and what it said, when it ends."""
         readiness = Readiness(self.directory / "notify.sock")
-        options: list[str | Path] = [
-            "--policy",
-            self.policy,
-            "--control",
-            self.control,
-        ]
+        options: list[str | Path] = ["--policy", self.policy, "--control", self.control]
         with (self.directory / "log").open("a") as log:
             environment = {"PYTHONPATH": str(ROOT), **readiness.environment}
             command = [*program("xfrmd"), "run", *options, *self._arguments]
@@ -75,7 +70,7 @@ class XfrmdHost:
             readiness.wait(self.process)
         except NotReady as error:
             self.kill()
-            raise NotReady(f"xfrmd {error}\n{self.log}") from error
+            raise NotReady(f"xfrmd {error}\n{self.log}", error.status) from error
         finally:
             readiness.close()
 

@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from lab import topology
-from lab.netns import Host
+from lab import packets, topology
+from lab.netns import Host, ip_batch
+from lab.packets import ESP, ICMP
 
 
 def ping(source: Host, address: str) -> None:
@@ -74,3 +75,30 @@ def test_all_is_removed_even_after_a_failure() -> None:
     assert names[0] not in left
     running = subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True).stdout
     assert "sleep 1000" not in running
+
+
+def test_a_packet_can_be_awaited(two_hosts: topology.TwoHosts) -> None:
+    net = two_hosts
+    waiting = net.left.popen("sh", "-c", f"sleep 0.3; ping -c 1 {net.right.v4}")
+    seen = net.capture.wait_for(lambda each: each.packet.protocol == ICMP, timeout=20)
+    assert (seen.host, str(seen.packet.destination)) == (net.left.name, net.right.v4)
+    waiting.wait(10)
+    with pytest.raises(TimeoutError, match=r"icmp \(clear\)"):
+        net.capture.wait_for(lambda each: each.packet.protocol == ESP, timeout=0.1)
+
+
+def test_a_vlan_tag_is_seen(two_hosts: topology.TwoHosts) -> None:
+    net = two_hosts
+    for host, address in ((net.left, "10.99.0.1/24"), (net.right, "10.99.0.2/24")):
+        ip_batch(
+            [
+                "link add link eth0 name eth0.7 type vlan id 7",
+                f"addr add {address} dev eth0.7",
+                "link set eth0.7 up",
+            ],
+            host,
+        )
+    ping(net.left, "10.99.0.2")
+    flow = packets.flow(["10.99.0.1"], ["10.99.0.2"], "icmp")
+    net.capture.assert_seen_clear(flow)
+    assert any(each.frame[12:16] == bytes.fromhex("81000007") for each in net.capture.frames)

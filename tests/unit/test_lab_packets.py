@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
@@ -20,7 +22,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.ipsec import AH, ESP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
+from scapy.utils import PcapReader
 
+from lab.capture import Captured, pcap
 from lab.packets import Flow, IpPacket, Kind, flow, parse_frame, resolve_fragments
 
 A4, B4, A6, B6 = "10.1.0.1", "10.1.0.2", "fd01::1", "fd01::2"
@@ -141,6 +145,17 @@ def test_a_tunnel_in_the_clear_carries_what_is_inside() -> None:
     inner = IPv6(src=A6, dst=B6) / TCP(dport=445)
     assert clear(IP(src="192.0.2.1", dst="192.0.2.2", proto=41) / inner, SMB)
     assert parsed(IP(src="192.0.2.1", dst="192.0.2.2", proto=4) / IP(src=A4, dst=B4) / ESP(spi=1)).kind is Kind.ESP
+
+
+def test_a_saved_capture_is_a_pcap_file_that_others_read(tmp_path: Path) -> None:
+    frame = bytes(LINK / IP(src=A4, dst=B4) / ICMP())
+    captured = [Captured(1_700_000_000_123_456_789 + number, "left", "eth0", frame) for number in (0, 1)]
+    (tmp_path / "pcap").write_bytes(pcap(captured))
+    with PcapReader(str(tmp_path / "pcap")) as reader:
+        packets = list(reader)
+    assert [bytes(packet) for packet in packets] == [frame, frame]
+    assert packets[0].haslayer(ICMP)
+    assert [packet.time for packet in packets] == [Decimal("1700000000.123456789"), Decimal("1700000000.123456790")]
 
 
 @pytest.mark.parametrize("length", range(14, 80))
