@@ -73,7 +73,7 @@ def encode(sa: SadEntry) -> bytes:
         0,
         uapi.STATE_ESN if sa.esn else 0,
     )
-    return b"".join((fixed, *_algorithms(sa), *_replay(sa), *_encapsulation(sa)))
+    return b"".join((fixed, *_algorithms(sa), *_encapsulation(sa), *_replay(sa)))
 
 
 def _lifetimes(sa: SadEntry) -> tuple[int, ...]:
