@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two engines in one process: one stands for thousands of initiators, the other is the host that they connect to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from xfrmd.ike.effects import Effect, InstallSa, SendDatagram
+from xfrmd.ike.engine import Engine
+from xfrmd.ike.events import DatagramReceived, Event, Initiate
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.nft import NftTable
+from xfrmd.model.pad import MainMode, PadEntry, PskAuth
+from xfrmd.model.plan import FilterOrigin, Plan, ProtectPolicy, Weight
+from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform
+from xfrmd.model.secret import Secret
+from xfrmd.model.selector import Selector
+from xfrmd.model.source import Span
+from xfrmd.model.spd import Mode
+from xfrmd.transforms import catalog
+
+CLIENTS: Final = Prefix.parse("10.0.0.0/8")
+SERVER: Final = Address.parse("192.0.2.1")
+REQID: Final = 0x5846_0001
+_AT: Final = Span("bench.yaml", 1, 1)
+
+
+class Suite(NamedTuple):
+    """Transforms of one row of the table, by name; "" where an AEAD needs none. The ESP SA uses the same cipher."""
+
+    encryption: str
+    integrity: str
+    prf: str
+    key_exchange: str
+
+    @property
+    def name(self) -> str:
+        """As it stands in the table."""
+        return "-".join(part for part in (self.encryption, self.integrity or self.prf, self.key_exchange) if part)
+
+    def proposals(self) -> tuple[Proposal, Proposal]:
+        """What is offered for the IKE SA and for the child SA."""
+        cipher = [catalog.encryption(self.encryption)]
+        cipher += [catalog.integrity(self.integrity)] if self.integrity else []
+        ike = (*cipher, catalog.prf(self.prf), catalog.key_exchange(self.key_exchange))
+        lifetime = Lifetime(28800)
+        return (
+            Proposal(ProtocolId.IKE, ike, lifetime),
+            Proposal(ProtocolId.ESP, (*cipher, Transform(5, 0)), lifetime),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU seconds that handshakes took at each end, and seconds on the clock for both."""
+
+    handshakes: int
+    initiator: float
+    responder: float
+    elapsed: float
+
+
+def _plan(local: Prefix, remote: Prefix, suite: Suite) -> Plan:
+    ike, esp = suite.proposals()
+    auth = (PskAuth(Secret(b"a secret for measuring")),)
+    entry = PadEntry(local, remote, "bench", auth, MainMode((ike,)), _AT)
+    protect = ProtectPolicy(
+        reqid=REQID,
+        selectors=(Selector(local, remote),),
+        weight=Weight(local.length + remote.length, 32, local.length, 0, 0, 0, 0),
+        proposals=(esp,),
+        pfs=False,
+        mode=Mode.TRANSPORT,
+        origin=FilterOrigin("bench", "bench", "bench", "bench", _AT),
+    )
+    return Plan("bench", (), NftTable((), ()), (), (protect,), (entry,))
+
+
+class Timed:
+    """An engine whose CPU time is added up."""
+
+    __slots__ = ("cpu_ns", "engine", "installed")
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.cpu_ns = 0
+        self.installed = 0
+
+    def handle(self, event: Event, now: float) -> list[SendDatagram]:
+        """Let the engine handle an event; its datagrams are given back, its SAs are counted."""
+        begin = time.process_time_ns()
+        effects: list[Effect] = self.engine.handle(event, now)
+        self.cpu_ns += time.process_time_ns() - begin
+        self.installed += sum(isinstance(effect, InstallSa) for effect in effects)
+        return [effect for effect in effects if isinstance(effect, SendDatagram)]
+
+
+class EnginePair:
+    """The two ends, with settings of one suite."""
+
+    __slots__ = ("_done", "initiator", "now", "responder")
+
+    def __init__(self, suite: Suite, entropy: Callable[[int], bytes]) -> None:
+        server = Prefix.host(SERVER)
+        self.initiator = Timed(Engine(_plan(CLIENTS, server, suite), entropy))
+        self.responder = Timed(Engine(_plan(server, CLIENTS, suite), entropy))
+        self.now = 0.0
+        self._done = 0
+
+    def connect(self) -> None:
+        """One handshake from a new client: IKE_SA_INIT, and IKE_AUTH with a child SA pair. RuntimeError if it fails."""
+        self._done += 1
+        self.now += 0.001
+        client = Address(4, CLIENTS.value + self._done)
+        ends, other = (self.initiator, self.responder), {self.initiator: self.responder, self.responder: self.initiator}
+        speaker = self.initiator
+        under_way = speaker.handle(Initiate(REQID, client, SERVER), self.now)
+        while under_way:
+            speaker = other[speaker]
+            under_way = [
+                answer
+                for sent in under_way
+                for answer in speaker.handle(DatagramReceived(sent.remote, sent.local, sent.data), self.now)
+            ]
+        if any(end.installed != 2 * self._done for end in ends):
+            raise RuntimeError(f"handshake {self._done} did not make an SA pair at both ends")
+
+    def measure(self, handshakes: int) -> Cost:
+        """Run so many handshakes."""
+        before = self.initiator.cpu_ns, self.responder.cpu_ns
+        begin = time.perf_counter()
+        for _ in range(handshakes):
+            self.connect()
+        elapsed = time.perf_counter() - begin
+        return Cost(
+            handshakes,
+            (self.initiator.cpu_ns - before[0]) / 1e9,
+            (self.responder.cpu_ns - before[1]) / 1e9,
+            elapsed,
+        )
