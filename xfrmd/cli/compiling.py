@@ -124,5 +124,6 @@ DIFF: Final = Command(
         ("xfrmctl diff policy.yaml", "what would change by applying it"),
         ("xfrmctl diff old.yaml new.yaml --facts host.yaml", "two files, for another host"),
     ),
-    "Say which specific filters come and go. Ends with 0 when nothing changes, with 5 otherwise.",
+    "Say which specific filters come and go. Ends with 0 when nothing changes, with 5 otherwise. Secrets in files are\n"
+    "not compared, nor are those of the daemon.",
 )
