@@ -108,7 +108,7 @@ def _named(key: bytes, name: str, icv_bits: int) -> bytes:
 def _replay(sa: SadEntry) -> list[bytes]:
     """The window goes into the ESN form even without ESN: the older form ends at 32 packets."""
     words = (sa.replay_window + 31) // 32
-    state = uapi.REPLAY_ESN.pack(words, 0, 0, 0, 0, sa.replay_window) + bytes(4 * words)
+    state = uapi.REPLAY_ESN.pack(words, 0, 0, 0, 0, sa.replay_window)
     return [netlink.attribute(uapi.Attr.REPLAY_ESN_VAL, state)] if sa.replay_window or sa.esn else []
 
 

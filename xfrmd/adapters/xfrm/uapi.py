@@ -104,7 +104,7 @@ ALGORITHM_ICV: Final = struct.Struct("=64sII")
 ENCAP: Final = struct.Struct("=H4s2x16s")
 """struct xfrm_encap_tmpl: type, source and destination port (network order), original address."""
 REPLAY_ESN: Final = struct.Struct("=6I")
-"""struct xfrm_replay_state_esn: words in the bitmap, oseq, seq, oseq_hi, seq_hi, window; the bitmap follows."""
+"""struct xfrm_replay_state_esn: words in the bitmap, oseq, seq, oseq_hi, seq_hi, window. A bitmap may follow."""
 
 ACQUIRE_SELECTOR: Final = 40
 """struct xfrm_user_acquire begins with id (daddr, spi, proto) and saddr; then come the packet's selector and policy."""
