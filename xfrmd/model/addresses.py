@@ -38,7 +38,8 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         if self.family == 4:
-            return str(ipaddress.IPv4Address(self.value))
+            value = self.value  # by hand, as every notice of a handshake shows addresses
+            return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
         return str(ipaddress.IPv6Address(self.value))
 
 
@@ -107,6 +108,8 @@ class Prefix(NamedTuple):
 def range_to_prefixes(family: int, first: int, last: int) -> tuple[Prefix, ...]:
     """The fewest disjoint prefixes that cover first..last (both included), in ascending order."""
     bits, found = BITS[family], []
+    if first == last:  # most of those that IKE negotiates
+        return (Prefix(family, first, bits),)
     while first <= last:
         span = min((first & -first) or (1 << bits), 1 << ((last - first + 1).bit_length() - 1))
         found.append(Prefix(family, first, bits - span.bit_length() + 1))
