@@ -9,7 +9,7 @@ from collections.abc import Callable
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
 from xfrmd.ike.effects import Effect, SendDatagram, Tell
-from xfrmd.ike.ike_sa import IkeSa, Task
+from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
 from xfrmd.ike.lookup import PlanIndex
 from xfrmd.ike.store import Store
@@ -36,15 +36,17 @@ TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task]
 
 
 class Context:
-    """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response;
-    `closing` is an IKE SA that ends once its request is answered;
-    `touched` IKE SAs may have a request to send, `orphans` have lost the IKE SA that was to fulfil them.
+    """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response.
+
+    `touched` IKE SAs may have a request to send, `orphans` have lost the IKE SA that was to fulfil them, `idle`
+    lineages may be one too many, `closing` is an IKE SA that ends once its request is answered.
     """
 
     __slots__ = (
         "closing",
         "demand",
         "entropy",
+        "idle",
         "index",
         "journal",
         "later",
@@ -69,6 +71,7 @@ class Context:
         self.touched: dict[IkeSa, None] = {}
         self.orphans: list[Want] = []
         self.closing: IkeSa | None = None
+        self.idle: dict[Lineage, None] = {}
 
     def send(self, sa: IkeSa, octets: bytes) -> None:
         """Send a datagram to the peer of an IKE SA."""

@@ -96,12 +96,12 @@ class Engine:
             _TIMERS[kind](self._ctx, subject)
 
     def _settle(self) -> None:
-        """Find an IKE SA for demands that have lost theirs, and send the requests that wait."""
+        """Find an IKE SA for demands that have lost theirs, send the requests that wait, end what is redundant."""
         ctx = self._ctx
-        while ctx.orphans or ctx.touched:
+        while ctx.orphans or ctx.touched or ctx.idle:
             if ctx.orphans:
                 negotiate.start(ctx, ctx.orphans.pop(0))
+            elif ctx.touched:
+                exchange.pump(ctx, ctx.touched.popitem()[0])
             else:
-                sa = next(iter(ctx.touched))
-                del ctx.touched[sa]
-                exchange.pump(ctx, sa)
+                negotiate.prune(ctx, ctx.idle.popitem()[0])

@@ -82,7 +82,7 @@ def rekey(ctx: Context, event: Rekey) -> None:
     """The operator wants new keys for an SA."""
     sa = ctx.store.ike_sa(event.spi)
     if sa is not None:
-        rekey_ike.order(ctx, sa)
+        rekey_ike.order(ctx, sa.lineage.current or sa)
     child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
     if child is not None:
         rekey_child.order(ctx, child)
@@ -95,8 +95,8 @@ def delete(ctx: Context, event: Delete) -> None:
             _delete_now(ctx, every)
         return
     sa = ctx.store.ike_sa(event.spi)
-    if sa is not None:
-        lifecycle.delete(ctx, sa, "deleted by the operator")
+    if sa is not None:  # one that has just been replaced stands for the one in its place
+        lifecycle.delete(ctx, sa.lineage.current or sa, "deleted by the operator")
     child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
     lineage = ctx.store.lineage_of(child) if child is not None else None
     if child is not None and lineage is not None:

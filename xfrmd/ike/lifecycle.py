@@ -72,6 +72,7 @@ def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False
     ctx.timers.cancel((TimerKind.RETRANSMIT, sa))
     ctx.timers.cancel((TimerKind.REKEY_IKE, sa))
     enter(ctx, sa, IkeState.CLOSED)
+    sa.window.answered()
     ctx.store.leave(sa)
     heir = sa.lineage.current
     if heir is None:
@@ -169,6 +170,8 @@ def retire(ctx: Context, lineage: Lineage, child: ChildSa, *, linger: bool = Fal
     """Both ends have deleted a child SA. `linger`: a successor carries on, so late packets are still taken."""
     stop_sending(ctx, child)
     ctx.store.leave_child(lineage, child)
+    if not lineage.children:
+        ctx.idle[lineage] = None
     if linger:
         child.enter(ChildState.LINGERING)
         ctx.timers.set((TimerKind.LINGER, child), ctx.now + limits.OLD_SA_LINGER)

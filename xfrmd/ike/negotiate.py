@@ -9,7 +9,7 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.demand import Want, WantKey
 from xfrmd.ike.effects import DropHeld, ReleaseHeld
 from xfrmd.ike.events import Acquire, Endpoint, Initiate
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.v2 import create_child, init
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
@@ -94,3 +94,25 @@ def _takes(sa: IkeSa) -> bool:
     waiting = sum(task.kind in (TaskKind.NEW_CHILD, TaskKind.AUTH) for task in sa.tasks)
     waiting += sa.handshake is not None and sa.handshake.want is not None
     return create_child.takes_children(sa) and (limit == 0 or sa.lineage.quick_modes + waiting < limit)
+
+
+def prune(ctx: Context, lineage: Lineage) -> None:
+    """End an IKE SA of ours without child SAs that takes no more of them, or beside which there is another.
+
+    Both ends begin at once now and then; of two IKE SAs without child SAs the one with the lowest nonce goes.
+    """
+    sa = lineage.current
+    if lineage.children or sa is None or not sa.initiator or sa.state is not IkeState.ESTABLISHED:
+        return
+    if sa.tasks or sa.window.busy:
+        return
+    if not create_child.takes_children(sa):
+        lifecycle.delete(ctx, sa, "it takes no more child SAs")
+        return
+    for other in ctx.store.lineages(lineage.local.address, lineage.remote.address):
+        beside = other.current
+        if other is lineage or beside is None or beside.state is not IkeState.ESTABLISHED:
+            continue
+        if beside.remote_id == sa.remote_id and (other.children or sa.lowest_nonce < beside.lowest_nonce):
+            lifecycle.delete(ctx, sa, "redundant")
+            return

@@ -47,7 +47,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     """The peer's proof, and the first child SA or the reason why there is none."""
     identity, proof = message.first(IdrPayload), message.first(AuthPayload)
     if identity is None or proof is None:
-        _refused(ctx, sa, message)
+        _refused(ctx, sa, task, message)
         return
     expected, sa.remote_id = sa.remote_id, identity.identity
     why = _wrong_identity(expected, identity.identity) or _prove(sa, _responder_octets(sa, identity), proof)[1]
@@ -74,12 +74,13 @@ def _first_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) ->
     crossing.install(ctx, sa, made, sad_pair(ctx, sa, *made))
 
 
-def _refused(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
+def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer does not believe us. This message is sealed, but its sender has proved no identity."""
     error = error_of(message)
     notify = NotifyType.AUTHENTICATION_FAILED if error is None else error.notify
     ctx.tell(notices.auth_refused(sa, notify), sa.remote.address)
     lifecycle.close(ctx, sa)
+    _fail(ctx, task)
 
 
 def _fail(ctx: Context, task: Task) -> None:

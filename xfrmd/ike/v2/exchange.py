@@ -7,7 +7,7 @@ from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
-from xfrmd.ike.ike_sa import IkeSa, IkeState
+from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2 import cardinality, informational, init, sending
 from xfrmd.ike.v2.constants import NotifyType
@@ -16,6 +16,9 @@ from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_cle
 from xfrmd.ike.v2.replies import RefusalError, answer_of
 from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, TASK_ROWS
 from xfrmd.ike.window import Arrival
+
+_STILL_COUNTS = (TaskKind.REKEY_IKE, TaskKind.DELETE_IKE, TaskKind.DELETE_CHILD)
+"""Tasks whose response has consequences though we have decided to delete the IKE SA."""
 
 
 def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
@@ -102,6 +105,9 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
         raise RemoteProtocolError(f"{form.name} answers another request", NotifyType.INVALID_SYNTAX)
     sending.answered(ctx, sa)
     sa.task = None
+    if sa.state is IkeState.DELETING and task.kind not in _STILL_COUNTS:
+        ctx.touch(sa)
+        return  # the child SA asked for ends with the IKE SA
     TASK_ROWS[task.kind].act(ctx, sa, task, message)
     ctx.touch(sa)
 

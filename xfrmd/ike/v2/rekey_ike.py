@@ -66,6 +66,9 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     new = _successor(sa, choice, initiator=True, spi_i=offer.spi, spi_r=_spi_of(choice), now=ctx.now)
     _derive(ctx, sa, new, (offer.nonce, nonce.data), offer.exchange.shared(ke.data))
     _take_in(ctx, new)
+    if sa.state is not IkeState.ESTABLISHED:  # it was deleted meanwhile, and what replaces it goes the same way
+        lifecycle.delete(ctx, new, "deleted")
+        return
     rival = sa.rival
     if rival is not None and rival.state is IkeState.ESTABLISHED and new.lowest_nonce < rival.lowest_nonce:
         settle(ctx, sa)  # ours is the redundant one: the peer deletes the old one, we this
