@@ -23,7 +23,6 @@ from xfrmd.compiler import ports
 from xfrmd.compiler.actions import BY_VERDICT
 from xfrmd.compiler.exempt import EXEMPTIONS
 from xfrmd.compiler.regions import Region
-from xfrmd.compiler.weight import class_name
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import ElementKey, NftChain, NftMap, NftTable
 from xfrmd.model.plan import SpecificFilter, Verdict
@@ -126,7 +125,7 @@ def _map(side: str, weight_class: int, shape: Shape, elements: dict[ElementKey, 
     protocol = "p" if shape.protocol else "a"
     name = f"{side}{shape.family}_{shape.src}_{shape.dst}_{protocol}_{shape.sport:x}_{shape.dport:x}"
     return NftMap(
-        name=f"{name}_{class_name(weight_class)}",
+        name=f"{name}_{weight_class:x}",
         typeof=" . ".join(field for field, _ in fields) + " : verdict",
         expression=" . ".join(field + mask for field, mask in fields),
         elements=elements,

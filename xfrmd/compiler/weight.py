@@ -57,8 +57,3 @@ def class_of(weight: Weight) -> int:
 def priority_of(weight_class: int) -> int:
     """The XFRM priority of a class: inside our band, smaller (asked earlier) for a heavier class."""
     return limits.PRIORITY_LAST - weight_class * _STEP
-
-
-def class_name(weight_class: int) -> str:
-    """A class in words for names of nftables maps: the port width, as all else shows in the map's key."""
-    return f"w{17 - (weight_class & 31)}"
