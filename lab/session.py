@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One process tree that cannot outlive us: run it, show its output while it runs, end all of it.
 
-The tree lives in a PID namespace whose first process dies with its parent, and the parent dies with us. So nothing
-stays behind, however we end.
+For root the tree lives in a PID namespace whose first process dies with its parent, and the parent dies with us; for
+others a guard watches over its process group. So nothing stays behind, however we end.
 """
 
 from __future__ import annotations
@@ -59,10 +59,28 @@ def _stoppable() -> Iterator[None]:
 
 
 def enclosed(command: Sequence[str], namespaces: Sequence[str] = ()) -> list[str]:
-    """The command as first process of a PID namespace that dies with the caller."""
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    unshare = ["unshare", *user, "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", *namespaces]
+    """The command as first process of a PID namespace that dies with the caller; without root, just the command.
+
+    (In a user's own namespace root's files would be nobody's, and a guest's setuid `mount` would run as nobody.)
+    """
+    if os.geteuid() != 0:
+        return list(command)
+    unshare = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", *namespaces]
     return ["setpriv", "--pdeathsig", "KILL", *unshare, "--", *command]
+
+
+@contextlib.contextmanager
+def _guarded(group: int) -> Iterator[None]:
+    """Without root no namespace dies with us: a guard ends the process group when our end of a pipe closes."""
+    if os.geteuid() == 0:
+        yield
+        return
+    line = ["sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "guard", str(group)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
 
 
 def _kernel_environment() -> dict[str, str]:
@@ -98,7 +116,8 @@ def run_session(
             start_new_session=True,  # Ctrl-C reaches us, and we end the tree
         )
         try:
-            return _follow(tree, source, deadline)
+            with _guarded(tree.pid):
+                return _follow(tree, source, deadline)
         except _Stopped as stopped:
             return Ended(128 + stopped.signum, cut_short=True)
         finally:
@@ -135,16 +154,18 @@ def _end(tree: subprocess.Popen[bytes]) -> None:
 
     unshare is killed first and its child inherited: it would comment on a child killed under its eyes.
     """
-    if tree.poll() is not None:
-        return
-    inside = _children(tree.pid)
-    tree.kill()
+    inside = _children(tree.pid) if tree.poll() is None else []
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(tree.pid, signal.SIGKILL)
     tree.wait()
     for pid in inside:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-tree.pid, 0)
 
 
 def _children(pid: int) -> list[int]:

@@ -9,6 +9,7 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,10 +109,35 @@ def test_output_is_live_and_a_signal_ends_everything(
         assert leftovers(token)
         runner.send_signal(signum)
         assert runner.wait(20) == (-signum if signum == signal.SIGKILL else 128 + signum)
-    if signum == signal.SIGKILL:  # the kernel ends the rest, and nobody waits for it
-        deadline = time.monotonic() + 10
-        while leftovers(token) and time.monotonic() < deadline:
-            time.sleep(0.05)
+    if signum == signal.SIGKILL:
+        await_none_left(token)
+    assert leftovers(token) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_user_without_root_has_a_lab_too(signum: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not uml_is_ready():
+        pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
+    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
+    if subprocess.run(["test", "-x", RUN], check=False, **nobody).returncode != 0:
+        pytest.skip("this checkout cannot be read by another user")
+    token = uuid.uuid4().hex
+    monkeypatch.setenv("XFRMD_TOKEN", token)
+    monkeypatch.setenv(NAMED, os.environ.get(NAMED) or str(planned().kernel))
+    line = [RUN, "--", "sh", "-c", "id -u; ip netns add a; nft add table inet a && echo made; sleep 3000"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **nobody) as runner:
+        assert runner.stdout is not None
+        assert [runner.stdout.readline() for _ in range(2)] == ["0\n", "made\n"]
+        runner.send_signal(signum)
+        runner.wait(20)
+    await_none_left(token)
+
+
+def await_none_left(token: str) -> None:
+    """After SIGKILL the rest is ended by others, and nobody waits for it."""
+    deadline = time.monotonic() + 10
+    while leftovers(token) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert leftovers(token) == []
 
 
