@@ -28,6 +28,7 @@ SUITES: Final = (
     Suite("AES128-GCM",        "",       "SHA256", "ECP256"),
     Suite("CHACHA20-POLY1305", "",       "SHA256", "X25519"),
     Suite("AES256-GCM",        "",       "SHA384", "ECP384"),
+    Suite("AES128-GCM",        "",       "SHA256", "X25519",    rules=5000),
 )
 # fmt: on
 WARM_UP: Final = 20

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -35,11 +35,14 @@ class Suite(NamedTuple):
     integrity: str
     prf: str
     key_exchange: str
+    rules: int = 1
+    """Rules of the responder: one for all clients, or as many with one client each."""
 
     @property
     def name(self) -> str:
         """As it stands in the table."""
-        return "-".join(part for part in (self.encryption, self.integrity or self.prf, self.key_exchange) if part)
+        words = "-".join((self.encryption, self.integrity or self.prf, self.key_exchange))
+        return words if self.rules == 1 else f"{words}, {self.rules} rules"
 
     def proposals(self) -> tuple[Proposal, Proposal]:
         """What is offered for the IKE SA and for the child SA."""
@@ -63,20 +66,29 @@ class Cost:
     elapsed: float
 
 
-def _plan(local: Prefix, remote: Prefix, suite: Suite) -> Plan:
+def _plan(local: Prefix, remotes: Sequence[Prefix], suite: Suite) -> Plan:
+    """A rule for each block of remote addresses."""
     ike, esp = suite.proposals()
+    main_mode = MainMode((ike,))
     auth = (PskAuth(Secret(b"a secret for measuring")),)
-    entry = PadEntry(local, remote, "bench", auth, MainMode((ike,)), _AT)
-    protect = ProtectPolicy(
-        reqid=REQID,
-        selectors=(Selector(local, remote),),
-        weight=Weight(local.length + remote.length, 32, local.length, 0, 0, 0, 0),
-        proposals=(esp,),
-        pfs=False,
-        mode=Mode.TRANSPORT,
-        origin=FilterOrigin("bench", "bench", "bench", "bench", _AT),
+    entries = tuple(PadEntry(local, remote, "bench", auth, main_mode, _AT) for remote in remotes)
+    protects = tuple(
+        ProtectPolicy(
+            reqid=REQID + number,
+            selectors=(Selector(local, remote),),
+            weight=Weight(local.length + remote.length, 32, local.length, 0, 0, 0, 0),
+            proposals=(esp,),
+            pfs=False,
+            mode=Mode.TRANSPORT,
+            origin=FilterOrigin("bench", "bench", "bench", "bench", _AT),
+        )
+        for number, remote in enumerate(remotes)
     )
-    return Plan("bench", (), NftTable((), ()), (), (protect,), (entry,))
+    return Plan("bench", (), NftTable((), ()), (), protects, entries)
+
+
+def _client(number: int) -> Address:
+    return Address(4, CLIENTS.value + number)
 
 
 class Timed:
@@ -105,8 +117,9 @@ class EnginePair:
 
     def __init__(self, suite: Suite, entropy: Callable[[int], bytes]) -> None:
         server = Prefix.host(SERVER)
-        self.initiator = Timed(Engine(_plan(CLIENTS, server, suite), entropy))
-        self.responder = Timed(Engine(_plan(server, CLIENTS, suite), entropy))
+        clients = [CLIENTS] if suite.rules == 1 else [Prefix.host(_client(1 + n)) for n in range(suite.rules)]
+        self.initiator = Timed(Engine(_plan(CLIENTS, [server], suite), entropy))
+        self.responder = Timed(Engine(_plan(server, clients, suite), entropy))
         self.now = 0.0
         self._done = 0
 
@@ -114,10 +127,9 @@ class EnginePair:
         """One handshake from a new client: IKE_SA_INIT, and IKE_AUTH with a child SA pair. RuntimeError if it fails."""
         self._done += 1
         self.now += 0.001
-        client = Address(4, CLIENTS.value + self._done)
         ends, other = (self.initiator, self.responder), {self.initiator: self.responder, self.responder: self.initiator}
         speaker = self.initiator
-        under_way = speaker.handle(Initiate(REQID, client, SERVER), self.now)
+        under_way = speaker.handle(Initiate(REQID, _client(self._done), SERVER), self.now)
         while under_way:
             speaker = other[speaker]
             under_way = [

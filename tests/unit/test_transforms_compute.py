@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform, TransformType
@@ -59,6 +61,14 @@ def test_an_authentic_ciphertext_of_broken_blocks_is_refused() -> None:
         icv = prf_compute(PRF, bytes(32), b"aad" + bytes(length) + bytes(16))[:16]
         with pytest.raises(RemoteProtocolError, match="blocks"):
             cipher.open(bytes(length), bytes(16) + icv, b"aad")
+
+
+@given(st.sampled_from(encr.ROWS), st.binary(max_size=20), st.binary(max_size=80), st.binary(max_size=40))
+def test_octets_that_nobody_sealed_are_the_peer_s_fault(
+    row: encr.EncrRow, iv: bytes, sealed: bytes, aad: bytes
+) -> None:
+    with pytest.raises(RemoteProtocolError):
+        cipher_of(row).open(iv, sealed, aad)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import warnings
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform, TransformType
@@ -51,6 +54,18 @@ def test_wrong_sizes_are_refused(row: ke.KeRow) -> None:
     assert len(exchanged(row, good)) == row.shared_len
     for public in (b"", good[:-1], good[1:], good + b"\0", b"\0" + good, good + good):
         assert_refused(row, public)
+
+
+def of_right_size(row: ke.KeRow) -> st.SearchStrategy[tuple[ke.KeRow, bytes]]:
+    return st.tuples(st.just(row), st.binary(min_size=row.public_len, max_size=row.public_len))
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(ke.ROWS).flatmap(of_right_size))
+def test_any_octets_are_a_secret_or_refused(case: tuple[ke.KeRow, bytes]) -> None:
+    row, public = case
+    with contextlib.suppress(RemoteProtocolError):
+        assert len(exchanged(row, public)) == row.shared_len
 
 
 # Points of small order on Curve25519 and its twist, and encodings of them above the prime.
