@@ -137,6 +137,8 @@ class Lineage:
     """Child SAs we have asked for under the current IKE SA (Windows `qmpermm`)."""
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
+    heir: Lineage | None = None
+    """Another one with the same peer, which takes over the child SAs because this one is one too many."""
 
 
 @dataclass(slots=True, eq=False)

@@ -33,6 +33,8 @@ def expired(ctx: Context, event: SaExpired) -> None:
         rekey_child.order(ctx, child)
         return
     lineage = ctx.store.lineage_of(child)
+    if child.successor is not None:
+        rekey_child.switch(ctx, child.successor)
     if lineage is None:
         lifecycle.drop_inbound(ctx, child)
     else:
@@ -99,7 +101,7 @@ def delete(ctx: Context, event: Delete) -> None:
         lifecycle.delete(ctx, sa.lineage.current or sa, "deleted by the operator")
     child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
     lineage = ctx.store.lineage_of(child) if child is not None else None
-    if child is not None and lineage is not None:
+    if child is not None and lineage is not None and child.state is not ChildState.DELETING:
         ctx.tell(notices.child_down(child, "deleted by the operator"))
         lifecycle.doom(ctx, lineage, child)
 

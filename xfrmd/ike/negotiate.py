@@ -82,10 +82,15 @@ def _usable(ctx: Context, key: WantKey) -> IkeSa | None:
     found = [
         lineage.current
         for lineage in ctx.store.lineages(key.local, key.remote)
-        if lineage.current is not None and lifecycle.alive(lineage.current)
+        if lineage.current is not None and lifecycle.alive(lineage.current) and not _has_heir(lineage)
     ]
     usable = [sa for sa in found if _takes(sa)]
     return max(usable, key=lambda sa: sa.state is IkeState.ESTABLISHED, default=None)
+
+
+def _has_heir(lineage: Lineage) -> bool:
+    heir = lineage.heir.current if lineage.heir is not None else None
+    return heir is not None and heir.state is IkeState.ESTABLISHED
 
 
 def _takes(sa: IkeSa) -> bool:
@@ -97,22 +102,34 @@ def _takes(sa: IkeSa) -> bool:
 
 
 def prune(ctx: Context, lineage: Lineage) -> None:
-    """End an IKE SA of ours without child SAs that takes no more of them, or beside which there is another.
+    """End an IKE SA that we asked for when it takes no more child SAs and has none, or when it is one too many.
 
-    Both ends begin at once now and then; of two IKE SAs without child SAs the one with the lowest nonce goes.
+    Both ends begin at once now and then; of two such IKE SAs the one with the lowest nonce goes, as RFC 7296 2.8.1 has
+    it for rekeys. Its child SAs are made anew under the other one first.
     """
     sa = lineage.current
-    if lineage.children or sa is None or not sa.initiator or sa.state is not IkeState.ESTABLISHED:
+    if sa is None or not sa.initiator or sa.state is not IkeState.ESTABLISHED:
         return
-    if sa.tasks or sa.window.busy:
-        return
-    if not create_child.takes_children(sa):
-        lifecycle.delete(ctx, sa, "it takes no more child SAs")
-        return
-    for other in ctx.store.lineages(lineage.local.address, lineage.remote.address):
-        beside = other.current
-        if other is lineage or beside is None or beside.state is not IkeState.ESTABLISHED:
-            continue
-        if beside.remote_id == sa.remote_id and (other.children or sa.lowest_nonce < beside.lowest_nonce):
-            lifecycle.delete(ctx, sa, "redundant")
-            return
+    lineage.heir = next((other for other in _others(ctx, lineage) if _outdone(lineage, sa, other)), None)
+    if lineage.heir is not None:
+        for child in list(lineage.children.values()):
+            if child.sends:
+                wants.move(ctx, child)
+    spent = lineage.heir is not None or not create_child.takes_children(sa)
+    if spent and not lineage.children and not sa.tasks and not sa.window.busy:
+        lifecycle.delete(ctx, sa, "it is of no more use")
+
+
+def _others(ctx: Context, lineage: Lineage) -> list[Lineage]:
+    """The other lineages with the same peer."""
+    found = ctx.store.lineages(lineage.local.address, lineage.remote.address)
+    return [other for other in found if other is not lineage]
+
+
+def _outdone(lineage: Lineage, sa: IkeSa, other: Lineage) -> bool:
+    beside = other.current
+    if beside is None or beside.state is not IkeState.ESTABLISHED or beside.remote_id != sa.remote_id:
+        return False
+    if sa.pad.main_mode.quick_modes or not create_child.takes_children(beside):
+        return False
+    return sa.lowest_nonce < beside.lowest_nonce or (bool(other.children) and not lineage.children)

@@ -31,6 +31,15 @@ def release(ctx: Context, child: ChildSa) -> None:
             ctx.orphans.append(again)
 
 
+def move(ctx: Context, child: ChildSa) -> None:
+    """Have another IKE SA make a child SA for this traffic; this one ends when that one stands."""
+    key = key_of(child)
+    want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
+    if want is not None and want.replaces is not child:
+        want.replaces = child
+        ctx.orphans.append(want)
+
+
 def fail(ctx: Context, want: Want, *, whole_peer: bool) -> None:
     """The demand cannot be met now. `whole_peer`: no filter of ours would fare better with this peer."""
     if ctx.demand.done(want):

@@ -9,10 +9,9 @@ packets on the new one, or by the passing of limits.SUCCESSOR_WAIT.
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices
+from xfrmd.ike import lifecycle, notices, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
-from xfrmd.ike.demand import WantKey
 from xfrmd.ike.ike_sa import IkeSa, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2 import child as children
@@ -34,11 +33,7 @@ def order(ctx: Context, child: ChildSa) -> None:
     if lineage is None or sa is None or child.state is not ChildState.INSTALLED or child.successor is not None:
         return
     if not takes_children(sa):  # qmpermm: the new pair is made under a new IKE SA, and the old one goes when it stands
-        key = WantKey(child.reqid, child.local, child.remote, child.agreed.selector)
-        want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
-        if want is not None:
-            want.replaces = child
-            ctx.orphans.append(want)
+        wants.move(ctx, child)
         return
     child.enter(ChildState.REKEYING)
     sa.tasks.append(Task(TaskKind.REKEY_CHILD, child=child))
@@ -86,6 +81,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         return
     ctx.out.append(outbound)
     new.enter(ChildState.INSTALLED)
+    wants.release(ctx, new)
     if rival is not None:  # the peer deletes it; until then it takes packets, but we do not send with it
         rival.pending_out = rival.predecessor = None
         ctx.timers.cancel((TimerKind.SUCCESSOR, rival))
@@ -118,7 +114,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
 
 def _lost(ctx: Context, sa: IkeSa, old: ChildSa) -> None:
     """The peer does not have the SA (RFC 7296 2.25.1): neither shall we; a new one takes its place at once."""
-    key = WantKey(old.reqid, old.local, old.remote, old.agreed.selector)
+    key = wants.key_of(old)
     lifecycle.retire(ctx, sa.lineage, old)
     want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
     if want is not None:
