@@ -156,15 +156,21 @@ def test_quick_mode_methods(method: str, transforms: list[str], lifetime: Lifeti
     assert [catalog.name_of(t) for t in proposal.transforms] == transforms
     assert proposal.lifetime == lifetime
     assert action.qmpfs
+    assert not action.inpass
+
+
+def test_inpass() -> None:
+    action = read(changed("action: negotiate", "inpass: yes")).policies[0].rules[0].filter_action
+    assert (action.action, action.inpass, action.qmpfs) == (Action.NEGOTIATE, True, False)
 
 
 def test_one_string_of_methods_as_netsh_has_it_keeps_its_order() -> None:
     text = changed(
-        "assign: yes", "assign: yes\n    mmlifetime: 10\n    mmsecmethods: AES256-SHA256-3 AES128GCM-SHA384-ECP384"
+        "assign: yes", "assign: yes\n    mmlifetime: 10\n    mmsecmethods: AES256-SHA384-3 AES128GCM-SHA384-ECP384"
     )
     policy = read(text).policies[0]
     assert names(policy.mmsecmethods) == [
-        ["AES256", "SHA256", "SHA256", "MODP2048"],
+        ["AES256", "SHA384", "SHA384", "MODP2048"],
         ["AES128-GCM", "SHA384", "ECP384"],
     ]
     assert [one.lifetime for one in policy.mmsecmethods] == [Lifetime(600), Lifetime(600)]
