@@ -79,7 +79,9 @@ def _delete(arguments: argparse.Namespace, output: Output) -> int:
 
 def _rekey(arguments: argparse.Namespace, output: Output) -> int:
     answer = ask("rekey", _given(arguments, "spi", "wait"), arguments.control)
-    text = f"{answer['count']} SAs {'replaced' if answer['done'] else 'are being replaced'}"
+    many = answer["count"] != 1
+    doing = "replaced" if answer["done"] else f"{'are' if many else 'is'} being replaced"
+    text = f"{answer['count']} SA{'s' if many else ''} {doing}"
     return _outcome(answer, answer["done"], text, arguments, output)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The daemon's life: start in the safe order, serve, stop and leave the fence standing.
 
-Start: the policy is read, compiled and put into the kernel, blocks first; then IKE sockets, hold queue, control socket,
-READY. A policy that cannot be used ends the start and leaves the kernel as it was found: what an earlier run enforced
-stays enforced. Stop: peers are told, our SAs are removed; policies and the nftables table stay.
+Start: the policy is read, compiled and put into the kernel, blocks first; then IKE sockets, hold queue, control, READY.
+A policy that cannot be used ends the start and leaves the kernel as it was found: what an earlier run enforced stays
+enforced. Stop: peers are told, our SAs are removed; policies and the nftables table stay.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from xfrmd import limits
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.adapters.journal import Journal
 from xfrmd.adapters.notify import Notifier, inherited_sockets
+from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import commands
 from xfrmd.daemon.parts import Settings, StartError, every, start_error
 from xfrmd.daemon.probe import esp_families
-from xfrmd.daemon.server import ControlServer, listen
+from xfrmd.daemon.server import Answerer, ControlServer, listen
 from xfrmd.daemon.service import Service
 from xfrmd.errors import KernelError
 from xfrmd.model.notice import Level, Notice
@@ -57,6 +58,8 @@ async def serve(settings: Settings, journal: Journal) -> int:
 async def _start(service: Service, notifier: Notifier) -> ControlServer:
     """Everything that must stand before READY, in this order."""
     inherited = inherited_sockets(service.settings.environ)
+    # First of all: who finds another daemon on its control socket must not touch that one's kernel state.
+    control = _control_socket(service.settings.control, inherited)
     try:
         _probe(service)
         # Listened to from before the first policy on, or the ACQUIRE of its first packet would be lost.
@@ -64,12 +67,14 @@ async def _start(service: Service, notifier: Notifier) -> ControlServer:
         await _first_policy(service)
         service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
         service.datagrams.attach(asyncio.get_running_loop())
+        # SAs of an earlier run, whose keys are lost; the fence of the policies stands, so their traffic waits.
+        service.kernel.remove_sas()
         service.hold.open()
         service.facts.watch(service.facts_changed)
     except KernelError as error:
         raise start_error(error) from error
     server = ControlServer(_answerer(service), service.faults)
-    await server.start(_control_socket(service.settings.control, inherited))
+    await server.start(control)
     service.errands.start("SA counters", every(limits.SA_USE_INTERVAL, "SA counters", service.poll_use, service.faults))
     if notifier.watchdog_interval:
         service.errands.start("watchdog", every(notifier.watchdog_interval, "watchdog", notifier.alive, service.faults))
@@ -81,10 +86,14 @@ async def _start(service: Service, notifier: Notifier) -> ControlServer:
 
 def _probe(service: Service) -> None:
     """Fail before anything is changed where nothing could work."""
+    larval = keep_first_packets()
+    shortcomings = [larval] if larval else []
     families = esp_families(service.kernel.xfrm, system_entropy(20))
     if families != (4, 6):
         text = f"the kernel has ESP for IPv{families[0]} only: negotiate filters of the other IP version block"
         service.kernel.journal.tell(Notice(Level.WARNING, "esp-missing", text, remedy="modprobe esp4 esp6"))
+        shortcomings.append(text)
+    service.kernel.shortcomings = tuple(shortcomings)
     try:
         service.kernel.nft.observe()
     except KernelError as error:
@@ -92,10 +101,7 @@ def _probe(service: Service) -> None:
 
 
 async def _first_policy(service: Service) -> None:
-    """Put the policy of the command line in force, after the SAs of an earlier run are gone: the fence of their
-    policies still stands, so their traffic waits.
-    """
-    service.kernel.remove_sas()
+    """Put the policy of the command line in force."""
     path = service.settings.policy
     if path is None:
         return
@@ -121,7 +127,7 @@ def _control_socket(path: Path, inherited: Sequence[socket.socket]) -> socket.so
         raise StartError(f"the control socket {path} cannot be made: {error.strerror}", ExitCode.ERROR) from error
 
 
-def _answerer(service: Service) -> commands.Answerer:
+def _answerer(service: Service) -> Answerer:
     async def answer(command: str, arguments: Json) -> Json:
         return await commands.TABLE[command](service.house, arguments)
 

@@ -48,6 +48,8 @@ class Kernel:
         self.xfrm = XfrmSocket()
         self.nft = NftLoader()
         self.packets = NegotiatedPackets(NO_PLAN)
+        self.shortcomings: tuple[str, ...] = ()
+        """What this kernel lacks for as long as it runs."""
 
     def reqid(self, packet: Selector) -> int:
         """The reqid of the negotiate filter that decides an outbound packet now, 0 when none does."""
@@ -180,6 +182,7 @@ class Service:
             found = list(self.house.enforcement.check().degraded) if self.house.enforcement.now else []
         except KernelError as error:
             found = [f"the kernel cannot be compared with the policy: {error}"]
+        found += self.kernel.shortcomings
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
