@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import os
 import sys
@@ -145,10 +144,7 @@ def run(program: Program, words: Sequence[str] | None = None) -> int:
             code = _report(error, output)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has enough. Python would complain again when it flushes at exit.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return _BROKEN_PIPE  # whoever read us has enough: no reason to complain
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code
