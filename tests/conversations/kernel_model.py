@@ -25,6 +25,8 @@ class InstalledSa:
     asked: bool = False
     """Has its soft expiry been told?"""
     octets: int = 0
+    polled: int = 0
+    """Octets at the last reading."""
 
 
 @dataclass

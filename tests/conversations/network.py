@@ -15,12 +15,14 @@ from typing import Protocol
 
 from tests.conversations.kernel_model import KernelModel, opens
 from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
-from xfrmd.ike.events import Acquire, DatagramReceived, Event, SaUsed, TimerFired
+from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, Event, SaUsed, TimerFired
+from xfrmd.ike.views import EngineView, IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Notice
 from xfrmd.model.sad import SadEntry
 from xfrmd.model.selector import Selector
 
+IKE_PORT = 500
 LARVAL_SECONDS = 30.0
 """The kernel asks once, then waits this long for the SA (net.core.xfrm_acq_expires)."""
 
@@ -30,6 +32,7 @@ class Negotiator(Protocol):
 
     def handle(self, event: Event, now: float) -> list[Effect]: ...
     def next_deadline(self) -> float | None: ...
+    def snapshot(self) -> EngineView: ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Host:
     dropped: list[DropHeld] = field(default_factory=list)
     sent: list[SendDatagram] = field(default_factory=list)
 
+    def ike_sas(self) -> tuple[IkeSaView, ...]:
+        """The engine's IKE SAs."""
+        return self.engine.snapshot().ike_sas
+
     def codes(self) -> list[str]:
         """Codes of what the operator was told."""
         return [notice.code for _, notice in self.notices]
@@ -114,12 +121,26 @@ class Network:
         self._plan(self.now, lambda: self._send_packet(host, flow))
         return flow
 
+    def poll(self, host: Host, until: float, every: float = 5.0) -> None:
+        """Let a host read its kernel's counters now and then."""
+        for key, entry in list(host.kernel.sas.items()):
+            if entry.octets != entry.polled:
+                entry.polled = entry.octets
+                self.tell(host, SaUsed(entry.sa.spi, entry.sa.protocol, key[0], entry.octets))
+        if self.now + every <= until:
+            self._plan(self.now + every, lambda: self.poll(host, until, every))
+
     def tell(self, host: Host, event: Event) -> list[Effect]:
         """An event for an engine now; its effects are carried out."""
         effects = host.engine.handle(event, self.now)
         for effect in effects:
             self._carry_out(host, effect)
         return effects
+
+    def deliver(self, source: Address, destination: Address, data: bytes) -> list[Effect]:
+        """A datagram from nowhere, now."""
+        local, remote = Endpoint(destination, IKE_PORT), Endpoint(source, IKE_PORT)
+        return self.tell(self.hosts[destination], DatagramReceived(local, remote, data))
 
     def run(self, until: float) -> None:
         """Everything up to and including a time."""
@@ -229,7 +250,7 @@ def differences(hosts: Iterable[Host]) -> list[str]:
     by_address = {host.address: host for host in hosts}
     for host in by_address.values():
         found += [f"{host.name}: {mistake}" for mistake in host.kernel.mistakes]
-        seen: set[tuple[int, Address, bool]] = set()
+        seen: set[tuple[int, Address, bool, Selector]] = set()
         for entry in host.kernel.sas.values():
             sa = entry.sa
             label = f"{host.name} {'in' if sa.inbound else 'out'} {sa.spi:08x}"
@@ -241,8 +262,8 @@ def differences(hosts: Iterable[Host]) -> list[str]:
                 found.append(f"{label}: {peer.name} has it otherwise")
             elif half.sa.selector != sa.selector:
                 found.append(f"{label}: carries {sa.selector}, at {peer.name} {half.sa.selector}")
-            name = (sa.reqid, peer.address, sa.inbound)
+            name = (sa.reqid, peer.address, sa.inbound, sa.selector)
             if name in seen:
-                found.append(f"{label}: a second one for its filter")
+                found.append(f"{label}: a second one for the same traffic")
             seen.add(name)
     return found
