@@ -257,6 +257,14 @@ policies:
     ]
 
 
+def test_a_connection_type_needs_me_in_each_filter() -> None:
+    text = with_filter("{srcaddr: any, dstaddr: 10.0.0.1}")
+    assert problems_of(text) == ()
+    (problem,) = problems_of(text + "        conntype: dialup\n")
+    assert (problem.at.line, problem.at.column) == (5, 9)
+    assert "is for dialup only, but no side here is me" in problem.message
+
+
 def test_a_bad_list_is_still_known_by_its_name() -> None:
     (problem,) = problems_of(with_filter("{srcaddr: me, dstaddr: any, dstport: 1}"))
     assert "needs a protocol" in problem.message

@@ -18,7 +18,7 @@ from xfrmd.policy.identities import check_secret
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.policy.records import Read
 from xfrmd.policy.tables import filter_action
-from xfrmd.policy.words import Action, FilterAction, FilterList, Policy, PolicySet, Rule
+from xfrmd.policy.words import Action, AddressWord, ConnectionType, FilterAction, FilterList, Policy, PolicySet, Rule
 
 SecretReader = Callable[[SecretRef], bytes]
 """Gives the octets of a secret, the line break at its end left out; raises CredentialError when it cannot."""
@@ -89,6 +89,8 @@ class Resolver:
     def _check_rule(self, rule: Read) -> None:
         filters = self._look_up(rule, "filterlist", self._lists, "filter list")
         action = self._look_up(rule, "filteraction", self._actions, "filter action")
+        if filters is not None and filters.good("filters"):
+            self._check_conntype(rule, filters)
         if action is None or not action.good("action"):
             return
         if action["action"] is not Action.NEGOTIATE:
@@ -106,6 +108,18 @@ class Resolver:
             if rule.given(key) and rule.good(key):
                 message = f"{key} has no meaning with action: {action.value}"
                 self._problems.warning(rule.place(key), message, f"remove {key}")
+
+    def _check_conntype(self, rule: Read, filters: Read) -> None:
+        """A connection type chooses among the addresses of `me`, so without `me` it would say nothing."""
+        if not rule.good("conntype") or rule["conntype"] is ConnectionType.ALL:
+            return
+        for one in filters["filters"]:
+            if AddressWord.ME not in (one.src, one.dst):
+                message = (
+                    f"rule {quoted(str(rule['name']))} is for {rule['conntype'].value} only, but no side here is me"
+                )
+                remedy = "write me on the side of this host, or conntype: all in the rule"
+                self._problems.error(one.at, message, remedy)
 
     def _check_mirrored(self, rule: Read, filters: Read) -> None:
         for one in filters["filters"]:
