@@ -232,6 +232,18 @@ def test_a_secret_that_cannot_be_read_is_an_error_with_its_place_unless_told_oth
     assert problem.severity is Severity.WARNING
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("assign: yes", "assign: no"), ("filteraction: require", "filteraction: require\n        activate: no")],
+)
+def test_a_secret_of_a_rule_that_is_not_in_force_may_be_missing(old: str, new: str) -> None:
+    def reader(ref: SecretRef) -> bytes:
+        raise CredentialError("gone")
+
+    text = with_psk("{file: /etc/xfrmd/psk}").replace(old, new)
+    assert "gone" in [one.message for one in load(text, "p.yaml", reader).warnings]
+
+
 def test_the_secret_never_shows() -> None:
     policies = read(with_psk("top-secret"))
     assert "top-secret" not in repr(policies)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from xfrmd.model.source import Severity, Span
 from xfrmd.policy.composer import compose
+from xfrmd.policy.consistency import Checker
 from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.resolve import Resolver, SecretReader
 from xfrmd.policy.tables import DOCUMENT
@@ -20,7 +21,8 @@ def load(
 
     `source` is its content (octets are decoded as UTF-8 here, so that bad ones are reported with their place), `file`
     the name that places carry. `read_secret` gives the octets of a secret that the policy names, or raises
-    CredentialError, which is a problem of the severity `unread_secret`; as a warning, the secret is left empty, which
+    CredentialError, which is a problem of the severity `unread_secret` (never more than a warning for a rule that is not
+    in force); as a warning, the secret is left empty, which
     suits a check on a host that must not know it. Raises PolicyErrors with every problem of the file.
     """
     problems = Problems(file)
@@ -32,10 +34,9 @@ def load(
         raise AssertionError  # for the type checker: check() has raised
     document = _DOCUMENT.read(root, problems)
     if document is not BAD:
-        resolver = Resolver(document, problems, read_secret, unread_secret)
-        resolver.check()
+        Checker(document, problems).check()
         if not problems.errors:
-            policies = resolver.build()
+            policies = Resolver(document, problems, read_secret, unread_secret).build()
             problems.check()
             return policies
     problems.check()
