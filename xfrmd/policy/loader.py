@@ -21,9 +21,9 @@ def load(
 
     `source` is its content (octets are decoded as UTF-8 here, so that bad ones are reported with their place), `file`
     the name that places carry. `read_secret` gives the octets of a secret that the policy names, or raises
-    CredentialError, which is a problem of the severity `unread_secret` (never more than a warning for a rule that is not
-    in force); as a warning, the secret is left empty, which
-    suits a check on a host that must not know it. Raises PolicyErrors with every problem of the file.
+    CredentialError: a problem of the severity `unread_secret`, but only a warning for a rule that is not in force. As
+    a warning, the secret is left empty, which suits a check on a host that must not know it. Raises PolicyErrors with
+    every problem of the file.
     """
     problems = Problems(file)
     root = compose(source, problems)
