@@ -98,6 +98,8 @@ class Task:
     """Notify Message Type to send along, 0 for none."""
     lineage: Lineage | None = None
     """Where to go on after TEMPORARY_FAILURE."""
+    stillborn: set[int] = field(default_factory=set)
+    """SPIs that the peer has deleted before we knew them: its answer to this request may be late."""
 
 
 @dataclass(slots=True)

@@ -33,8 +33,6 @@ def expired(ctx: Context, event: SaExpired) -> None:
         rekey_child.order(ctx, child)
         return
     lineage = ctx.store.lineage_of(child)
-    if child.successor is not None:
-        rekey_child.switch(ctx, child.successor)
     if lineage is None:
         lifecycle.drop_inbound(ctx, child)
     else:

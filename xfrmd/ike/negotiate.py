@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from xfrmd import limits
 from xfrmd.ike import lifecycle, narrow, notices, wants
+from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.demand import Want, WantKey
 from xfrmd.ike.effects import DropHeld, ReleaseHeld
@@ -30,6 +31,8 @@ def acquire(ctx: Context, event: Acquire) -> None:
         if child.carries(event.packet):
             ctx.out.extend(ReleaseHeld(event.reqid, selector) for selector in child.selectors)
             return
+        if child.state is ChildState.AWAITED and any(selector.contains(event.packet) for selector in child.selectors):
+            return  # it goes as soon as the peer is ready
     _demand(ctx, WantKey(event.reqid, local, remote, region), event.packet)
 
 

@@ -57,6 +57,10 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         if task.want is not None:
             wants.fail(ctx, task.want, whole_peer=False)
         return
+    if made.child.spi_out in task.stillborn:
+        if task.want is not None:
+            ctx.orphans.append(task.want)
+        return
     crossing.install(ctx, sa, made, sad_pair(ctx, sa, *made))
 
 

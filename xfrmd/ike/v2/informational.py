@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from xfrmd import limits
 from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
@@ -79,6 +80,8 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         return []
     spis = [spi for delete in deletes for spi in delete.spis]
     found = [child for spi in spis if (child := ctx.store.child_of(sa.lineage, spi)) is not None]
+    if sa.task is not None:
+        sa.task.stillborn.update(map(int.from_bytes, spis[: limits.DELETED_SPIS - len(sa.task.stillborn)]))
     answers = [spi for child in dict.fromkeys(found) if (spi := _peer_deleted(ctx, sa, child)) is not None]
     return [DeletePayload(ProtocolId.ESP, tuple(answers))] if answers else []
 

@@ -69,6 +69,9 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     except RefusalError:
         _calm(old)
         return
+    if made.child.spi_out in task.stillborn:
+        _calm(old)
+        return
     rival = old.successor
     inbound, outbound = sad_pair(ctx, sa, *made)
     new = made.child
@@ -132,6 +135,8 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     named = message.notify(NotifyType.REKEY_SA)
     assert named is not None
     old = ctx.store.child_of(sa.lineage, named.spi)
+    if old is None and sa.task is not None and sa.task.kind in (TaskKind.NEW_CHILD, TaskKind.REKEY_CHILD):
+        raise RefusalError(NotifyType.TEMPORARY_FAILURE)  # it may be what we have asked for, and the answer was lost
     if old is None:
         missing = NotifyPayload(NotifyType.CHILD_SA_NOT_FOUND, b"", named.protocol, named.spi)
         raise RefusalError(NotifyType.CHILD_SA_NOT_FOUND, payloads=(missing,))
