@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
@@ -35,27 +36,36 @@ class TimerKind(enum.Enum):
 TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task]
 
 
+@dataclass(slots=True)
+class Agenda:
+    """What is looked at when the current event is done."""
+
+    touched: dict[IkeSa, None] = field(default_factory=dict)
+    """They may have a request to send."""
+    orphans: list[Want] = field(default_factory=list)
+    """They have lost the IKE SA that was to fulfil them."""
+    idle: dict[Lineage, None] = field(default_factory=dict)
+    """They may be of no more use."""
+
+
 class Context:
     """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response.
 
-    `touched` IKE SAs may have a request to send, `orphans` have lost the IKE SA that was to fulfil them, `idle`
-    lineages may be one too many, `closing` is an IKE SA that ends once its request is answered.
+    `closing` is an IKE SA that ends once its request is answered.
     """
 
     __slots__ = (
+        "agenda",
         "closing",
         "demand",
         "entropy",
-        "idle",
         "index",
         "journal",
         "later",
         "now",
-        "orphans",
         "out",
         "store",
         "timers",
-        "touched",
     )
 
     def __init__(self, index: PlanIndex, entropy: Callable[[int], bytes]) -> None:
@@ -68,10 +78,8 @@ class Context:
         self.now = 0.0
         self.out: list[Effect] = []
         self.later: list[Effect] = []
-        self.touched: dict[IkeSa, None] = {}
-        self.orphans: list[Want] = []
+        self.agenda = Agenda()
         self.closing: IkeSa | None = None
-        self.idle: dict[Lineage, None] = {}
 
     def send(self, sa: IkeSa, octets: bytes) -> None:
         """Send a datagram to the peer of an IKE SA."""
@@ -91,7 +99,7 @@ class Context:
 
     def touch(self, sa: IkeSa) -> None:
         """The IKE SA may have something to send: looked at when the current event is done."""
-        self.touched[sa] = None
+        self.agenda.touched[sa] = None
 
     def random(self) -> float:
         """A number from 0 up to 1, from the entropy that was handed in."""

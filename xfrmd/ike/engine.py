@@ -97,11 +97,11 @@ class Engine:
 
     def _settle(self) -> None:
         """Find an IKE SA for demands that have lost theirs, send the requests that wait, end what is redundant."""
-        ctx = self._ctx
-        while ctx.orphans or ctx.touched or ctx.idle:
-            if ctx.orphans:
-                negotiate.start(ctx, ctx.orphans.pop(0))
-            elif ctx.touched:
-                exchange.pump(ctx, ctx.touched.popitem()[0])
+        ctx, agenda = self._ctx, self._ctx.agenda
+        while agenda.orphans or agenda.touched or agenda.idle:
+            if agenda.orphans:
+                negotiate.start(ctx, agenda.orphans.pop(0))
+            elif agenda.touched:
+                exchange.pump(ctx, agenda.touched.popitem()[0])
             else:
-                negotiate.prune(ctx, ctx.idle.popitem()[0])
+                negotiate.prune(ctx, agenda.idle.popitem()[0])

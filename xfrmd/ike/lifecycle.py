@@ -171,7 +171,7 @@ def retire(ctx: Context, lineage: Lineage, child: ChildSa, *, linger: bool = Fal
     stop_sending(ctx, child)
     ctx.store.leave_child(lineage, child)
     if not lineage.children:
-        ctx.idle[lineage] = None
+        ctx.agenda.idle[lineage] = None
     if linger:
         child.enter(ChildState.LINGERING)
         ctx.timers.set((TimerKind.LINGER, child), ctx.now + limits.OLD_SA_LINGER)
@@ -210,6 +210,6 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
 def _orphan(ctx: Context, want: Want, *, restart: bool) -> None:
     want.tries += 1
     if restart and want.tries < limits.WANT_TRIES:
-        ctx.orphans.append(want)
+        ctx.agenda.orphans.append(want)
     else:
         wants.fail(ctx, want, whole_peer=True)

@@ -28,7 +28,7 @@ def release(ctx: Context, child: ChildSa) -> None:
         again = ctx.demand.add(want.key, packets[0], ctx.now)
         if again is not None:
             again.packets = dict.fromkeys(packets[1:])
-            ctx.orphans.append(again)
+            ctx.agenda.orphans.append(again)
 
 
 def move(ctx: Context, child: ChildSa) -> None:
@@ -37,7 +37,7 @@ def move(ctx: Context, child: ChildSa) -> None:
     want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
     if want is not None and want.replaces is not child:
         want.replaces = child
-        ctx.orphans.append(want)
+        ctx.agenda.orphans.append(want)
 
 
 def fail(ctx: Context, want: Want, *, whole_peer: bool) -> None:

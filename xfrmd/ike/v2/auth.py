@@ -156,7 +156,7 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)
     ctx.tell(notices.ike_up(sa))
-    ctx.idle.update(dict.fromkeys(ctx.store.lineages(sa.local.address, sa.remote.address)))
+    ctx.agenda.idle.update(dict.fromkeys(ctx.store.lineages(sa.local.address, sa.remote.address)))
     ctx.touch(sa)
 
 

@@ -35,7 +35,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Ask for a child SA under an established IKE SA, unless it takes no more."""
     if not takes_children(sa):
         if task.want is not None:
-            ctx.orphans.append(task.want)
+            ctx.agenda.orphans.append(task.want)
         return None
     return propose_want(ctx, sa, task)
 
@@ -59,7 +59,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         return
     if made.child.spi_out in task.stillborn:
         if task.want is not None:
-            ctx.orphans.append(task.want)
+            ctx.agenda.orphans.append(task.want)
         return
     crossing.install(ctx, sa, made, sad_pair(ctx, sa, *made))
 
@@ -75,7 +75,7 @@ def refused_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -
         sa.tasks.appendleft(task)
     elif notify == NotifyType.NO_ADDITIONAL_SAS and want is not None:
         sa.lineage.full = True
-        ctx.orphans.append(want)
+        ctx.agenda.orphans.append(want)
     else:
         _tell_refusal(ctx, sa, task, message, notify)
         if want is not None:
@@ -115,7 +115,7 @@ def retry(ctx: Context, task: Task) -> None:
         current.tasks.append(task)
         ctx.touch(current)
     elif task.want is not None:
-        ctx.orphans.append(task.want)
+        ctx.agenda.orphans.append(task.want)
 
 
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:

@@ -109,7 +109,7 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
         ctx.touch(sa)
         return  # the child SA asked for ends with the IKE SA
     TASK_ROWS[task.kind].act(ctx, sa, task, message)
-    ctx.idle[sa.lineage] = None
+    ctx.agenda.idle[sa.lineage] = None
     ctx.touch(sa)
 
 

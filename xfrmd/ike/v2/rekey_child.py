@@ -121,7 +121,7 @@ def _lost(ctx: Context, sa: IkeSa, old: ChildSa) -> None:
     lifecycle.retire(ctx, sa.lineage, old)
     want = ctx.demand.find(key) or ctx.demand.add(key, None, ctx.now)
     if want is not None:
-        ctx.orphans.append(want)
+        ctx.agenda.orphans.append(want)
 
 
 def _calm(old: ChildSa | None) -> None:
