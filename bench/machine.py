@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ class Machine:
     python: str
     cryptography: str
     """Version of the library and of the OpenSSL inside it."""
+    load: float
+    """Load average of the last minute before the measurement: above 0.5, only the best runs mean something."""
 
     def __str__(self) -> str:
         return (
             f"{self.date} {self.commit or 'no commit'}, {self.cores} x {self.cpu}, "
-            f"Python {self.python}, cryptography {self.cryptography}"
+            f"Python {self.python}, cryptography {self.cryptography}, load {self.load:.1f}"
         )
 
 
@@ -47,6 +50,7 @@ def this_machine() -> Machine:
         cores=max(1, len(cpus)),
         python=platform.python_version(),
         cryptography=f"{cryptography.__version__} ({backend.openssl_version_text().rsplit(' ', 3)[0]})",
+        load=os.getloadavg()[0],
     )
 
 
