@@ -8,6 +8,11 @@ of addresses on the wire, and forwarded packets are judged like the host's own.
 An element accepts, drops, or returns. Chain `classify_*` ends in accept, so what returns from it is for the fence:
 it passes on an SA only. Packets on an SA go through the maps too, so a narrower block holds for them.
 
+Fragments have no ports: without defragmentation they would meet other filters than their first one, and a fragmented
+IKE datagram would be lost. A tproxy rule turns it on just by being there; no packet reaches it (`defragment`). A ct
+rule would as well, but connection tracking costs every packet, and drops all but one of the echo requests that leave
+an SA in one burst, while none of them is confirmed yet.
+
 Where a policy negotiates, the chains `hold_*` queue what would have to wait for an SA. They look at output and
 forward, where XFRM has looked up the packet already and its addresses are those that XFRM saw.
 """
@@ -36,6 +41,8 @@ RELEASED: Final = f"meta mark {limits.HOLD_MARK:#x} meta mark set 0x0 accept"
 """A released packet meets the output chain again, with a mark. A route chain that changes the mark makes the kernel
 route the packet anew, which finds its SA (docs/decisions/0003).
 """
+DEFRAGMENT: Final = ("meta l4proto 6 tproxy ip to :1", "meta l4proto 6 tproxy ip6 to :1")
+"""Never met by a packet: the chain is for protocol 255, its rules are for TCP."""
 _SIDES: Final = {True: "in", False: "out"}
 _FAMILY: Final = {4: "ip", 6: "ip6"}
 _NFPROTO: Final = {4: "ipv4", 6: "ipv6"}
@@ -170,8 +177,7 @@ def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) ->
     ):
         rules = [loopback, f"jump exempt_{side}", f"jump classify_{side}"]
         if side == "in":
-            # Any ct rule turns defragmentation on; without it a fragmented IKE datagram in IPv6 is lost.
-            rules.insert(1, "ct state invalid counter name invalid")
+            rules.insert(1, "meta l4proto 255 jump defragment")
         if negotiates[side]:
             rules += [*_group_rules(side, groups), f"{fence[side]} counter name fence_{side} drop"]
         yield NftChain(name, hook, tuple(rules))
@@ -182,10 +188,9 @@ def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) ->
 
 
 _SIDED: Final = ("exempt", "pass", "group", "fence")
-COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "held", "invalid")
+COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "held")
 """exempt: by an exemption; pass: no filter matched; group: multicast or broadcast that a negotiate filter caught;
-fence: clear packets that a negotiate filter caught; held: packets that wait for an SA; invalid: conntrack's opinion,
-for information only.
+fence: clear packets that a negotiate filter caught; held: packets that wait for an SA.
 """
 
 
@@ -194,5 +199,5 @@ def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...]) -> NftTable:
     if not regions:
         return NftTable((), (), COUNTERS)
     asked = {side: maps(regions, inbound) for inbound, side in _SIDES.items()}
-    chains = tuple(_chains(asked, groups))
+    chains = (NftChain("defragment", "", DEFRAGMENT), *_chains(asked, groups))
     return NftTable(asked["in"] + asked["out"], chains, COUNTERS)

@@ -8,7 +8,6 @@ they fix) are hashed by the bits that they share with the asker's shape: a quest
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 from xfrmd.compiler import ports
@@ -63,9 +62,10 @@ def key_of(block: Selector, shape: Shape) -> Key:
 class _Group(Generic[Item]):
     """Selectors of one shape, hashed by each set of bits that was asked for."""
 
-    __slots__ = ("entries", "views")
+    __slots__ = ("entries", "shape", "views")
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
         self.entries: list[tuple[Selector, Item]] = []
         self.views: dict[Shape, dict[Key, list[Item]]] = {}
 
@@ -89,20 +89,41 @@ class OverlapIndex(Generic[Item]):
 
     def __init__(self) -> None:
         self._groups: dict[Shape, _Group[Item]] = {}
+        self._asked: dict[Shape, dict[Shape, list[dict[Key, list[Item]]]]] = {}
+        """For each shape that was asked about: the views to look into, by the bits that their keys hold."""
 
     def add(self, selector: Selector, item: Item) -> None:
         """Put in a selector, whatever its ports."""
         for block in ports.split(selector):
-            self._groups.setdefault(shape_of(block), _Group()).add(block, item)
+            shape = shape_of(block)
+            group = self._groups.get(shape)
+            if group is None:
+                group = self._groups[shape] = _Group(shape)
+                for asked, views in self._asked.items():
+                    self._look_into(group, asked, views)
+            group.add(block, item)
 
-    def find(self, selector: Selector) -> Iterable[Item]:
-        """Items of all selectors that overlap this one, each once, in the order in which shapes and items came."""
-        found: dict[Item, None] = {}
+    def find(self, selector: Selector) -> list[Item]:
+        """Items of all selectors that overlap this one, each once (by identity), in an order that is fixed."""
+        found: dict[int, Item] = {}
         for block in ports.split(selector):
-            asked = shape_of(block)
-            for shape, group in self._groups.items():
-                if shape.family != asked.family:
-                    continue
-                shared = shape.shared(asked)
-                found.update(dict.fromkeys(group.view(shared).get(key_of(block, shared), ())))
-        return found
+            for shape, views in self._views(shape_of(block)).items():
+                key = key_of(block, shape)
+                for view in views:
+                    for item in view.get(key, ()):
+                        found[id(item)] = item
+        return list(found.values())
+
+    def _views(self, asked: Shape) -> dict[Shape, list[dict[Key, list[Item]]]]:
+        if asked not in self._asked:
+            views: dict[Shape, list[dict[Key, list[Item]]]] = {}
+            for group in self._groups.values():
+                self._look_into(group, asked, views)
+            self._asked[asked] = views
+        return self._asked[asked]
+
+    @staticmethod
+    def _look_into(group: _Group[Item], asked: Shape, views: dict[Shape, list[dict[Key, list[Item]]]]) -> None:
+        if group.shape.family == asked.family:
+            shared = group.shape.shared(asked)
+            views.setdefault(shared, []).append(group.view(shared))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 
 from xfrmd.model.selector import Ports, Selector
@@ -10,6 +11,7 @@ from xfrmd.model.selector import Ports, Selector
 _BITS = 16
 
 
+@lru_cache(maxsize=4096)
 def blocks(ports: Ports) -> tuple[Ports, ...]:
     """The fewest blocks that make up a range, ascending: widths are powers of two, first ports multiples of them."""
     first, found = ports.first, []
@@ -18,11 +20,6 @@ def blocks(ports: Ports) -> tuple[Ports, ...]:
         found.append(Ports(first, first + span - 1))
         first += span
     return tuple(found)
-
-
-def is_block(ports: Ports) -> bool:
-    """Can the range be written as one value and mask?"""
-    return ports.width & (ports.width - 1) == 0 and ports.first % ports.width == 0
 
 
 def mask(block: Ports) -> int:
@@ -37,7 +34,7 @@ def length(block: Ports) -> int:
 
 def split(selector: Selector) -> tuple[Selector, ...]:
     """A selector as disjoint selectors whose ports are blocks."""
-    if is_block(selector.sport) and is_block(selector.dport):
+    sports, dports = blocks(selector.sport), blocks(selector.dport)
+    if len(sports) == len(dports) == 1:
         return (selector,)
-    pairs = product(blocks(selector.sport), blocks(selector.dport))
-    return tuple(selector._replace(sport=sport, dport=dport) for sport, dport in pairs)
+    return tuple(selector._replace(sport=sport, dport=dport) for sport, dport in product(sports, dports))

@@ -47,7 +47,7 @@ def settle(filters: Iterable[Expanded]) -> tuple[tuple[Region, ...], tuple[Overl
     for one in sorted(filters, key=order):
         specific, weight_class = one.specific, class_of(one.specific.weight)
         index = taken.setdefault((specific.inbound, weight_class), OverlapIndex())
-        winners = list(index.find(specific.selector))
+        winners = index.find(specific.selector)
         pieces = subtract_all(specific.selector, [winner.specific.selector for winner in winners])
         met += [Overlap(winner, one, not pieces) for winner in winners if winner.generic is not one.generic]
         for piece in pieces:
