@@ -58,6 +58,8 @@ class ChildSa:
     local: Address
     remote: Address
     agreed: Agreed
+    selectors: tuple[Selector, ...]
+    """Outbound packets it carries: agreed.traffic as selectors."""
     suite: Suite
     lifetime: Lifetime
     """The hard one, of the proposal that was chosen; 0 = no limit."""
@@ -92,11 +94,6 @@ class ChildSa:
     def reqid(self) -> int:
         """Of the negotiate filter whose traffic it carries."""
         return self.agreed.protect.reqid
-
-    @property
-    def selectors(self) -> tuple[Selector, ...]:
-        """Outbound packets it carries."""
-        return self.agreed.traffic.outbound
 
     @property
     def sends(self) -> bool:

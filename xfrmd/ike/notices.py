@@ -254,12 +254,16 @@ def _child(child: ChildSa) -> dict[str, str]:
         "peer": str(child.remote),
         "local": str(child.local),
         "suite": str(child.suite),
-        "traffic": str(child.agreed.traffic),
+        "traffic": _traffic(child),
     }
 
 
 def _protects(child: ChildSa) -> str:
-    return f"SA pair {child.spi_in:08x}/{child.spi_out:08x} protects {child.agreed.traffic}"
+    return f"SA pair {child.spi_in:08x}/{child.spi_out:08x} protects {_traffic(child)}"
+
+
+def _traffic(child: ChildSa) -> str:
+    return ", ".join(map(str, child.selectors))
 
 
 def _setting(what: str) -> str:

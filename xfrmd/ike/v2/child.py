@@ -246,6 +246,7 @@ def _child(ctx: Context, sa: IkeSa, choice: Choice, spi: int, agreed: Agreed) ->
         sa.local.address,
         sa.remote.address,
         agreed,
+        agreed.traffic.outbound,
         choice.suite,
         choice.ours.lifetime,
         initiator=False,

@@ -33,7 +33,10 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
 
 
 def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
-    """A child SA that the peer asked for: outbound after our response, which makes the peer ready."""
+    """A child SA that the peer asked for. Where an older one carries the traffic, the new one sends after our response,
+    which makes the peer ready. Where there is none it can send before: the peer's first packet may come while we are
+    still busy with the response, and its answer must find an SA. What is held leaves after the response all the same.
+    """
     child = made.child
     twin = _twin(ctx, child)
     ctx.store.add_child(sa.lineage, child)
@@ -44,6 +47,8 @@ def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
         lineage = ctx.store.lineage_of(twin)
         if lineage is not None:
             lifecycle.doom(ctx, lineage, twin)
+    if twin is None:
+        mark += 1
     ctx.later += ctx.out[mark:]
     del ctx.out[mark:]
 
