@@ -52,8 +52,8 @@ policies:
 """
 
 
-NOTHING = "version: 1\npolicies: []\n"
-"""No policy is assigned: nothing is filtered."""
+NOTHING = policy().replace("assign: yes", "assign: no")
+"""The same policy, not assigned: nothing is filtered."""
 
 
 def charon(

@@ -23,7 +23,7 @@ def test_first_ping_is_held_and_protected_and_a_stop_keeps_enforcing(
         assert ping(net.left, there, 5).lost == 0
         net.capture.assert_protected(flow)
         (child,) = e2e.sas(left)["child_sas"]
-        assert (child["rule"], child["mode"], child["state"]) == ("protect", "transport", "established")
+        assert (child["rule"], child["mode"], child["state"]) == ("protect", "transport", "installed")
         assert child["packets_out"] == 6
         assert left.stop() == 0
         assert ping(net.left, there, 2, wait=1.0).received == 0
@@ -35,7 +35,7 @@ def test_the_same_flow_without_a_policy_is_seen_in_the_clear(two_hosts: topology
     """The positive control of the test above: the same capture, the same flow, the policy off."""
     net = two_hosts
     flow = topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6")
-    with xfrmd(net.left, e2e.NOTHING), xfrmd(net.right, e2e.NOTHING):
+    with xfrmd(net.left, e2e.NOTHING, secret=e2e.SECRET), xfrmd(net.right, e2e.NOTHING, secret=e2e.SECRET):
         assert ping(net.left, net.right.address(version), 5).lost == 0
     net.capture.assert_seen_clear(flow)
 
@@ -49,11 +49,11 @@ def test_unreachable_peer_queued_first_does_not_hold_up_a_reachable_one(
     flow = topology.between(net.left, net.right)
     with (
         xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as left,
-        xfrmd(net.right, e2e.policy(), secret=e2e.SECRET),
+        xfrmd(net.right, e2e.policy(), secret=e2e.SECRET) as right,
     ):
         lost = Flood(net.left, Udp(nobody), rate=50, count=20).start()
         e2e.wait_until(lambda: left.ask("status")["held"].get("held", 0) > 0, "a packet to nobody is held")
-        assert ping(net.left, net.right.address(version), 3).lost == 0
+        assert ping(net.left, net.right.address(version), 3).lost == 0, left.log + right.log
         lost.stop()
     net.capture.assert_nothing_clear(flow)
 
@@ -104,7 +104,7 @@ def test_rekeys_of_child_and_ike_sa_from_both_sides_lose_no_packet(two_hosts: to
         xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as left,
         xfrmd(net.right, e2e.policy(), secret=e2e.SECRET) as right,
     ):
-        assert ping(net.left, there, 1).lost == 0
+        assert ping(net.left, there, 1).lost == 0, left.log + right.log
         flood = Flood(net.left, Ping(there), rate=300).start()
         flood.wait_for(30)
         for daemon in (left, right, left, right):
