@@ -122,6 +122,8 @@ REPORTED_PEERS: Final = 256
 # Holding packets that wait for an SA.
 HELD_PACKETS: Final = 4096
 HELD_PER_FLOW: Final = 64
+HOLD_PACE: Final = 0.02
+"""From the first released packet of a flow to its others: two ticks of a slow kernel, for a peer to file the flow."""
 HELD_SECONDS: Final = 75.0
 """A little longer than the last retransmission: then the negotiation has failed and the packets are dropped."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from xfrmd import limits
 from xfrmd.adapters import nfqueue, packet_headers
 from xfrmd.adapters.held import HeldPacket, HeldPackets
 from xfrmd.adapters.nfqueue import Nfqueue, QueuedPacket, Verdict
-from xfrmd.model.selector import Selector
+from xfrmd.model.selector import UDP, Selector
 
 Classify = Callable[[Selector], int]
 """The reqid of the negotiate filter that decides an outbound packet, 0 when none does."""
@@ -58,11 +58,17 @@ class PacketHold:
         self._kick(reqid, selector)
         ready = self._held.take(reqid, selector)
         self.counters["released"] += len(ready)
-        self._queue.decide(_released(held) for held in ready)
-        for packet in dict.fromkeys(held.packet for held in ready if not held.routes_again):
-            self._kick(reqid, packet)
+        first, others = _paced(ready)
+        self._let_go(reqid, first)
+        if others:
+            asyncio.get_running_loop().call_later(limits.HOLD_PACE, self._let_go, reqid, others)
         for packet in self._held.kinds(reqid, selector):
             self._wanted(reqid, packet)
+
+    def _let_go(self, reqid: int, packets: Sequence[HeldPacket]) -> None:
+        self._queue.decide(_released(held) for held in packets)
+        for packet in dict.fromkeys(held.packet for held in packets if not held.routes_again):
+            self._kick(reqid, packet)
 
     def drop(self, reqid: int, selector: Selector) -> None:
         """There will be no SA for these packets."""
@@ -121,3 +127,18 @@ def _released(held: HeldPacket) -> Verdict:
     if held.routes_again:
         return Verdict(held.id, *_AGAIN)
     return Verdict(held.id, nfqueue.ACCEPT)
+
+
+def _paced(packets: Sequence[HeldPacket]) -> tuple[list[HeldPacket], list[HeldPacket]]:
+    """What goes at once, and what a moment later: of each kind, all but the first.
+
+    The kernel of a peer with conntrack takes decrypted packets in before it files the first one's connection. Of a
+    burst that begins a connection all but the first are dropped there as duplicates; UDP alone is let through.
+    """
+    begun: set[Selector] = set()
+    first: list[HeldPacket] = []
+    others: list[HeldPacket] = []
+    for held in packets:
+        (others if held.packet in begun and held.packet.protocol != UDP else first).append(held)
+        begun.add(held.packet)
+    return first, others
