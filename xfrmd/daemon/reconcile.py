@@ -168,11 +168,12 @@ def _few(found: Sequence[str], summary: str) -> tuple[str, ...]:
 
 
 class Reconciler:
-    """Carries steps out. What was applied last is remembered by nobody: the kernel is looked at each time."""
+    """Carries steps out, from what the kernel has at that moment to the Plan."""
 
     def __init__(self, policies: Policies, tables: Tables) -> None:
         self._policies = policies
         self._tables = tables
+        self._last: Plan | None = None
 
     def observe(self) -> Observed:
         """Look at the kernel."""
@@ -190,16 +191,22 @@ class Reconciler:
         stricter.
         """
         observed = self.observe()
+        if observed.table is None and self._last not in (None, plan):
+            # Somebody removed the fence. The step to another policy needs the one of the last.
+            assert self._last is not None
+            self._carry_out(steps(self._last, observed))
+            observed = self.observe()
         todo = steps(plan, observed)
-        for step in todo:
-            if isinstance(step, LoadTable):
-                # Before anything is touched: a table that the kernel does not take ends it here.
-                self._tables.check(step.text)
         self._carry_out(todo)
+        self._last = plan
         done = Counter(type(step).__name__ for step in todo)
         return Outcome(self.check(plan).degraded, dict(done))
 
     def _carry_out(self, todo: Sequence[Step]) -> None:
+        for step in todo:
+            if isinstance(step, LoadTable):
+                # Before anything is touched: a table that the kernel does not take ends it here.
+                self._tables.check(step.text)
         batch: list[Step] = []
         for step in todo:
             if isinstance(step, LoadTable):
