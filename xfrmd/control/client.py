@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ def ask(
         sock.settimeout(patience)
         try:
             sock.connect(path)
-            sock.sendall(json.dumps(request(command, arguments)).encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError):  # refused in the middle: the answer says why
+                sock.sendall(json.dumps(request(command, arguments)).encode() + b"\n")
             with sock.makefile("rb") as stream:
                 octets = stream.readline()
         except PermissionError as error:

@@ -23,6 +23,8 @@ from xfrmd.control.schema import SCHEMA, ControlError, Json, checked
 
 Answerer = Callable[[str, Json], Awaitable[Json]]
 """Carries a checked request out: command name and arguments to answer. Raises ControlError."""
+REFUSAL_LINGER: Final = 1.0
+"""Seconds in which a refused client may read why."""
 _UCRED: Final = struct.Struct("=iII")
 
 
@@ -101,20 +103,31 @@ class ControlServer:
         sock = writer.get_extra_info("socket")
         if not self._allowed(sock):
             refusal = ControlError("not-authorised", "not authorised", "run it as root", ExitCode.NOT_AUTHORISED)
-            await self._send(writer, _refusal(refusal))
+            await self._refuse(reader, writer, refusal)
             return
         if len(self._clients) > limits.CONTROL_CLIENTS:
-            await self._send(writer, _refusal(ControlError("busy", "too many clients", "try again")))
+            await self._refuse(reader, writer, ControlError("busy", "too many clients", "try again"))
             return
         while True:
             try:
                 line = await asyncio.wait_for(reader.readline(), self._patience)
             except ValueError:
-                await self._send(writer, _refusal(ControlError("too-long", "the request is too long")))
+                await self._refuse(reader, writer, ControlError("too-long", "the request is too long"))
                 return
             if not line.endswith(b"\n"):
                 return
             await self._send(writer, await self._one(line))
+
+    async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: ControlError) -> None:
+        """Refuse for good. What the client still sends is thrown away for a moment: a socket that is closed on unread
+        octets resets the connection, and the client would not see why.
+        """
+        await self._send(writer, _refusal(why))
+        writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(self._patience, REFUSAL_LINGER)):
+                while await reader.read(65536):
+                    pass
 
     async def _one(self, line: bytes) -> Json:
         """The answer to one request line."""
