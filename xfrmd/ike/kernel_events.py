@@ -35,7 +35,7 @@ def expired(ctx: Context, event: SaExpired) -> None:
     lineage = ctx.store.lineage_of(child)
     if lineage is None:
         lifecycle.drop_inbound(ctx, child)
-    else:
+    elif child.state is not ChildState.DELETING:
         ctx.tell(notices.child_down(child, "its lifetime is over"))
         lifecycle.doom(ctx, lineage, child)
 
@@ -48,6 +48,7 @@ def failed(ctx: Context, event: SaFailed) -> None:
         return
     ctx.tell(notices.install_failed(child, event.reason), child.remote)
     ctx.out.append(DropHeld(child.reqid, child.agreed.selector))
+    ctx.demand.bar(wants.key_of(child), ctx.now, whole_peer=False)
     lifecycle.doom(ctx, lineage, child)
 
 

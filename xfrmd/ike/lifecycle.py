@@ -208,7 +208,6 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
 
 
 def _orphan(ctx: Context, want: Want, *, restart: bool) -> None:
-    want.tries += 1
     if restart and want.tries < limits.WANT_TRIES:
         ctx.agenda.orphans.append(want)
     else:

@@ -40,8 +40,11 @@ def initiate(ctx: Context, event: Initiate) -> None:
     """The operator wants an SA."""
     protect = ctx.index.protect(event.reqid)
     region = narrow.widest_region(protect, event.local, event.remote) if protect is not None else None
-    if protect is not None and region is not None:
-        local, remote = _peers(protect, event.local, event.remote)
+    if protect is None or region is None:
+        return
+    local, remote = _peers(protect, event.local, event.remote)
+    children = ctx.store.children(local, remote, event.reqid)
+    if not any(child.sends and child.agreed.selector == region for child in children):
         _demand(ctx, WantKey(event.reqid, local, remote, region), None)
 
 
