@@ -149,6 +149,8 @@ NOTICE_TEXT: Final = 4096
 # What `status` remembers.
 PEERS_REMEMBERED: Final = 4096
 """Peers with their last failure; the one heard of longest ago is forgotten."""
+STRANGERS_REMEMBERED: Final = 1024
+"""Of these, peers that never worked: made-up addresses must not drive out the real ones."""
 
 # The daemon's life.
 STOP_WAIT: Final = 2.0

@@ -29,9 +29,6 @@ from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.packets import parse_packet
 
-STATUS_FRESH: Final = 5.0
-"""Seconds that a comparison of kernel and plan serves `status` again."""
-
 
 @dataclass(slots=True)
 class House:

@@ -45,6 +45,8 @@ class Ledger:
     sas: dict[SaKey, Installed] = field(default_factory=dict)
     peers: collections.OrderedDict[str, PeerRecord] = field(default_factory=collections.OrderedDict)
     counters: collections.Counter[str] = field(default_factory=collections.Counter)
+    _strangers: collections.OrderedDict[str, None] = field(default_factory=collections.OrderedDict)
+    """Peers that never worked, oldest first: anyone can make them up, so they have a bound of their own."""
 
     def installed(self, sa: SadEntry) -> None:
         """The kernel took an SA. Its peer works."""
@@ -53,6 +55,7 @@ class Ledger:
         if not sa.inbound:
             record = self._peer(str(sa.dst))
             record.worked_at, record.failures = self.clock(), 0
+            self._strangers.pop(str(sa.dst), None)
 
     def removed(self, key: SaKey) -> None:
         """An SA is gone from the kernel."""
@@ -71,6 +74,15 @@ class Ledger:
     def _peer(self, name: str) -> PeerRecord:
         record = self.peers.setdefault(name, PeerRecord())
         self.peers.move_to_end(name)
+        if record.worked_at is None:
+            self._strangers[name] = None
+            self._strangers.move_to_end(name)
+            if len(self._strangers) > limits.STRANGERS_REMEMBERED:
+                self._forget(next(iter(self._strangers)))
         if len(self.peers) > limits.PEERS_REMEMBERED:
-            self.peers.popitem(last=False)
+            self._forget(next(iter(self.peers)))
         return record
+
+    def _forget(self, name: str) -> None:
+        del self.peers[name]
+        self._strangers.pop(name, None)

@@ -37,6 +37,9 @@ from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Plan
 from xfrmd.model.selector import Selector
 
+COMPARISON_QUICK: Final = 0.1
+COMPARISON_REST: Final = 20.0
+"""A comparison of kernel and plan that takes longer than the first (seconds) is done for a 20th of the time at most."""
 NO_PLAN: Final = Plan("", (), NftTable((), ()), (), (), ())
 
 
@@ -97,6 +100,7 @@ class Service:
         self.house = self._house()
         self._octets: dict[SaKey, int] = {}
         self._stopping = False
+        self._compared: tuple[tuple[str, ...], float] = ((), 0.0)
 
     def _house(self) -> House:
         ledger, changes = Ledger(time.time), Changes()
@@ -124,6 +128,7 @@ class Service:
             self.house.core.post(event)
 
     def _plan_changed(self, plan: Plan) -> None:
+        self._compared = ((), 0.0)
         self.kernel.packets = NegotiatedPackets(plan)
         self.house.core.post(PlanChanged(plan))
         self.hold.reclassify()
@@ -176,13 +181,24 @@ class Service:
             notice = Notice(Level.NOTICE, "facts-changed", "this host's addresses changed; the policy is adapted")
             self.kernel.journal.tell(notice)
 
+    def _comparison(self) -> tuple[str, ...]:
+        """Where kernel and plan differ. A comparison that took long serves for a while, so that whoever asks for the
+        status every second does not take all the time of a large policy.
+        """
+        begun = time.monotonic()
+        found, until = self._compared
+        if begun >= until:
+            try:
+                found = self.house.enforcement.check().degraded if self.house.enforcement.now else ()
+            except KernelError as error:
+                found = (f"the kernel cannot be compared with the policy: {error}",)
+            now = time.monotonic()
+            self._compared = found, now + (now - begun) * COMPARISON_REST if now - begun > COMPARISON_QUICK else 0.0
+        return found
+
     def degraded(self) -> tuple[str, ...]:
         """What is not as it should be."""
-        try:
-            found = list(self.house.enforcement.check().degraded) if self.house.enforcement.now else []
-        except KernelError as error:
-            found = [f"the kernel cannot be compared with the policy: {error}"]
-        found += self.kernel.shortcomings
+        found = [*self._comparison(), *self.kernel.shortcomings]
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
