@@ -85,7 +85,7 @@ def test_bad_policy_never_replaces_a_good_one(two_hosts: topology.TwoHosts) -> N
         bad.write_text(e2e.policy().replace("negotiate", "negotiat").replace("srcaddr: me", "srcaddr: 10.0.0.1/8"))
         done = left.ctl_text("apply", bad)
         assert done.returncode == 1
-        assert "bad.yaml:4:" in done.stderr
+        assert "bad.yaml:5:" in done.stderr
         assert "negotiat" in done.stderr
         assert left.ask("status")["policy"]["name"] == "lab"
         assert ping(net.left, net.right.v4, 2).lost == 0
