@@ -69,16 +69,22 @@ class XfrmEvents:
     `lost` is called after the kernel had to drop events: what is lost is unknown, so the owner reads the SAD again.
     """
 
-    def __init__(self, receive: Callable[[XfrmEvent], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        receive: Callable[[XfrmEvent], None],
+        lost: Callable[[], None],
+        buffer_size: int = limits.NETLINK_EVENTS_BUFFER,
+    ) -> None:
         self._receive = receive
         self._lost = lost
+        self._buffer_size = buffer_size
         self._socket: socket.socket | None = None
         self.damaged = 0
         """Messages of the kernel that could not be read."""
 
     def open(self) -> None:
         """Begin to listen. KernelError when the kernel does not allow it."""
-        made = netlink.open_socket(uapi.NETLINK_XFRM, _GROUPS, limits.NETLINK_EVENTS_BUFFER)
+        made = netlink.open_socket(uapi.NETLINK_XFRM, _GROUPS, self._buffer_size)
         made.setblocking(False)
         self._socket = made
         asyncio.get_running_loop().add_reader(made.fileno(), self._readable)

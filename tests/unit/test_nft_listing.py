@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""nft's listing read as a value, and every kind of difference told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from xfrmd.adapters.nft_listing import Counted, counters, differences, parse, spelled
+from xfrmd.errors import KernelError
+from xfrmd.model.nft import NftChain, NftMap, NftTable
+
+# As nft 1.0.6 prints it with `--stateless --numeric-protocol --numeric-priority`.
+LISTING = """table inet xfrmd {
+\tcounter held {
+\t}
+
+\tcounter pass_out {
+\t}
+
+\tmap out4_32_16 {
+\t\ttypeof ip saddr . ip daddr . meta l4proto . th dport : verdict
+\t\telements = { 10.1.0.5 . 10.9.0.0 . 6 . 2976 : accept,
+\t\t\t     10.1.0.5 . 10.9.0.0 . 6 . 1008 : drop }
+\t}
+
+\tmap out6 {
+\t\ttypeof ip6 saddr : verdict
+\t\telements = { fd00::5 : return }
+\t}
+
+\tmap empty {
+\t\ttypeof ip saddr : verdict
+\t}
+
+\tchain classify_out {
+\t\tip saddr . ip daddr & 255.255.0.0 . meta l4proto . th dport & 65520 vmap @out4_32_16
+\t\tcounter name "pass_out" accept
+\t}
+
+\tchain hold_output {
+\t\ttype route hook output priority 250; policy accept;
+\t\tmeta mark 0x58465244 meta mark set 0x00000000 accept
+\t\tip6 daddr ff00::/8 drop
+\t\tip daddr { 10.1.255.255, 224.0.0.0/4 } drop
+\t\tmeta ipsec missing drop
+\t\tcounter name "held" queue to 22358
+\t}
+}
+"""
+
+WANTED = NftTable(
+    maps=(
+        NftMap(
+            "out4_32_16",
+            "ip saddr . ip daddr . meta l4proto . th dport : verdict",
+            "ip saddr . ip daddr & 255.255.0.0 . meta l4proto . th dport & 65520",
+            {("10.1.0.5", "10.9.0.0", "6", "1008"): "drop", ("10.1.0.5", "10.9.0.0", "6", "2976"): "accept"},
+        ),
+        NftMap("out6", "ip6 saddr : verdict", "ip6 saddr", {("fd00::5",): "return"}),
+        NftMap("empty", "ip saddr : verdict", "ip saddr", {}),
+    ),
+    chains=(
+        NftChain(
+            "classify_out",
+            "",
+            (
+                "ip saddr . ip daddr & 255.255.0.0 . meta l4proto . th dport & 65520 vmap @out4_32_16",
+                "counter name pass_out accept",
+            ),
+        ),
+        NftChain(
+            "hold_output",
+            "type route hook output priority 250; policy accept;",
+            (
+                "meta mark 0x58465244 meta mark set 0x0 accept",
+                "ip6 daddr { ff00::/8 } drop",
+                "ip daddr { 224.0.0.0/4, 10.1.255.255 } drop",
+                "meta secpath missing drop",
+                "counter name held queue num 22358",
+            ),
+        ),
+    ),
+    counters=("held", "pass_out"),
+)
+
+
+def test_a_listing_equals_what_was_wanted() -> None:
+    observed = parse(LISTING)
+    assert differences(WANTED, observed) == ()
+    assert observed.maps[0].elements == WANTED.maps[0].elements
+    assert observed.chains[1].hook == WANTED.chains[1].hook
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ("2976 : accept", "2976 : drop", "map out4_32_16: 10.1.0.5 . 10.9.0.0 . 6 . 2976 is drop, not accept"),
+        ("fd00::5 : return", "fd00::6 : return", "map out6: fd00::5 is nothing, not return"),
+        (
+            "ip6 saddr : verdict",
+            "ip6 daddr : verdict",
+            "map out6 has keys ip6 daddr : verdict, not ip6 saddr : verdict",
+        ),
+        ("\tmap empty", "\tmap fully", "map empty is missing"),
+        ("\tmap empty", "\tset empty", "chain set empty is not ours"),
+        ("meta ipsec missing drop", "meta ipsec exists drop", "chain hold_output differs from rule 4 on"),
+        ("& 65520 vmap", "& 65521 vmap", "chain classify_out differs from rule 1 on"),
+        ("policy accept", "policy drop", "chain hold_output is"),
+        ("priority 250", "priority 251", "chain hold_output is"),
+        ("queue to 22358", "queue flags bypass to 22358", "chain hold_output differs from rule 5 on"),
+        ("chain classify_out", "chain other", "chain classify_out is missing"),
+        ("counter held", "counter other", "counter held is missing"),
+        ("set 0x00000000", "set 0x00000001", "chain hold_output differs from rule 1 on"),
+    ],
+)
+def test_every_difference_is_told(was: str, now: str, told: str) -> None:
+    assert was in LISTING
+    found = differences(WANTED, parse(LISTING.replace(was, now, 1)))
+    assert any(one.startswith(told) for one in found), found
+
+
+def test_a_rule_more_at_the_end_is_a_difference() -> None:
+    chain = dataclasses.replace(WANTED.chains[0], rules=WANTED.chains[0].rules[:1])
+    short = dataclasses.replace(WANTED, chains=(chain, WANTED.chains[1]))
+    assert differences(short, parse(LISTING)) == (
+        """chain classify_out differs from rule 2 on: ('counter name pass_out accept',), not ()""",
+    )
+
+
+def test_no_table_is_a_difference() -> None:
+    assert differences(WANTED, None) == ("the table is missing",)
+
+
+def test_many_differences_of_a_map_are_cut_short() -> None:
+    many = dataclasses.replace(WANTED.maps[1], elements={(f"fd00::{n:x}",): "drop" for n in range(1, 1000)})
+    wanted = dataclasses.replace(WANTED, maps=(WANTED.maps[0], many, WANTED.maps[2]))
+    assert len(differences(wanted, parse(LISTING))) == 10
+
+
+def test_a_cut_listing_is_refused() -> None:
+    with pytest.raises(KernelError):
+        parse(LISTING[: LISTING.index("counter name")])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("meta mark 0x10 accept", "meta mark 16 accept"),
+        ("ip daddr { 10.0.0.1 } drop", "ip daddr 10.0.0.1 drop"),
+        ('iifname "lo" accept', "iifname lo accept"),
+    ],
+)
+def test_spellings_of_one_rule_are_one(one: str, other: str) -> None:
+    assert spelled(one) == spelled(other)
+
+
+def test_counters_are_read_with_their_state() -> None:
+    blocks = ("held", 3, 120), ("b", 0, 0)
+    text = "".join(f"\tcounter {name} {{\n\t\tpackets {p} bytes {b}\n\t}}\n" for name, p, b in blocks)
+    assert counters(f"table inet xfrmd {{\n{text}}}\n") == {"held": Counted(3, 120), "b": Counted(0, 0)}
