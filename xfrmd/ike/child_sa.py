@@ -36,7 +36,7 @@ class ChildState(enum.Enum):
 
 
 _S = ChildState
-_LEGAL: Final = {
+LEGAL: Final = {
     _S.MADE: {_S.AWAITED, _S.INSTALLED, _S.DELETING, _S.GONE},
     _S.AWAITED: {_S.INSTALLED, _S.DELETING, _S.LINGERING, _S.GONE},
     _S.INSTALLED: {_S.REKEYING, _S.SILENT, _S.DELETING, _S.LINGERING, _S.GONE},
@@ -46,6 +46,7 @@ _LEGAL: Final = {
     _S.LINGERING: {_S.GONE},
     _S.GONE: set[ChildState](),
 }
+"""Which state may follow which."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +87,7 @@ class ChildSa:
 
     def enter(self, state: ChildState) -> None:
         """The one way to change the state. LocalProtocolError for a step that no life has."""
-        if state not in _LEGAL[self._state]:
+        if state not in LEGAL[self._state]:
             raise LocalProtocolError(f"a child SA goes from {self._state.value} to {state.value}")
         self._state = state
 
