@@ -13,7 +13,7 @@ from tests.conversations.plans import ALL_REQID, SMB_REQID, Settings
 from tests.conversations.scenes import Pair, pair, tcp
 from xfrmd.ike.events import Delete, Event, Rekey
 
-SEEDS = int(os.environ.get("XFRMD_SEEDS", "300"))
+SEEDS = int(os.environ.get("XFRMD_SEEDS", "200"))
 BLOCK = 20
 FAULTY_UNTIL = 40.0
 
