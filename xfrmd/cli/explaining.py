@@ -49,7 +49,7 @@ def text_of(answer: Mapping[str, Any], output: Output) -> str:
         ("rule", answer.get("rule")),
         ("filter list", answer.get("filter_list")),
         ("filter action", answer.get("filter_action")),
-        ("weight", answer.get("weight")),
+        ("weight", ".".join(map(str, answer.get("weight") or ()))),
         ("at", answer.get("at")),
         ("note", answer.get("note")),
     )

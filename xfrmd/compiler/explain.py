@@ -46,7 +46,7 @@ class Explanation:
             "rule": self.rule or None,
             "filter_list": self.filter_list or None,
             "filter_action": self.filter_action or None,
-            "weight": str(self.weight) if self.weight else None,
+            "weight": list(self.weight) if self.weight else None,
             "at": str(self.at) if self.at else None,
             "note": self.note or None,
         }

@@ -108,7 +108,7 @@ def _filter_json(one: SpecificFilter) -> dict[str, object]:
         "direction": _side(one.inbound),
         "selector": str(one.selector),
         "verdict": one.verdict.value,
-        "weight": str(one.weight),
+        "weight": list(one.weight),
         "reqid": one.reqid or None,
         "inpass": one.inpass,
         "rule": one.origin.rule,
@@ -134,7 +134,7 @@ def _protect_json(one: ProtectPolicy) -> dict[str, object]:
     return {
         "reqid": one.reqid,
         "selectors": [str(selector) for selector in one.selectors],
-        "weight": str(one.weight),
+        "weight": list(one.weight),
         "proposals": [_proposal_json(proposal) for proposal in one.proposals],
         "pfs": one.pfs,
         "mode": one.mode.name.lower(),

@@ -99,7 +99,7 @@ COMMANDS: Final = (
         "explain",
         "which filter decides a packet, by the plan in force",
         (Argument("packet", str, "as in direction=out src=10.1.0.5 dst=10.1.2.3 protocol=tcp dport=445"),),
-        {"verdict": str, "rule": str, "filter_list": str, "filter_action": str, "weight": str, "at": str},
+        {"verdict": str, "rule": str, "filter_list": str, "filter_action": str, "weight": list, "at": str},
     ),
     Command(
         "apply",
