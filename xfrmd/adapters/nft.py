@@ -42,7 +42,7 @@ class NftLoader:
 
     def observe(self) -> NftTable | None:
         """Our table as the kernel has it, without counts; None when there is none."""
-        listing = self._call(lambda: self._listing(stateless=True))
+        listing = self._call(self._listing)
         return None if listing is None else nft_listing.parse(listing)
 
     def counters(self) -> dict[str, Counted]:
@@ -60,13 +60,7 @@ class NftLoader:
     def _nft(self) -> Any:
         """The context. It belongs to the network namespace that its thread was in when it was made."""
         if self._context is None:
-            try:
-                import nftables  # noqa: PLC0415 - a Debian package; without it only this adapter fails
-            except ImportError as error:
-                raise KernelError("python3-nftables is missing; apt install python3-nftables") from error
-            self._context = nftables.Nftables()
-            self._context.set_numeric_proto_output(True)
-            self._context.set_numeric_prio_output(True)
+            self._context = _new_context()
         return self._context
 
     def _from_file(self, text: str, *, dry_run: bool) -> None:
@@ -85,21 +79,34 @@ class NftLoader:
         if status:
             raise _refusal(said.replace(path, _TABLE))
 
-    def _listing(self, *, stateless: bool) -> str | None:
-        self._nft().set_stateless_output(stateless)
-        return self._list(f"list table {_TABLE}")
+    def _listing(self) -> str | None:
+        nft = self._nft()
+        nft.set_stateless_output(True)
+        return _list(nft, f"list table {_TABLE}")
 
     def _counters(self) -> str | None:
-        self._nft().set_stateless_output(False)
-        return self._list(f"list counters table {_TABLE}")
+        # A context keeps what it has listed until somebody changes the rules; counting is no such change.
+        return _list(_new_context(), f"list counters table {_TABLE}")
 
-    def _list(self, command: str) -> str | None:
-        status, listing, said = self._nft().cmd(command)
-        if status and _ABSENT in said:
-            return None
-        if status:
-            raise _refusal(said)
-        return str(listing)
+
+def _new_context() -> Any:
+    try:
+        import nftables  # noqa: PLC0415 - a Debian package; without it only this adapter fails
+    except ImportError as error:
+        raise KernelError("python3-nftables is missing; apt install python3-nftables") from error
+    context = nftables.Nftables()
+    context.set_numeric_proto_output(True)
+    context.set_numeric_prio_output(True)
+    return context
+
+
+def _list(nft: Any, command: str) -> str | None:
+    status, listing, said = nft.cmd(command)
+    if status and _ABSENT in said:
+        return None
+    if status:
+        raise _refusal(said)
+    return str(listing)
 
 
 def _refusal(said: str) -> KernelError:
