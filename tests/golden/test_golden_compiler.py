@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Policies and what they compile to, whole, reviewed by difference (see README.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xfrmd.compiler import check, compile_policy
+from xfrmd.compiler.explain import explain
+from xfrmd.compiler.render import plan_json, plan_text
+from xfrmd.model.facts import HostFacts
+from xfrmd.model.plan import Plan
+from xfrmd.model.secret import SecretRef
+from xfrmd.policy import load
+from xfrmd.policy.facts import load_facts
+from xfrmd.policy.packets import parse_packet
+from xfrmd.policy.words import PolicySet
+
+HERE = Path(__file__).parent / "compiler"
+CASES = sorted(path.name for path in HERE.iterdir() if path.is_dir())
+RENEW = os.environ.get("XFRMD_GOLDEN") == "renew"
+SECRET = "a secret that must not show"
+
+
+def read(name: str) -> tuple[PolicySet, HostFacts]:
+    def secret(reference: SecretRef) -> bytes:
+        return SECRET.encode()
+
+    policies = load((HERE / name / "policy.yaml").read_text(), "policy.yaml", secret)
+    return policies, load_facts((HERE / name / "facts.yaml").read_text(), "facts.yaml")
+
+
+def explained(plan: Plan, name: str) -> Iterator[str]:
+    for line in (HERE / name / "packets.txt").read_text().splitlines():
+        found = explain(plan, parse_packet(line.split()))
+        yield f"# {line}\n{found}\n{json.dumps(found.to_json())}\n"
+
+
+def outputs(name: str) -> dict[str, str]:
+    policies, facts = read(name)
+    plan = compile_policy(policies, facts)
+    return {
+        "plan.txt": plan_text(plan),
+        "plan.json": json.dumps(plan_json(plan), indent=1) + "\n",
+        "check.txt": "".join(f"{problem}\n" for problem in check(policies, facts)),
+        "explain.txt": "\n".join(explained(plan, name)),
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_golden_case(name: str) -> None:
+    for file, text in outputs(name).items():
+        golden = HERE / name / file
+        if RENEW:
+            golden.write_text(text)
+        assert text == golden.read_text(), f"{golden}: review, then XFRMD_GOLDEN=renew"
+        assert SECRET not in text
+
+
+def test_there_are_cases() -> None:
+    assert CASES
+    assert not RENEW, "the files are renewed: review them, then run again without XFRMD_GOLDEN"

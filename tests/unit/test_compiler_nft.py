@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
+from xfrmd import limits
+from xfrmd.compiler import compile_policy
+from xfrmd.compiler.exempt import EXEMPTIONS, LOOPBACK, Exemption, exempts
+from xfrmd.compiler.interpreter import Interpreter, Seen
+from xfrmd.compiler.nft_text import render
+from xfrmd.errors import LocalProtocolError
+from xfrmd.model.addresses import Address
+from xfrmd.model.nft import NftChain, NftTable
+from xfrmd.model.plan import Plan
+
+ALL = policy(rule("negotiate", one("any", "any")))
+OWN = HOST.own_addresses()
+
+
+def chain(plan: Plan, name: str) -> NftChain:
+    return next(chain for chain in plan.nft.chains if chain.name == name)
+
+
+@pytest.mark.parametrize(
+    "row", EXEMPTIONS, ids=lambda row: f"{row.name} {'in' if row.inbound else 'out'} {row.families}"
+)
+def test_an_exemption_says_the_same_in_both_languages(row: Exemption) -> None:
+    interpreter = Interpreter(NftTable((), (NftChain("one", "", (f"{row.rule} drop",)),)))
+    addresses = {4: ("10.1.0.5", "10.1.0.9"), 6: ("fd00:1::5", "fd00:1::9")}
+    ports = (0, 66, 67, 68, 69, 132, 133, 137, 138, 499, 500, 501, 546, 547, 4500)
+    met = 0
+    for family, protocol in itertools.product((4, 6), ("esp", "ah", "udp", "tcp", "icmpv6", "icmp")):
+        for src, dst in itertools.permutations(addresses[family]):
+            for sport, dport in itertools.product(ports, ports):
+                asked = packet("in" if row.inbound else "out", src, dst, protocol, sport, dport)
+                dropped = interpreter.run("one", Seen(asked, OWN, protected=False)) == "drop"
+                assert dropped == row.matches(asked, OWN), asked
+                met += dropped
+    assert met
+
+
+def test_ike_is_exempt_for_own_addresses_only() -> None:
+    forwarded = packet("in", "10.1.0.9", "10.1.0.8", "udp", 500, 500)
+    assert exempts(packet("in", "10.1.0.9", "10.1.0.5", "udp", 500, 500), OWN) == "exempt-ike"
+    assert exempts(packet("out", "10.1.0.5", "10.1.0.9", "udp", 4500, 9), OWN) == "exempt-ike"
+    assert exempts(packet("out", "10.1.0.5", "10.1.0.9", "udp", 40000, 500), OWN) == ""
+    assert exempts(forwarded, OWN) == ""
+    assert exempts(packet("out", "127.0.0.1", "10.1.0.5"), OWN) == LOOPBACK
+
+
+def test_the_text_replaces_the_table_in_one_transaction() -> None:
+    text = render(compile_policy(ALL, HOST).nft)
+    assert text.startswith("add table inet xfrmd\ndelete table inet xfrmd\ntable inet xfrmd {\n")
+    assert text.endswith("}\n")
+
+
+def test_without_a_policy_nothing_is_filtered() -> None:
+    assert compile_policy(policy(), HOST).nft.chains == ()
+
+
+def test_holding_and_fences_only_where_a_policy_negotiates() -> None:
+    blocks = compile_policy(policy(rule("block", one("any", "any"))), HOST)
+    assert {chain.name for chain in blocks.nft.chains if chain.hook} == {"prerouting", "postrouting"}
+    assert not any("missing" in rule for chain in blocks.nft.chains for rule in chain.rules)
+    hooks = {chain.name for chain in compile_policy(ALL, HOST).nft.chains if chain.hook}
+    assert hooks == {"prerouting", "postrouting", "hold_output", "hold_forward"}
+
+
+def test_held_packets_are_never_let_pass_without_a_listener() -> None:
+    for name in ("hold_output", "hold_forward"):
+        last = chain(compile_policy(ALL, HOST), name).rules[-1]
+        assert last == f"counter name held queue num {limits.HOLD_QUEUE}"
+
+
+def test_the_fence_is_the_last_word_of_both_hooks() -> None:
+    plan = compile_policy(ALL, HOST)
+    assert chain(plan, "prerouting").rules[-1] == "meta secpath missing counter name fence_in drop"
+    assert chain(plan, "postrouting").rules[-1] == "rt ipsec missing counter name fence_out drop"
+
+
+def test_inpass_has_no_fence_inbound() -> None:
+    plan = compile_policy(policy(rule("negotiate", one("any", "any"), inpass=True)), HOST)
+    assert not any("secpath" in rule for rule in chain(plan, "prerouting").rules)
+    assert any("rt ipsec missing" in rule for rule in chain(plan, "postrouting").rules)
+
+
+def test_one_map_holds_all_filters_of_a_class_and_shape() -> None:
+    hosts = [one("me", f"10.2.{n // 256}.{n % 256}", "tcp", dport=445, line=n) for n in range(1, 300)]
+    plan = compile_policy(policy(rule("permit", *hosts)), facts("10.1.0.5/16"))
+    assert [len(one.elements) for one in plan.nft.maps] == [299, 299]
+
+
+def test_an_icmp_type_and_code_share_sixteen_bits() -> None:
+    plan = compile_policy(policy(rule("permit", one("any", "any", "icmp", 3, 4, mirrored=False))), HOST)
+    assert [one.expression for one in plan.nft.maps] == ["meta nfproto . meta l4proto . th sport"] * 2
+    assert plan.nft.maps[0].elements == {("ipv4", "1", str(3 << 8 | 4)): "accept"}
+
+
+def test_keys_are_masked_where_filters_are() -> None:
+    plan = compile_policy(
+        policy(rule("block", one("10.2.0.0/16", "me", "tcp", dport="1024-2047", mirrored=False))), HOST
+    )
+    assert len(plan.nft.maps) == 1
+    only = plan.nft.maps[0]
+    assert only.expression == "ip saddr & 255.255.0.0 . ip daddr . meta l4proto . th dport & 64512"
+    assert only.elements == {("10.2.0.0", "10.1.0.5", "6", "1024"): "drop"}
+
+
+def test_map_names_are_unique_and_fit_the_kernel() -> None:
+    rules = [
+        rule("permit", one("me", "192.0.2.1"), one("me", "10.1.2.3,10.1.2.4/30")),
+        rule("block", one("me", "any", "tcp", "1000-1999", "80,443"), line=2),
+    ]
+    names = [one.name for one in compile_policy(policy(*rules), HOST).nft.maps]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]{1,120}", name) for name in names)
+
+
+def test_every_counter_is_declared() -> None:
+    plan = compile_policy(ALL, HOST)
+    used = {
+        name for chain in plan.nft.chains for rule in chain.rules for name in re.findall(r"counter name (\S+)", rule)
+    }
+    assert used <= set(plan.nft.counters)
+
+
+def test_the_interpreter_refuses_words_it_does_not_know() -> None:
+    odd = Interpreter(NftTable((), (NftChain("one", "", ("ip ttl 1 drop",)),)))
+    with pytest.raises(LocalProtocolError, match="ip ttl"):
+        odd.run(
+            "one", Seen(packet("in", "10.1.0.9", "10.1.0.5"), frozenset({Address.parse("10.1.0.5")}), protected=False)
+        )
