@@ -81,6 +81,7 @@ def test_counters_count(host: Host, nft: NftLoader) -> None:
     assert nft.counters() == {}
     nft.load(render(TABLE))
     assert nft.counters() == {"pass_out": Counted(0, 0), "fence_out": Counted(0, 0)}
+    host.run("ip", "link", "set", "lo", "up")
     host.run("ping", "-c", "1", "-W", "1", "127.0.0.1", check=False)
     assert nft.counters()["fence_out"] == Counted(1, 84)
     assert differences(TABLE, nft.observe()) == (), "counts are no difference"

@@ -85,8 +85,9 @@ class NftLoader:
         return _list(nft, f"list table {_TABLE}")
 
     def _counters(self) -> str | None:
-        # A context keeps what it has listed until somebody changes the rules; counting is no such change.
-        return _list(_new_context(), f"list counters table {_TABLE}")
+        nft = self._nft()
+        nft.set_stateless_output(False)
+        return _list(nft, f"list counters table {_TABLE}")
 
 
 def _new_context() -> Any:
