@@ -20,10 +20,11 @@ class Reader:
     As a context manager it demands on leaving that all octets were read. Nothing is copied before `take` or `rest`.
     """
 
-    __slots__ = ("_at", "_data", "_end", "notify")
+    __slots__ = ("_at", "_end", "data", "notify")
 
     def __init__(self, data: bytes, notify: int = 0, start: int = 0, end: int | None = None) -> None:
-        self._data = data
+        self.data = data
+        """The octets given at first; only advance() says which of them may be read."""
         self._at = start
         self._end = len(data) if end is None else end
         self.notify = notify
@@ -50,43 +51,39 @@ class Reader:
         self._at = at + count
         return at
 
-    def unpack(self, fixed: struct.Struct) -> tuple[int | bytes, ...]:
-        """Read a precompiled struct."""
-        return fixed.unpack_from(self._data, self.advance(fixed.size))
-
     def u8(self) -> int:
         """Read one octet."""
-        return self._data[self.advance(1)]
+        return self.data[self.advance(1)]
 
     def u16(self) -> int:
         """Read two octets, network order."""
-        value: int = _U16(self._data, self.advance(2))[0]
+        value: int = _U16(self.data, self.advance(2))[0]
         return value
 
     def u32(self) -> int:
         """Read four octets, network order."""
-        value: int = _U32(self._data, self.advance(4))[0]
+        value: int = _U32(self.data, self.advance(4))[0]
         return value
 
     def u64(self) -> int:
         """Read eight octets, network order."""
-        value: int = _U64(self._data, self.advance(8))[0]
+        value: int = _U64(self.data, self.advance(8))[0]
         return value
 
     def take(self, count: int) -> bytes:
         """Read `count` octets."""
         at = self.advance(count)
-        return self._data[at : at + count]
+        return self.data[at : at + count]
 
     def rest(self) -> bytes:
         """Read all that is left, perhaps nothing."""
         at, self._at = self._at, self._end
-        return self._data[at : self._end]
+        return self.data[at : self._end]
 
     def restrict(self, count: int) -> Reader:
         """A reader of the next `count` octets, which this one skips. Use it in a `with`: it must be read to its end."""
         at = self.advance(count)
-        return Reader(self._data, self.notify, at, at + count)
+        return Reader(self.data, self.notify, at, at + count)
 
     def finish(self) -> None:
         """Demand that nothing is left."""

@@ -49,13 +49,6 @@ class Writer:
         """Append eight octets, network order."""
         self.uint(value, 8)
 
-    def pack(self, fixed: struct.Struct, values: tuple[int | bytes, ...]) -> None:
-        """Append a precompiled struct."""
-        try:
-            self._data += fixed.pack(*values)
-        except struct.error as error:
-            raise LocalProtocolError(f"{values} do not fit into {fixed.format}: {error}") from None
-
     def patch_u16(self, at: int, value: int) -> None:
         """Overwrite two octets at index `at`: the length of a part that has just been written."""
         if not 0 <= value <= 0xFFFF:

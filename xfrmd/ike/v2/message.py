@@ -171,14 +171,16 @@ def _read_chain(reader: Reader, kind: int) -> tuple[tuple[Payload, ...], SkPaylo
             raise reader.refuse(f"more than {limits.PAYLOADS} payloads")
         following, flags, length = GENERIC.read(reader)
         try:
-            with reader.restrict(length - GENERIC.size) as body:
-                if kind in (PayloadType.SK, PayloadType.SKF):
-                    reader.finish()
-                    return tuple(found), (SkPayload if kind == PayloadType.SK else SkfPayload).read(following, body)
-                codec = CODECS.get(kind)
-                found.append(
-                    codec.decode(body) if codec else UnknownPayload(kind, flags & CRITICAL != 0, body.rest()),
-                )
+            body = reader.restrict(length - GENERIC.size)
+            codec = CODECS.get(kind)
+            if codec is not None:
+                found.append(codec.decode(body))
+                body.finish()
+            elif kind in (PayloadType.SK, PayloadType.SKF):
+                reader.finish()
+                return tuple(found), (SkPayload if kind == PayloadType.SK else SkfPayload).read(following, body)
+            else:
+                found.append(UnknownPayload(kind, flags & CRITICAL != 0, body.rest()))
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{PayloadType(kind).name} payload: {error}", error.notify, error.data) from None
         kind = following
