@@ -172,8 +172,6 @@ class IkeSa:
     lowest_nonce: bytes = b""
     settled: float = math.inf
     """When it was established."""
-    heard: float = 0.0
-    """When the peer last proved to be there."""
     sent_unheard: float | None = None
     """Since when traffic of ours has had no echo, None while it has."""
     _state: IkeState = field(default=IkeState.CONNECTING, init=False)

@@ -62,7 +62,7 @@ def used(ctx: Context, event: SaUsed) -> None:
     if event.dst == child.local:
         if event.octets > child.octets_in:
             child.octets_in = event.octets
-            sa.heard, sa.sent_unheard = ctx.now, None
+            sa.sent_unheard = None
             rekey_child.switch(ctx, child)
     elif event.octets > child.octets_out:
         child.octets_out = event.octets
@@ -73,7 +73,7 @@ def _sent(ctx: Context, sa: IkeSa) -> None:
     """Traffic of ours has left. If nothing has come back for a while, ask (RFC 7296 2.4)."""
     if sa.sent_unheard is None:
         sa.sent_unheard = ctx.now
-    silent = ctx.now - max(sa.heard, sa.sent_unheard - limits.LIVENESS_IDLE)
+    silent = ctx.now - sa.sent_unheard
     if silent >= limits.LIVENESS_IDLE and not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
         sa.tasks.append(Task(TaskKind.LIVENESS))
         ctx.touch(sa)

@@ -151,7 +151,7 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     ctx.store.opened(sa)
     lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
     lifecycle.plan_rekey(ctx, sa)
-    sa.heard = sa.settled = ctx.now
+    sa.settled = ctx.now
     ctx.journal.count(Count.IKE_SAS)
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)

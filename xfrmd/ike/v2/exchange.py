@@ -124,7 +124,7 @@ def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
 
 def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
-    sa.heard, sa.sent_unheard = ctx.now, None
+    sa.sent_unheard = None
     sa.remote, sa.local = event.remote, event.local
 
 
