@@ -51,6 +51,11 @@ def test_group_destinations_are_blocked_by_negotiate_and_let_in_by_inpass() -> N
         assert "never negotiated" in found.note
 
 
+def test_inpass_lets_no_group_out() -> None:
+    plan = compile_policy(policy(rule("negotiate", one("any", "any"), inpass=True)), HOST)
+    assert explain(plan, packet("out", "10.1.0.5", "239.1.1.1", "udp")).verdict is Verdict.BLOCK
+
+
 def test_inpass_is_mentioned() -> None:
     plan = compile_policy(policy(rule("negotiate", one("me", "any"), inpass=True)), HOST)
     assert "inpass" in explain(plan, packet("in", "10.1.0.9", "10.1.0.5")).note
@@ -113,6 +118,14 @@ def test_equal_filters_with_different_verdicts_are_told() -> None:
     )
     assert [str(one.at) for one in found] == ["policy.yaml:4:9"]
     assert "policy.yaml:2:9" in found[0].message
+
+
+def test_a_narrower_range_of_the_same_class_is_no_tie() -> None:
+    found = problems(
+        rule("block", one("me", "any", "udp", dport="1000-1999", line=2), line=1),
+        rule("permit", one("me", "any", "udp", dport="1100-1800", line=4), line=3),
+    )
+    assert found == []
 
 
 def test_a_block_of_ssh_from_everywhere_is_told_unless_somebody_may() -> None:

@@ -42,6 +42,11 @@ def test_a_filter_between_literal_addresses_starts_here() -> None:
     assert selectors(compile_policy(policy(filters), other)) == [["10.1.0.6:445 -> 10.1.0.5 tcp"]]
 
 
+def test_a_weight_is_told_as_seen_outbound_also_where_only_inbound_is_filtered() -> None:
+    plan = compile_policy(policy(rule("negotiate", one("any", "me", "tcp", dport=445, mirrored=False))), V4)
+    assert str(plan.protect[0].weight) == "32.32.32.1.1.0.65535"
+
+
 def test_reqids_stay_when_rules_come_and_go() -> None:
     smb, web = rule("negotiate", one("me", "any", "tcp", dport=445)), rule("negotiate", one("me", "10.2.0.1"), line=2)
     alone, both = numbers(policy(smb)), numbers(policy(web, smb))

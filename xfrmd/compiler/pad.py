@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xfrmd.compiler.expand import Place
 from xfrmd.compiler.protect import peers
 from xfrmd.compiler.regions import Region
 from xfrmd.model.addresses import Address, Prefix
@@ -16,19 +15,17 @@ from xfrmd.policy.words import Policy
 
 def _by_pair(
     regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]
-) -> dict[tuple[Prefix, Prefix], list[tuple[Place, PadEntry]]]:
-    """For each pair of addresses the entries that want it, one per rule, first place in the file first."""
-    found: dict[tuple[Prefix, Prefix], dict[str, tuple[Place, PadEntry]]] = {}
-    for entry, generic in peers(regions, policy, own):
-        rules = found.setdefault((entry.local, entry.remote), {})
-        if entry.rule not in rules or generic.place < rules[entry.rule][0]:
-            rules[entry.rule] = (generic.place, entry)
-    return {pair: sorted(rules.values(), key=lambda item: item[0]) for pair, rules in found.items()}
+) -> dict[tuple[Prefix, Prefix], list[PadEntry]]:
+    """For each pair of addresses the entries that want it, one per rule, the first in the file first."""
+    found: dict[tuple[Prefix, Prefix], dict[str, PadEntry]] = {}
+    for entry in peers(regions, policy, own):
+        found.setdefault((entry.local, entry.remote), {}).setdefault(entry.rule, entry)
+    return {pair: sorted(rules.values(), key=lambda one: (one.at, one.rule)) for pair, rules in found.items()}
 
 
 def entries(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> tuple[PadEntry, ...]:
     """One entry per pair of addresses, the narrowest first. Where rules disagree the first in the file holds."""
-    chosen = [wanted[0][1] for wanted in _by_pair(regions, policy, own).values()]
+    chosen = [wanted[0] for wanted in _by_pair(regions, policy, own).values()]
     return tuple(sorted(chosen, key=lambda one: (-one.local.length - one.remote.length, one.local, one.remote)))
 
 
@@ -43,8 +40,8 @@ def conflicts(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...
     """
     told: dict[tuple[str, str], Problem] = {}
     for (local, remote), wanted in _by_pair(regions, policy, own).items():
-        first = wanted[0][1]
-        for _, other in wanted[1:]:
+        first = wanted[0]
+        for other in wanted[1:]:
             if _settings(other) != _settings(first):
                 told.setdefault((first.rule, other.rule), _conflict(local, remote, first, other))
     return tuple(told.values())

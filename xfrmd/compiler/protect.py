@@ -103,13 +103,13 @@ def main_mode(policy: Policy) -> MainMode:
     return MainMode(policy.mmsecmethods, 1 if policy.mmpfs else policy.qmpermm)
 
 
-def peers(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> Iterator[tuple[PadEntry, Generic]]:
+def peers(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> Iterator[PadEntry]:
     """A PAD entry for each negotiate filter's address pairs, in no particular order and with repeats."""
     near, settings = Nearness(own), main_mode(policy)
     for specific, generic in negotiated(regions):
         selector, rule = _outbound(specific), generic.rule
         if near.starts_here(selector):
-            entry = PadEntry(
+            yield PadEntry(
                 local=selector.src,
                 remote=selector.dst,
                 rule=rule.name,
@@ -119,4 +119,3 @@ def peers(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -
                 local_id=rule.local_id,
                 remote_id=rule.remote_id,
             )
-            yield entry, generic
