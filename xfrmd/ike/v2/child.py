@@ -240,6 +240,8 @@ def _child(ctx: Context, sa: IkeSa, choice: Choice, spi: int, agreed: Agreed) ->
     spi_out = int.from_bytes(choice.theirs.spi)
     if len(choice.theirs.spi) != 4 or spi_out < 256:
         raise RemoteProtocolError("an SPI that ESP cannot have", NotifyType.INVALID_SYNTAX)
+    if ctx.store.child_out(sa.remote.address, spi_out) is not None:
+        raise RemoteProtocolError("an SPI that another child SA has", NotifyType.INVALID_SYNTAX)
     return ChildSa(
         spi,
         spi_out,
