@@ -147,7 +147,9 @@ class Service:
             self._kernel_event(SaExpired(spi, protocol, dst, hard=True))
 
     def poll_use(self) -> None:
-        """Tell the engine of inbound SAs that carried something since the last time: their peers are alive."""
+        """Tell the engine of SAs that carried something since the last time: inbound shows that the peer is alive,
+        outbound without an echo raises the question.
+        """
         if not self.house.ledger.sas:
             self._octets.clear()
             return
@@ -155,7 +157,7 @@ class Service:
         for sa in self.kernel.xfrm.sas():
             key = (sa.dst, sa.protocol, sa.spi)
             known = self.house.ledger.sas.get(key)
-            if known is not None and known.sa.inbound:
+            if known is not None:
                 self._octets[key] = sa.octets
                 if sa.octets > before.get(key, 0):
                     self.house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))

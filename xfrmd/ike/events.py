@@ -62,7 +62,9 @@ class SaFailed:
 
 @dataclass(frozen=True, slots=True)
 class SaUsed:
-    """Octets an inbound SA has carried so far, read from the kernel: proof of life of the peer and of its new SA."""
+    """Octets an SA has carried so far, read from the kernel. Inbound they prove that the peer and its new SA live;
+    outbound without an echo they raise the question (RFC 7296 2.4), so both directions are to be told.
+    """
 
     spi: int
     protocol: ProtocolId

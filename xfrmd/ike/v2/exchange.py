@@ -47,7 +47,7 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         init.derive(ctx, sa, sa.spi_r)
     try:
         message = _open(ctx, sa, clear)
-        _heard(ctx, sa, event)
+        _heard(sa, event)
         form = cardinality.form_of(message)
     except RemoteProtocolError as error:
         if not error.notify:
@@ -89,7 +89,7 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         return
     try:
         message = _open(ctx, sa, clear)
-        _heard(ctx, sa, event)
+        _heard(sa, event)
         _consequence(ctx, sa, message)
     except RemoteProtocolError as error:
         if not error.notify:
@@ -122,7 +122,7 @@ def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
         raise
 
 
-def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
+def _heard(sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
     sa.sent_unheard = None
     sa.remote, sa.local = event.remote, event.local
