@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from xfrmd import limits
 from xfrmd.model.nft import NftChain, NftMap, NftTable
+
+_HEAD: Final = (
+    "# Compiled from a policy: edit that, not this.",
+    "# In a map, accept and drop are final; return means negotiate: the packet meets the fence behind the maps, which",
+    "# lets pass what is on an SA.",
+)
 
 
 def _map(one: NftMap) -> Iterator[str]:
@@ -29,6 +36,7 @@ def _chain(one: NftChain) -> Iterator[str]:
 
 def _lines(table: NftTable) -> Iterator[str]:
     name = f"inet {limits.NFT_TABLE}"
+    yield from _HEAD
     yield f"add table {name}"
     yield f"delete table {name}"
     yield f"table {name} {{"
