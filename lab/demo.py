@@ -168,7 +168,7 @@ def demo() -> None:
         net.left.run("ping", "-q", "-c", "2", "-i", "0.2", net.right.v4)
         require(net.capture.clear_packets(topology.between(net.left, net.right)), f"without a policy: {seen(net)}")
         heading("One policy for both, in Windows' words")
-        show(POLICY)
+        show(POLICY.replace("{psk}", "/etc/xfrmd/psk"))
         with daemons(net) as (left, right):
             net.capture.clear()
             heading("What it means on the left host")
