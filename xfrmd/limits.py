@@ -110,6 +110,8 @@ WAITING_PACKETS: Final = 64
 """Different packets remembered per negotiation, to see which of them its SA carries."""
 CHILDREN_PER_IKE_SA: Final = 1024
 """Child SAs a peer may make under one IKE SA; then NO_ADDITIONAL_SAS (RFC 7296 1.3)."""
+LINEAGES: Final = 16
+"""IKE SAs with one pair of addresses that are looked at for one to use; two at once are normal, more are rare."""
 WHISPER_INTERVAL: Final = 60.0
 """What an unauthenticated peer causes to be told is told once per address in this time."""
 IKE_LIFETIME: Final = 28800

@@ -94,6 +94,8 @@ def delete(ctx: Context, event: Delete) -> None:
     if event.spi is None:
         for every in ctx.store.ike_sas():
             _delete_now(ctx, every)
+        for rest in ctx.store.all_children():
+            lifecycle.drop_inbound(ctx, rest)
         return
     sa = ctx.store.ike_sa(event.spi)
     if sa is not None:  # one that has just been replaced stands for the one in its place
@@ -110,9 +112,6 @@ def _delete_now(ctx: Context, sa: IkeSa) -> None:
     if sa.channel is not None and sa.state in (IkeState.ESTABLISHED, IkeState.REPLACED):
         informational.farewell(ctx, sa)
     lifecycle.close(ctx, sa, linger=False)
-    for child in ctx.store.all_children():
-        if child.state is ChildState.LINGERING:
-            lifecycle.drop_inbound(ctx, child)
 
 
 def plan_changed(ctx: Context) -> None:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
+from xfrmd import limits
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
@@ -16,15 +18,16 @@ _Pair = tuple[Address, Address]
 class Store:
     """The SAs and their indexes."""
 
-    __slots__ = ("_by_pair", "_by_spi", "_by_spi_in", "_by_spi_out", "_half_open", "_lineages")
+    __slots__ = ("_by_pair", "_by_spi", "_by_spi_in", "_by_spi_out", "_half_open", "_lineage_of", "_lineages")
 
     def __init__(self) -> None:
         self._by_spi: dict[bytes, IkeSa] = {}
         self._half_open: dict[tuple[Endpoint, bytes], IkeSa] = {}
-        self._lineages: dict[_Pair, list[Lineage]] = {}
+        self._lineages: dict[_Pair, dict[Lineage, None]] = {}
         self._by_spi_in: dict[int, ChildSa] = {}
         self._by_spi_out: dict[tuple[Address, int], ChildSa] = {}
         self._by_pair: dict[_Pair, dict[int, list[ChildSa]]] = {}
+        self._lineage_of: dict[ChildSa, Lineage] = {}
 
     # IKE SAs
 
@@ -33,28 +36,29 @@ class Store:
         self._by_spi[sa.spi] = sa
         sa.lineage.ike_sas.append(sa)
         sa.lineage.current = sa.lineage.current or sa
-        lineages = self._lineages.setdefault((sa.local.address, sa.remote.address), [])
-        if sa.lineage not in lineages:
-            lineages.append(sa.lineage)
         if sa.state is IkeState.HALF_OPEN:
             self._half_open[(sa.lineage.remote, sa.spi_i)] = sa
+        else:
+            self._lineages.setdefault((sa.local.address, sa.remote.address), {})[sa.lineage] = None
 
     def opened(self, sa: IkeSa) -> None:
-        """The IKE SA is no longer half-open."""
-        self._half_open.pop((sa.lineage.remote, sa.spi_i), None)
+        """The peer of a half-open IKE SA has proved itself; from now on its lineage is one to work with."""
+        del self._half_open[(sa.lineage.remote, sa.spi_i)]
+        self._lineages.setdefault((sa.local.address, sa.remote.address), {})[sa.lineage] = None
 
     def leave(self, sa: IkeSa) -> None:
         """The IKE SA is closed: it leaves its lineage and is found by its SPI alone."""
-        self.opened(sa)
         lineage = sa.lineage
+        if self._half_open.get((lineage.remote, sa.spi_i)) is sa:
+            del self._half_open[(lineage.remote, sa.spi_i)]
         if sa in lineage.ike_sas:
             lineage.ike_sas.remove(sa)
         if lineage.current is sa:
             lineage.current = lineage.ike_sas[-1] if lineage.ike_sas else None
         pair = (sa.local.address, sa.remote.address)
-        lineages = self._lineages.get(pair, [])
+        lineages = self._lineages.get(pair, {})
         if not lineage.ike_sas and lineage in lineages:
-            lineages.remove(lineage)
+            del lineages[lineage]
             if not lineages:
                 del self._lineages[pair]
 
@@ -76,8 +80,8 @@ class Store:
         return len(self._half_open)
 
     def lineages(self, local: Address, remote: Address) -> list[Lineage]:
-        """All lineages with this peer, oldest first."""
-        return list(self._lineages.get((local, remote), ()))
+        """Lineages with this peer, newest first: more than limits.LINEAGES only a peer can have that plays tricks."""
+        return list(itertools.islice(reversed(self._lineages.get((local, remote), {})), limits.LINEAGES))
 
     def ike_sas(self) -> list[IkeSa]:
         """All IKE SAs that are not closed."""
@@ -88,6 +92,7 @@ class Store:
     def add_child(self, lineage: Lineage, child: ChildSa) -> None:
         """Take in a child SA."""
         lineage.children[child.spi_in] = child
+        self._lineage_of[child] = lineage
         self._by_spi_in[child.spi_in] = child
         self._by_spi_out[(child.remote, child.spi_out)] = child
         self._by_pair.setdefault((child.local, child.remote), {}).setdefault(child.reqid, []).append(child)
@@ -95,6 +100,7 @@ class Store:
     def leave_child(self, lineage: Lineage, child: ChildSa) -> None:
         """The child SA is deleted at both ends; it is still found by its SPI while it lingers."""
         lineage.children.pop(child.spi_in, None)
+        self._lineage_of.pop(child, None)
         if self._by_spi_out.get((child.remote, child.spi_out)) is child:
             del self._by_spi_out[(child.remote, child.spi_out)]
         reqids = self._by_pair.get((child.local, child.remote), {})
@@ -133,7 +139,4 @@ class Store:
 
     def lineage_of(self, child: ChildSa) -> Lineage | None:
         """The lineage a child SA belongs to; None once it lingers."""
-        for lineage in self._lineages.get((child.local, child.remote), ()):
-            if lineage.children.get(child.spi_in) is child:
-                return lineage
-        return None
+        return self._lineage_of.get(child)

@@ -148,7 +148,8 @@ def _forget_older(ctx: Context, sa: IkeSa) -> None:
 
 
 def _established(ctx: Context, sa: IkeSa) -> None:
-    ctx.store.opened(sa)
+    if not sa.initiator:
+        ctx.store.opened(sa)
     lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
     lifecycle.plan_rekey(ctx, sa)
     sa.settled = ctx.now
