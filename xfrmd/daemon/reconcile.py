@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes the kernel equal to a Plan by difference, and proves it by looking again (docs/decisions/0007).
+"""Makes the kernel equal to a Plan by difference, and proves it by looking again (docs/decisions/0008).
 
 The order keeps two promises at every moment, whatever step fails: each packet meets the policy that the old or the new
 Plan has for it, never a third one; and nothing passes in the clear that did not before, until the packet filter is
@@ -127,7 +127,7 @@ def _removals(plan: Plan, observed: Observed) -> Iterator[Step]:
 
 def foreign(plan: Plan, observed: Observed) -> tuple[str, ...]:
     """Policies of others that stand on a selector of ours, or are asked ahead of ours for some of its packets."""
-    others = [policy for policy in observed.policies if not policy.ours]
+    others = sorted((policy for policy in observed.policies if not policy.ours), key=lambda one: one.priority)
     keys = {entry.key for entry in plan.spd}
     found = [
         f"a foreign policy stands in the way of ours: {policy}"
