@@ -220,6 +220,46 @@ def test_a_bad_policy_tells_every_problem_and_the_running_one_stays() -> None:
     run(scenario)
 
 
+CONFLICT = """
+version: 1
+filterlists:
+  - name: files
+    filters: [{srcaddr: me, dstaddr: 10.1.0.0/16, protocol: tcp, dstport: 445}]
+  - name: mail
+    filters: [{srcaddr: me, dstaddr: 10.1.0.0/16, protocol: tcp, dstport: 25}]
+filteractions:
+  - {name: require, action: negotiate}
+policies:
+  - name: Office
+    assign: yes
+    rules:
+      - {name: files, filterlist: files, filteraction: require, psk: "correct horse battery staple"}
+      - {name: mail, filterlist: mail, filteraction: require, psk: "another secret for the same peers"}
+"""
+
+
+def test_what_only_the_compiler_finds_is_refused_as_well() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        error = await place.refused("apply", text=CONFLICT, file="/conflict.yaml")
+        (problem,) = [one for one in error.details["problems"] if one["severity"] == "error"]
+        assert problem["file"] == "/conflict.yaml"
+        assert len(place.kernel.plans) == 1
+
+    run(scenario)
+
+
+def test_warnings_of_the_compiler_are_told() -> None:
+    async def scenario() -> None:
+        block = POLICY.replace("me, dstaddr: 10.1.0.0/16", "any, dstaddr: me").replace("negotiate", "block")
+        answer = await Place().do("apply", text=block, file="/block.yaml")
+        assert any("port 22" in warning for warning in answer["warnings"])
+        assert "port 22" in text(show.applied, answer)
+
+    run(scenario)
+
+
 def test_octets_that_are_no_utf8_are_a_problem_with_a_place() -> None:
     async def scenario() -> None:
         octets = POLICY.encode().replace(b"Office", b"Off\xffice")

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from xfrmd.compiler import compile_policy
+from xfrmd.compiler import check, compile_policy
 from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
 from xfrmd.errors import KernelError
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import SecretRef
-from xfrmd.policy import load
+from xfrmd.model.source import Severity
+from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.words import PolicySet
 
 
@@ -30,6 +31,15 @@ class InForce:
     file: str
     since: float
     outcome: Outcome
+
+
+def _checked(policies: PolicySet, facts: HostFacts) -> PolicySet:
+    """The policies with all warnings that hold on this host. Raises PolicyErrors for what must not be put in force."""
+    problems = dict.fromkeys((*policies.warnings, *check(policies, facts)))
+    ordered = sorted(problems, key=lambda problem: (problem.at, problem.message))
+    if any(problem.severity is Severity.ERROR for problem in ordered):
+        raise PolicyErrors(ordered)
+    return replace(policies, warnings=tuple(ordered))
 
 
 class Enforcement:
@@ -56,6 +66,7 @@ class Enforcement:
         async with self._turn:
             policies = await asyncio.to_thread(load, text, file, self._read_secret)
             facts = self._facts.read()
+            policies = await asyncio.to_thread(_checked, policies, facts)
             plan = await asyncio.to_thread(compile_policy, policies, facts)
             return self._install(InForce(policies, facts, plan, file, self._clock(), Outcome((), {})))
 
