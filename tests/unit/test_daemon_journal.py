@@ -57,6 +57,21 @@ def test_what_the_operator_asked_for_is_not_rationed() -> None:
     assert len(written) == 100
 
 
+def test_a_sink_that_fails_ends_nothing() -> None:
+    def full(_: Notice) -> None:
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(full)
+    journal.tell(notice())
+    journal.report(notice())
+    assert journal.lost == 2
+
+
+def test_field_names_are_the_journals() -> None:
+    found = fields(Notice(Level.INFO, "code", "text", {"spi-in": "1", "größe": "2"}))
+    assert {"XFRMD_SPI_IN", "XFRMD_GR__E"} <= set(found)
+
+
 def test_levels_below_the_least_are_left_out() -> None:
     written: list[Notice] = []
     Journal(written.append, Level.INFO).tell(notice(level=Level.DEBUG))

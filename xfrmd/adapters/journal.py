@@ -40,6 +40,8 @@ class Journal:
         self._least = least
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
+        self.lost = 0
+        """Notices that could not be written."""
 
     def tell(self, notice: Notice) -> None:
         """Write a notice, unless its code has had its share of this interval: then it is counted only."""
@@ -53,16 +55,22 @@ class Journal:
         if len(self._windows) < limits.NOTICE_CODES or notice.code in self._windows:
             self._windows[notice.code] = (start, count + 1)
         if count < limits.NOTICE_BURST:
-            self._sink(notice)
+            self._write(notice)
 
     def report(self, notice: Notice) -> None:
         """Write a notice that answers the operator: every mistake of a policy counts, and nobody else can cause it."""
-        self._sink(notice)
+        self._write(notice)
+
+    def _write(self, notice: Notice) -> None:
+        try:
+            self._sink(notice)
+        except (OSError, ValueError):  # a full disk or a closed stderr must not end what the notice is about
+            self.lost += 1
 
     def _suppressed(self, code: str, count: int) -> None:
         if count > limits.NOTICE_BURST:
             more = str(count - limits.NOTICE_BURST)
-            self._sink(Notice(Level.NOTICE, "notices-suppressed", f"{more} more of {code}", {"count": more}))
+            self._write(Notice(Level.NOTICE, "notices-suppressed", f"{more} more of {code}", {"count": more}))
 
 
 def fields(notice: Notice) -> dict[str, str]:
@@ -73,10 +81,15 @@ def fields(notice: Notice) -> dict[str, str]:
         "MESSAGE_ID": uuid.uuid5(_MESSAGE_IDS, notice.code).hex,
         "XFRMD_CODE": notice.code,
     }
-    found |= {f"XFRMD_{name.upper()}": printable(value) for name, value in notice.fields.items()}
+    found |= {f"XFRMD_{_field_name(name)}": printable(value) for name, value in notice.fields.items()}
     if notice.remedy:
         found["XFRMD_REMEDY"] = printable(notice.remedy)
     return found
+
+
+def _field_name(name: str) -> str:
+    """A name as the journal takes it: capitals, digits and underscores."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()
 
 
 def line(notice: Notice) -> str:

@@ -41,6 +41,7 @@ async def serve(settings: Settings, journal: Journal) -> int:
         service = Service(settings, journal)
     except KernelError as error:
         raise start_error(error) from error
+    asyncio.get_running_loop().set_exception_handler(service.unhandled)
     try:
         server = await _start(service, notifier)
         notifier.ready(_story(service))
@@ -62,14 +63,14 @@ async def _start(service: Service, notifier: Notifier) -> ControlServer:
     control = _control_socket(service.settings.control, inherited)
     try:
         _probe(service)
-        # Listened to from before the first policy on, or the ACQUIRE of its first packet would be lost.
+        # Listened to from before the first policy on, or its first packet and the ACQUIRE for it would be lost.
         service.events.open()
+        service.hold.open()
         await _first_policy(service)
         service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
         service.datagrams.attach(asyncio.get_running_loop())
         # SAs of an earlier run, whose keys are lost; the fence of the policies stands, so their traffic waits.
         service.kernel.remove_sas()
-        service.hold.open()
         service.facts.watch(service.facts_changed)
     except KernelError as error:
         raise start_error(error) from error
@@ -95,7 +96,7 @@ def _probe(service: Service) -> None:
         shortcomings.append(text)
     service.kernel.shortcomings = tuple(shortcomings)
     try:
-        service.kernel.nft.observe()
+        service.kernel.nft.probe()
     except KernelError as error:
         raise KernelError(f"nftables cannot be used: {error}", error.errno or errno.EOPNOTSUPP) from error
 

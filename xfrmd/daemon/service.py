@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from xfrmd import limits
 from xfrmd.adapters.entropy import system_entropy
@@ -138,6 +138,11 @@ class Service:
             self.house.ledger.removed((event.dst, event.protocol, event.spi))
         self.house.core.post(event)
 
+    def unhandled(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that came out of a callback of the event loop: a fault of ours, and not the daemon's end."""
+        error = context.get("exception")
+        self.faults("event loop", error if isinstance(error, Exception) else RuntimeError(str(context.get("message"))))
+
     def resynchronise(self) -> None:
         """Events were lost: SAs that we believe in and the kernel no longer has are expired ones."""
         self.house.ledger.counters["event-overflows"] += 1
@@ -215,6 +220,7 @@ class Service:
                 **self.house.ledger.counters,
                 "internal-errors": self.faults.count,
                 "damaged-kernel-events": self.events.damaged,
+                "notices-lost": self.kernel.journal.lost,
             },
             **self.kernel.counters(),
         }
