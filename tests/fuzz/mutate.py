@@ -11,7 +11,7 @@ from typing import Final
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 COUNT: Final = int(os.environ.get("XFRMD_FUZZ_COUNT", "1000000"))
-"""Mutated datagrams of a whole run, all fuzz tests together."""
+"""Mutated datagrams that engines get in a whole run; codecs alone and contents under right keys come on top."""
 SEED: Final = int(os.environ.get("XFRMD_FUZZ_SEED", "20260101"))
 
 _HEADER: Final = 28

@@ -78,7 +78,7 @@ def test_the_corpus_is_worth_mutating() -> None:
 
 
 def test_broken_datagrams_are_refused_or_read(capsys: pytest.CaptureFixture[str]) -> None:
-    mutator, count = Mutator(SEEDS.values()), COUNT * 5 // 10
+    mutator, count = Mutator(SEEDS.values()), COUNT // 10
     good = 0
     for number in range(count):
         data = mutator.datagram()
@@ -114,7 +114,7 @@ def sealed(kind: int, chain: bytes, padding: bytes, cipher: ToyCipher) -> bytes:
 
 
 def test_broken_contents_of_authentic_messages_are_refused_or_read(capsys: pytest.CaptureFixture[str]) -> None:
-    mutator, cipher, count = Mutator(SEEDS.values(), SEED + 1), ToyCipher(), COUNT * 2 // 10
+    mutator, cipher, count = Mutator(SEEDS.values(), SEED + 1), ToyCipher(), COUNT // 10
     paddings = [b"\0", b"\x01\x01", b"\xff", b"", bytes(255) + b"\xff"]
     good = 0
     for number in range(count):

@@ -128,7 +128,7 @@ def harmless(effects: list[Effect]) -> bool:
 @pytest.mark.parametrize("name", SCENES)
 def test_broken_datagrams_change_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     target = Target(name)
-    mutator, count = Mutator(seeds_for(target.scene), SEED), COUNT * 3 // 10 // STATES
+    mutator, count = Mutator(seeds_for(target.scene), SEED), -(-COUNT // STATES)
     answered, step = 0, TIME / max(count, 1)
     for number in range(1, count + 1):
         data = mutator.datagram()
