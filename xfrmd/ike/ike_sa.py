@@ -90,6 +90,8 @@ class Task:
     want: Want | None = None
     doomed: tuple[ChildSa, ...] = ()
     """To be deleted."""
+    spis: tuple[bytes, ...] = ()
+    """SPIs of ours to be deleted that never became child SAs: the peer's answer was unacceptable."""
     offer: Offer | None = None
     method: Transform | None = None
     """Key exchange that the peer asked for by INVALID_KE_PAYLOAD."""

@@ -166,6 +166,12 @@ def doom(ctx: Context, lineage: Lineage, *children: ChildSa) -> None:
         ctx.touch(lineage.current)
 
 
+def disown(ctx: Context, sa: IkeSa, spi: bytes) -> None:
+    """The peer has made a child SA that we do not take: have it deleted there (RFC 7296 1.3.1)."""
+    sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=(spi,)))
+    ctx.touch(sa)
+
+
 def retire(ctx: Context, lineage: Lineage, child: ChildSa, *, linger: bool = False) -> None:
     """Both ends have deleted a child SA. `linger`: a successor carries on, so late packets are still taken."""
     stop_sending(ctx, child)

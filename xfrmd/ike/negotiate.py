@@ -70,10 +70,12 @@ def start(ctx: Context, want: Want) -> None:
     key = want.key
     want.tries += 1
     pad = ctx.index.pad(key.local, key.remote)
-    if pad is None or want.tries > limits.WANT_TRIES:
-        if pad is None:
-            ctx.tell(notices.no_rule(key.local, key.remote), key.remote)
-        wants.fail(ctx, want, whole_peer=pad is None)
+    if pad is None or not pad.auth or not pad.main_mode.proposals:
+        ctx.tell(notices.no_rule(key.local, key.remote), key.remote)
+        wants.fail(ctx, want, whole_peer=True)
+        return
+    if want.tries > limits.WANT_TRIES:
+        wants.fail(ctx, want, whole_peer=False)
         return
     sa = _usable(ctx, key)
     if sa is not None:

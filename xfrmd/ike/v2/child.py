@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import narrow, notices, select
+from xfrmd.ike import lifecycle, narrow, notices, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Offer, Task
@@ -74,7 +74,19 @@ def _key_exchange(ctx: Context, task: Task) -> list[Payload]:
 
 
 def accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
-    """Make a child SA of the answer to our proposal. RefusalError, after telling the operator, when it is not ours."""
+    """Make a child SA of the answer to our proposal.
+
+    RefusalError when it is not what we have proposed: the operator is told, and the peer to delete its end.
+    """
+    try:
+        return _accept(ctx, sa, task, message)
+    except RefusalError:
+        if task.offer is not None:
+            lifecycle.disown(ctx, sa, task.offer.spi)
+        raise
+
+
+def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
     offer = task.offer
     assert offer is not None
     assert offer.agreed is not None

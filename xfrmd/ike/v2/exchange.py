@@ -10,13 +10,14 @@ from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2 import cardinality, informational, init, sending
-from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_clear
 from xfrmd.ike.v2.replies import RefusalError, answer_of
 from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, TASK_ROWS
 from xfrmd.ike.window import Arrival
 
+_EXCHANGES = (ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL)
 _STILL_COUNTS = (TaskKind.REKEY_IKE, TaskKind.DELETE_IKE, TaskKind.DELETE_CHILD)
 """Tasks whose response has consequences though we have decided to delete the IKE SA."""
 
@@ -48,6 +49,8 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     try:
         message = _open(ctx, sa, clear)
         _heard(sa, event)
+        if message.header.exchange not in _EXCHANGES:
+            raise RefusalError(NotifyType.INVALID_SYNTAX, f"exchange {message.header.exchange} is not known here")
         form = cardinality.form_of(message)
     except RemoteProtocolError as error:
         if not error.notify:
@@ -56,7 +59,7 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         return
     row = REQUEST_ROWS.get((sa.state, form.name))
     if row is None:
-        _refuse(ctx, sa, clear, RemoteProtocolError(f"{form.name} in this state", NotifyType.INVALID_SYNTAX))
+        _refuse(ctx, sa, clear, RefusalError(NotifyType.INVALID_SYNTAX, f"{form.name} in state {sa.state.value}"))
         return
     try:
         payloads = row.act(ctx, sa, message)
@@ -72,13 +75,12 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
 
 
 def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolError) -> None:
-    """Answer an authentic request with an error. INVALID_SYNTAX is fatal (RFC 7296 2.21.3), other errors rarely."""
+    """Answer an authentic request with an error. A malformed one is fatal (RFC 7296 2.21.3), a misplaced one is not."""
     ctx.journal.count(Count.UNEXPECTED)
     sending.respond(ctx, sa, message, answer_of(error))
-    syntax = error.notify == NotifyType.INVALID_SYNTAX
-    if syntax:
+    if error.notify == NotifyType.INVALID_SYNTAX:
         ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
-    if syntax or (isinstance(error, RefusalError) and error.fatal):
+    if error.fatal if isinstance(error, RefusalError) else error.notify == NotifyType.INVALID_SYNTAX:
         lifecycle.close(ctx, sa)
 
 

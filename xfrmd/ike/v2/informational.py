@@ -20,10 +20,9 @@ from xfrmd.model.proposals import ProtocolId
 
 def delete_children(_ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
     """Tell the peer which child SAs end; None when it has ended them all itself."""
-    doomed = [child for child in task.doomed if child.state is ChildState.DELETING]
-    if not doomed:
-        return None
-    return [DeletePayload(doomed[0].protocol, tuple(child.spi_in.to_bytes(4) for child in doomed))]
+    doomed = [child.spi_in.to_bytes(4) for child in task.doomed if child.state is ChildState.DELETING]
+    spis = (*doomed, *task.spis)
+    return [DeletePayload(ProtocolId.ESP, spis)] if spis else None
 
 
 def children_deleted(ctx: Context, sa: IkeSa, task: Task, _message: SealedMessage) -> None:
