@@ -254,7 +254,7 @@ def test_warnings_of_the_compiler_are_told() -> None:
     async def scenario() -> None:
         block = POLICY.replace("me, dstaddr: 10.1.0.0/16", "any, dstaddr: me").replace("negotiate", "block")
         answer = await Place().do("apply", text=block, file="/block.yaml")
-        assert any("port 22" in warning for warning in answer["warnings"])
+        assert any("port 22" in warning["message"] for warning in answer["warnings"])
         assert "port 22" in text(show.applied, answer)
 
     run(scenario)

@@ -48,7 +48,7 @@ def _policy(policy: Answer, now: float, output: Output) -> list[str]:
             f"         {policy['filters']} specific filters, {policy['negotiate_filters']} of them negotiated, "
             f"{policy['spd_entries']} SPD entries"
         ),
-        *(f"         {output.paint('warning:', 'warning')} {text}" for text in policy["warnings"]),
+        *(f"         {line}" for line in problems(policy["warnings"], output).splitlines()),
     ]
 
 
@@ -147,7 +147,7 @@ def applied(answer: Answer, output: Output) -> str:
     changes = ", ".join(f"{name} {count}" for name, count in sorted(answer["changes"].items()) if count)
     what = f"policy {answer['policy']!r}" if answer["policy"] else "no policy"
     lines = [f"{what} is in force: {answer['filters']} specific filters" + (f" ({changes})" if changes else "")]
-    lines += [f"{output.paint('warning:', 'warning')} {text}" for text in answer["warnings"]]
+    lines += problems(answer["warnings"], output).splitlines()
     return "\n".join([*lines, *_kernel(answer["kernel"], output)])
 
 

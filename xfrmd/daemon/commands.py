@@ -25,7 +25,7 @@ from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
-from xfrmd.model.source import Problem, Severity
+from xfrmd.model.source import Severity
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.packets import parse_packet
 
@@ -47,21 +47,9 @@ class House:
     since: float
 
 
-def problem(one: Problem) -> Json:
-    """A problem of a policy, for JSON."""
-    return {
-        "severity": one.severity.value,
-        "file": one.at.file,
-        "line": one.at.line,
-        "column": one.at.column,
-        "message": one.message,
-        "remedy": one.remedy,
-    }
-
-
 def bad_policy(error: PolicyError) -> ControlError:
     """A policy that cannot be used: every problem of it."""
-    problems = [problem(one) for one in error.problems] if isinstance(error, PolicyErrors) else []
+    problems = [views.problem(one) for one in error.problems] if isinstance(error, PolicyErrors) else []
     errors = sum(one["severity"] == Severity.ERROR.value for one in problems) or 1
     message = f"the policy has {errors} error{'s' * (errors > 1)}" if problems else str(error)
     return ControlError("bad-policy", message, "mend it and apply it again", details={"problems": problems})
@@ -124,7 +112,7 @@ async def explain_packet(house: House, arguments: Json) -> Json:
             "bad-packet",
             str(error),
             "see xfrmctl explain --help",
-            details={"problems": [*map(problem, error.problems)]},
+            details={"problems": [*map(views.problem, error.problems)]},
         ) from error
     answer = (await asyncio.to_thread(explain, _now(house).plan, packet)).to_json()
     return {key: value for key, value in answer.items() if key != "schema"}
@@ -134,7 +122,7 @@ def _applied(before: InForce | None, now: InForce) -> Json:
     return {
         "policy": now.plan.policy or None,
         "file": now.file,
-        "warnings": [str(warning) for warning in now.policies.warnings],
+        "warnings": [*map(views.problem, now.warnings)],
         "filters": len(now.plan.filters),
         "changes": dict(now.outcome.changes),
         "kernel": views.kernel(now.outcome.degraded),

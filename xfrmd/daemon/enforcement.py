@@ -16,7 +16,7 @@ from xfrmd.errors import KernelError
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import SecretRef
-from xfrmd.model.source import Severity
+from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.words import PolicySet
 
@@ -28,18 +28,16 @@ class InForce:
     policies: PolicySet
     facts: HostFacts
     plan: Plan
+    warnings: tuple[Problem, ...]
     file: str
     since: float
     outcome: Outcome
 
 
-def _checked(policies: PolicySet, facts: HostFacts) -> PolicySet:
-    """The policies with all warnings that hold on this host. Raises PolicyErrors for what must not be put in force."""
+def _found(policies: PolicySet, facts: HostFacts) -> tuple[Problem, ...]:
+    """All that is to be said about a policy on this host, in the order of the file."""
     problems = dict.fromkeys((*policies.warnings, *check(policies, facts)))
-    ordered = sorted(problems, key=lambda problem: (problem.at, problem.message))
-    if any(problem.severity is Severity.ERROR for problem in ordered):
-        raise PolicyErrors(ordered)
-    return replace(policies, warnings=tuple(ordered))
+    return tuple(sorted(problems, key=lambda problem: (problem.at, problem.message)))
 
 
 class Enforcement:
@@ -66,9 +64,11 @@ class Enforcement:
         async with self._turn:
             policies = await asyncio.to_thread(load, text, file, self._read_secret)
             facts = self._facts.read()
-            policies = await asyncio.to_thread(_checked, policies, facts)
+            found = await asyncio.to_thread(_found, policies, facts)
+            if any(problem.severity is Severity.ERROR for problem in found):
+                raise PolicyErrors(found)
             plan = await asyncio.to_thread(compile_policy, policies, facts)
-            return self._install(InForce(policies, facts, plan, file, self._clock(), Outcome((), {})))
+            return self._install(InForce(policies, facts, plan, found, file, self._clock(), Outcome((), {})))
 
     async def refresh(self) -> bool:
         """Look at the facts again, and compile anew when they changed. True when the Plan changed."""
@@ -77,7 +77,9 @@ class Enforcement:
             if before is None or facts == before.facts:
                 return False
             plan = await asyncio.to_thread(compile_policy, before.policies, facts)
-            wanted = replace(before, facts=facts, plan=plan)
+            # What would refuse a new policy is only told here: the one in force must fit the new facts in any case.
+            found = await asyncio.to_thread(_found, before.policies, facts)
+            wanted = replace(before, facts=facts, plan=plan, warnings=found)
             if plan == before.plan:
                 self.now = wanted
                 return False

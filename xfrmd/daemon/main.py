@@ -18,7 +18,7 @@ from pathlib import Path
 from xfrmd import limits
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.adapters.journal import Journal
-from xfrmd.adapters.notify import Notifier, inherited_sockets
+from xfrmd.adapters.notify import inherited_sockets
 from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
@@ -26,14 +26,13 @@ from xfrmd.daemon import commands
 from xfrmd.daemon.parts import Settings, StartError, every, start_error
 from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
-from xfrmd.daemon.service import Service
+from xfrmd.daemon.service import Service, UseWatch
 from xfrmd.errors import KernelError
 from xfrmd.model.notice import Level, Notice
 
 
 async def serve(settings: Settings, journal: Journal) -> int:
     """Run the daemon until SIGTERM or SIGINT; the exit code. Raises StartError, PolicyError, CredentialError."""
-    notifier = Notifier(settings.environ)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -43,11 +42,11 @@ async def serve(settings: Settings, journal: Journal) -> int:
         raise start_error(error) from error
     asyncio.get_running_loop().set_exception_handler(service.unhandled)
     try:
-        server = await _start(service, notifier)
-        notifier.ready(_story(service))
-        journal.tell(Notice(Level.INFO, "started", f"ready: {_story(service)}"))
+        server = await _start(service)
+        service.notifier.ready(service.story())
+        journal.tell(Notice(Level.INFO, "started", f"ready: {service.story()}"))
         await ended.wait()
-        notifier.stopping()
+        service.notifier.stopping()
         await server.stop()
         await service.say_goodbye()
         journal.tell(Notice(Level.INFO, "stopped", "stopped; policies stay in the kernel and keep blocking"))
@@ -56,7 +55,7 @@ async def serve(settings: Settings, journal: Journal) -> int:
     return ExitCode.OK
 
 
-async def _start(service: Service, notifier: Notifier) -> ControlServer:
+async def _start(service: Service) -> ControlServer:
     """Everything that must stand before READY, in this order."""
     inherited = inherited_sockets(service.settings.environ)
     # First of all: who finds another daemon on its control socket must not touch that one's kernel state.
@@ -76,11 +75,15 @@ async def _start(service: Service, notifier: Notifier) -> ControlServer:
         raise start_error(error) from error
     server = ControlServer(_answerer(service), service.faults)
     await server.start(control)
-    service.errands.start("SA counters", every(limits.SA_USE_INTERVAL, "SA counters", service.poll_use, service.faults))
-    if notifier.watchdog_interval:
-        service.errands.start("watchdog", every(notifier.watchdog_interval, "watchdog", notifier.alive, service.faults))
+    service.errands.start(
+        "SA counters", every(limits.SA_USE_INTERVAL, "SA counters", UseWatch(service.house).look, service.faults)
+    )
+    if service.notifier.watchdog_interval:
+        service.errands.start(
+            "watchdog", every(service.notifier.watchdog_interval, "watchdog", service.notifier.alive, service.faults)
+        )
     asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, lambda: service.errands.start("reload", _reload(service, notifier))
+        signal.SIGHUP, lambda: service.errands.start("reload", _reload(service))
     )
     return server
 
@@ -135,9 +138,9 @@ def _answerer(service: Service) -> Answerer:
     return answer
 
 
-async def _reload(service: Service, notifier: Notifier) -> None:
+async def _reload(service: Service) -> None:
     """SIGHUP: a policy that cannot be used is told, problem by problem, and changes nothing."""
-    notifier.reloading()
+    service.notifier.reloading()
     try:
         await commands.reload(service.house, {})
     except ControlError as error:
@@ -147,17 +150,8 @@ async def _reload(service: Service, notifier: Notifier) -> None:
         text = f"reload failed: {error}; the running policy stays"
         service.kernel.journal.tell(Notice(Level.ERROR, "reload-failed", text, {"code": error.code}, error.remedy))
     else:
-        service.kernel.journal.tell(Notice(Level.NOTICE, "reloaded", f"policy reloaded: {_story(service)}"))
-    notifier.ready(_story(service))
-
-
-def _story(service: Service) -> str:
-    """One line for `systemctl status`."""
-    now = service.house.enforcement.now
-    if now is None or not now.plan.policy:
-        return "no policy assigned, nothing is filtered"
-    degraded = ", degraded" if now.outcome.degraded else ""
-    return f"policy {now.plan.policy!r} in force, {len(now.plan.filters)} filters{degraded}"
+        service.kernel.journal.tell(Notice(Level.NOTICE, "reloaded", f"policy reloaded: {service.story()}"))
+    service.notifier.ready(service.story())
 
 
 async def _close(service: Service) -> None:

@@ -15,6 +15,7 @@ from xfrmd.adapters.hold import PacketHold
 from xfrmd.adapters.journal import Journal
 from xfrmd.adapters.kernel_stats import xfrm_statistics
 from xfrmd.adapters.nft import NftLoader
+from xfrmd.adapters.notify import Notifier
 from xfrmd.adapters.udp import UdpSockets
 from xfrmd.adapters.xfrm.events import XfrmEvent, XfrmEvents
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
@@ -81,11 +82,31 @@ class Kernel:
         self.nft.close()
 
 
+class UseWatch:
+    """Tells the engine of inbound SAs that carried something since the last look: their peers are alive."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._octets: dict[SaKey, int] = {}
+
+    def look(self) -> None:
+        """Read the counters, if there are SAs at all."""
+        before, self._octets = self._octets, {}
+        known = self._house.ledger.sas
+        for sa in self._house.sas.sas() if known else ():
+            key = (sa.dst, sa.protocol, sa.spi)
+            if key in known and known[key].sa.inbound:
+                self._octets[key] = sa.octets
+                if sa.octets > before.get(key, 0):
+                    self._house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
+
+
 class Service:
     """All parts. Nothing is opened yet; `xfrmd.daemon.main` does that in the safe order."""
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings = settings
+        self.notifier = Notifier(settings.environ)
         self.faults = Faults(journal.tell)
         self.errands = Errands(self.faults)
         self.kernel = Kernel(journal)
@@ -98,7 +119,6 @@ class Service:
         self.events = XfrmEvents(self._kernel_event, self.resynchronise)
         self.facts = FactsWatcher()
         self.house = self._house()
-        self._octets: dict[SaKey, int] = {}
         self._stopping = False
         self._compared: tuple[tuple[str, ...], float] = ((), 0.0)
 
@@ -131,6 +151,7 @@ class Service:
         self._compared = ((), 0.0)
         self.kernel.packets = NegotiatedPackets(plan)
         self.house.core.post(PlanChanged(plan))
+        self.notifier.status(self.story())
         self.hold.reclassify()
 
     def _kernel_event(self, event: XfrmEvent) -> None:
@@ -150,22 +171,6 @@ class Service:
         for key in [key for key in self.house.ledger.sas if key not in there]:
             dst, protocol, spi = key
             self._kernel_event(SaExpired(spi, protocol, dst, hard=True))
-
-    def poll_use(self) -> None:
-        """Tell the engine of SAs that carried something since the last time: inbound shows that the peer is alive,
-        outbound without an echo raises the question.
-        """
-        if not self.house.ledger.sas:
-            self._octets.clear()
-            return
-        before, self._octets = self._octets, {}
-        for sa in self.kernel.xfrm.sas():
-            key = (sa.dst, sa.protocol, sa.spi)
-            known = self.house.ledger.sas.get(key)
-            if known is not None:
-                self._octets[key] = sa.octets
-                if sa.octets > before.get(key, 0):
-                    self.house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
 
     def facts_changed(self) -> None:
         """The network changed: look at the facts, and compile anew if they did."""
@@ -209,6 +214,14 @@ class Service:
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
+
+    def story(self) -> str:
+        """One line for `systemctl status`."""
+        now = self.house.enforcement.now
+        if now is None or not now.plan.policy:
+            return "no policy assigned, nothing is filtered"
+        degraded = ", degraded" if now.outcome.degraded or self.kernel.shortcomings else ""
+        return f"policy {now.plan.policy!r} in force, {len(now.plan.filters)} filters{degraded}"
 
     def counters(self) -> dict[str, Mapping[str, int]]:
         """All counters by part."""

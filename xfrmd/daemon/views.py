@@ -14,6 +14,7 @@ from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import Transform
+from xfrmd.model.source import Problem
 from xfrmd.transforms.catalog import name_of
 
 
@@ -22,6 +23,18 @@ class Clocks(NamedTuple):
 
     monotonic: float
     wall: float
+
+
+def problem(one: Problem) -> Json:
+    """A problem of a policy, for JSON."""
+    return {
+        "severity": one.severity.value,
+        "file": one.at.file,
+        "line": one.at.line,
+        "column": one.at.column,
+        "message": one.message,
+        "remedy": one.remedy,
+    }
 
 
 def policy(now: InForce | None) -> Json:
@@ -37,7 +50,7 @@ def policy(now: InForce | None) -> Json:
         "filters": len(plan.filters),
         "negotiate_filters": len(plan.protect),
         "spd_entries": len(plan.spd),
-        "warnings": [str(warning) for warning in now.policies.warnings],
+        "warnings": [*map(problem, now.warnings)],
     }
 
 
