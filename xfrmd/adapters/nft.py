@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -17,6 +18,12 @@ from xfrmd.model.nft import NftTable
 _TABLE: Final = f"inet {limits.NFT_TABLE}"
 _ABSENT: Final = "No such file or directory"
 _FORBIDDEN: Final = "Operation not permitted"
+_PROBE: Final = f"""
+add table {_TABLE}_probe
+add chain {_TABLE}_probe out {{ type route hook output priority 250; }}
+add rule {_TABLE}_probe out ct state invalid rt ipsec missing queue num {limits.HOLD_QUEUE}
+delete table {_TABLE}_probe
+"""
 T = TypeVar("T")
 
 
@@ -39,6 +46,14 @@ class NftLoader:
     def check(self, text: str) -> None:
         """Whether `load` would accept the text as far as can be told without committing it."""
         self._call(lambda: self._from_file(text, dry_run=True))
+
+    def probe(self) -> None:
+        """Try, and take back in the same transaction, what our rules need. KernelError that names the remedy."""
+        try:
+            self.load(_PROBE)
+        except KernelError as error:
+            needs = "nf_tables with inet, xfrm and queue expressions, conntrack and nfnetlink_queue"
+            raise KernelError(f"{error}\nthe kernel needs {needs}", error.errno or errno.EOPNOTSUPP) from error
 
     def observe(self) -> NftTable | None:
         """Our table as the kernel has it, without counts; None when there is none."""
@@ -111,5 +126,6 @@ def _list(nft: Any, command: str) -> str | None:
 
 
 def _refusal(said: str) -> KernelError:
-    remedy = "\nrun with CAP_NET_ADMIN" if _FORBIDDEN in said else ""
-    return KernelError(f"nftables refused:\n{said.strip()}{remedy}")
+    if _FORBIDDEN in said:
+        return KernelError(f"nftables refused:\n{said.strip()}\nrun with CAP_NET_ADMIN", errno.EPERM)
+    return KernelError(f"nftables refused:\n{said.strip()}")
