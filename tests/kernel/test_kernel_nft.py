@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -116,3 +117,13 @@ def test_without_privilege_the_remedy_is_said(host: Host) -> None:
     )
     done = host.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", ".venv/bin/python", "-c", script)
     assert "CAP_NET_ADMIN" in done.stdout
+
+
+def test_a_probe_leaves_nothing_behind(host: Host, nft: NftLoader) -> None:
+    """A kernel that lacks something says so with the remedy; one that has it all says nothing."""
+    try:
+        nft.probe()
+    except KernelError as error:
+        assert error.errno == errno.EOPNOTSUPP  # noqa: PT017 - both outcomes are right, by kernel
+        assert "the kernel needs" in str(error)
+    assert host.run("nft", "list", "ruleset").stdout == ""

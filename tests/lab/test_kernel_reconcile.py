@@ -153,3 +153,8 @@ def test_a_table_that_the_kernel_refuses_changes_nothing(kernel: Kernel) -> None
         kernel.reconciler.apply(wrong)
     assert kernel.xfrm.policies() == before
     assert kernel.reconciler.check(old).degraded == ()
+
+
+def test_this_kernel_has_what_the_table_needs(kernel: Kernel) -> None:
+    kernel.nft.probe()
+    assert kernel.nft.observe() is None
