@@ -13,6 +13,10 @@ from tests.conversations.scenes import A4, B4, ping
 from xfrmd.ike.effects import Effect, InstallSa, SendDatagram, Tell
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, Event, TimerFired
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import SealedMessage, parse_clear
+from xfrmd.ike.v2.payloads import Payload
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Notice
 from xfrmd.model.plan import Plan
@@ -109,6 +113,28 @@ class Dialogue:
     def _next(self) -> float | None:
         deadlines = [side.engine.next_deadline() for side in (self.a, self.b)]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+
+def established(side: Side) -> IkeSa:
+    """The one IKE SA of an engine, seen from inside: its keys let a test speak as this side."""
+    found = [sa for sa in side.engine._ctx.store.ike_sas() if sa.channel is not None]
+    assert len(found) == 1
+    return found[0]
+
+
+def forge(
+    side: Side, exchange: int, payloads: list[Payload], number: int | None = None, *, response: bool = False
+) -> SendDatagram:
+    """A message that this side could have sealed; by default under its next message ID."""
+    sa = established(side)
+    number = sa.window.next_id if number is None else number
+    header = Header.of(sa.spi_i, sa.spi_r, exchange, number, initiator=sa.initiator, response=response)
+    return SendDatagram(sa.local, sa.remote, sa.agreed_channel.seal(header, payloads))
+
+
+def read(side: Side, datagram: SendDatagram) -> SealedMessage:
+    """What a datagram to this side says."""
+    return established(side).agreed_channel.open(parse_clear(datagram.data))
 
 
 def datagrams(effects: list[Effect]) -> list[SendDatagram]:
