@@ -121,9 +121,10 @@ def test_without_privilege_the_remedy_is_said(host: Host) -> None:
 
 def test_a_probe_leaves_nothing_behind(host: Host, nft: NftLoader) -> None:
     """A kernel that lacks something says so with the remedy; one that has it all says nothing."""
+    refused: KernelError | None = None
     try:
         nft.probe()
     except KernelError as error:
-        assert error.errno == errno.EOPNOTSUPP  # noqa: PT017 - both outcomes are right, by kernel
-        assert "the kernel needs" in str(error)
+        refused = error
+    assert refused is None or (refused.errno == errno.EOPNOTSUPP and "the kernel needs" in str(refused))
     assert host.run("nft", "list", "ruleset").stdout == ""
