@@ -71,6 +71,7 @@ async def _start(service: Service) -> ControlServer:
         # SAs of an earlier run, whose keys are lost; the fence of the policies stands, so their traffic waits.
         service.kernel.remove_sas()
         service.facts.watch(service.facts_changed)
+        service.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:
         raise start_error(error) from error
     server = ControlServer(_answerer(service), service.faults)
