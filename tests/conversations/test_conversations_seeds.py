@@ -41,7 +41,8 @@ def delete(host: Host, rng: random.Random) -> Event | None:
 def run(seed: int, *, deletes: bool) -> tuple[Pair, list[Flow]]:
     """One seeded life: traffic both ways, wishes at random times from both sides, a bad network for a while.
 
-    With deletes it begins with the handshake; without, the SAs stand already, and no packet may be lost.
+    With deletes it begins with the handshake, and lifetimes may end before a rekey comes through. Without, the SAs
+    stand already, lifetimes leave time for a rekey, and no packet may be lost.
     """
     rng = random.Random(seed)
     faults = Faults(
@@ -50,7 +51,7 @@ def run(seed: int, *, deletes: bool) -> tuple[Pair, list[Flow]]:
         delay=rng.choice([(0.001, 0.002), (0.001, 0.05), (0.001, 0.8)]),
         until=FAULTY_UNTIL,
     )
-    settings = Settings(smb=rng.random() < 0.5, child_seconds=rng.choice([3600, 30]))
+    settings = Settings(smb=rng.random() < 0.5, child_seconds=rng.choice([3600, 30 if deletes else 120]))
     scene = pair(seed, settings)
     network = scene.network
     if not deletes:
