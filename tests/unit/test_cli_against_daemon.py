@@ -91,3 +91,31 @@ def test_explain_asks_the_daemon(control: str, capsys: pytest.CaptureFixture[str
     assert run(PROGRAM, ["--control", control, *words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["verdict"], answer["at"]) == ("negotiate", "p.yaml:5:9")
+
+
+@pytest.mark.parametrize("word", ["nan", "-1", "inf", "301", "soon"])
+def test_no_one_waits_for_an_odd_time(word: str, control: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--json", "--control", control, "delete", "all", "--wait", word]
+    assert run(PROGRAM, words) == ExitCode.USAGE
+    assert "0 to 300 seconds" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def stranger(answer: bytes) -> type[socketserver.StreamRequestHandler]:
+    """Another program, by what it answers."""
+
+    class Stranger(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(answer)
+
+    return Stranger
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 400 Bad Request\r\n", b"[]\n", b"{}\n", b'{"ok": false, "error": 4}\n'])
+def test_a_socket_of_another_program_is_told(line: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socketserver.UnixStreamServer(str(tmp_path / "s"), stranger(line)) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert run(PROGRAM, ["--json", "--control", str(tmp_path / "s"), "status"]) == ExitCode.ERROR
+        thread.join()
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "not-xfrmd"

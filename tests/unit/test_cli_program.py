@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def test_words_behind_options_belong_to_the_command_too() -> None:
     for words in (["a", "--deep", "b=1", "c=2"], ["--deep", "a", "b=1", "c=2"], ["a", "b=1", "c=2", "--deep"]):
         assert run(toy(action), ["act", *words]) == 0
     assert seen == [["True", "a", "b=1", "c=2"]] * 3
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["act", "--shallow"], ["act", "a", "--deep", "b", "--shallow"]])
+def test_a_refused_command_line_is_json_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(fail(AssertionError()), ["--json", *words]) == ExitCode.USAGE
+    told = capsys.readouterr()
+    error = json.loads(told.out)["error"]
+    assert (error["code"], error["exit"]) == ("usage", 2)
+    assert "--help" in error["remedy"]
+    assert told.err == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("file", "code"), [("config/request.yaml", 0), ("/dev/null", 1)])
+def test_closed_streams_change_no_exit_code(closed: str, file: str, code: int) -> None:
+    words = [sys.executable, "-c", START, "check", "--facts", "config/facts.yaml", file]
+    done = subprocess.run(f"{shlex.join(words)} {closed}", shell=True, capture_output=True, cwd=ROOT, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (code, False)
 
 
 @pytest.mark.parametrize("words", [[], ["nothing"], ["act", "--shallow"], ["act", "a", "--deep", "b", "--shallow"]])
@@ -155,6 +174,16 @@ def test_a_terminal_has_colours_unless_told_otherwise() -> None:
     assert "\033[" not in on_a_terminal({"TERM": "dumb", "NO_COLOR": ""})
 
 
+def test_a_log_of_the_mistakes_has_no_colours() -> None:
+    master, slave = os.openpty()
+    program = [sys.executable, "-c", START, "compile", "--facts", "/dev/null", "/dev/null"]
+    env = {**os.environ, "TERM": "xterm", "NO_COLOR": ""}
+    done = subprocess.run(program, stdout=slave, stderr=subprocess.PIPE, cwd=ROOT, env=env, check=False)
+    os.close(slave)
+    os.close(master)
+    assert done.stderr.startswith(b"/dev/null:1:1: error: ")
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words, text in (
         (["--version"], f"xfrmctl {__version__}\n"),
@@ -177,6 +206,10 @@ def test_every_command_has_help_and_every_argument_too() -> None:
     assert {"check", "compile", "diff", "explain"} <= set(names)
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""Without buffers nothing is left to flush when Python ends, which hides what this looks for."""
+
+
 @pytest.mark.parametrize("size", [10, 1_000_000], ids=["found at the flush", "found at the write"])
 def test_a_reader_that_has_enough_hears_no_complaint(size: int) -> None:
     code = (
@@ -184,7 +217,7 @@ def test_a_reader_that_has_enough_hears_no_complaint(size: int) -> None:
         f"sys.exit(run(flood({size})))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "act"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-c", code, "act"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=BUFFERED
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -217,7 +250,7 @@ def test_control_c_is_quiet() -> None:
         "sys.exit(run(sleepy()))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "act"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-c", code, "act"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=BUFFERED
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -17,10 +18,18 @@ from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 
+
+def _seconds(word: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(word)) <= limits.CONTROL_WAIT:  # never true of NaN
+            return value
+    raise argparse.ArgumentTypeError(f"{word!r} is not 0 to {limits.CONTROL_WAIT:g} seconds")
+
+
 _WAIT: Final = Argument(
     ("--wait",),
     f"wait until it is done, {limits.CONTROL_TIMEOUT:g} s or as many as given",
-    {"type": float, "nargs": "?", "const": limits.CONTROL_TIMEOUT, "metavar": "SECONDS"},
+    {"type": _seconds, "nargs": "?", "const": limits.CONTROL_TIMEOUT, "metavar": "SECONDS"},
 )
 _SPI: Final = Argument(("spi",), "SPI of an SA as `sas` shows it, or all", {"metavar": "SPI|all"})
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from xfrmd import __version__
 from xfrmd.cli.output import Output, problem_json
@@ -39,6 +40,7 @@ EXIT_CODES: Final = (
     (ExitCode.NO_PRIVILEGE, "a privilege is missing"),
     (ExitCode.KERNEL_LACKS, "the kernel has no ESP, nftables or nfqueue"),
 )
+_CODES: Final = ((PolicyError, "policy-error"), (CredentialError, "credential-error"), (KernelError, "kernel-error"))
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 
@@ -47,6 +49,21 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=100)
+
+
+class _UsageError(Exception):
+    """A command line that the parser refuses."""
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to `run` how a refusal is told: as text, or as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self, message)
 
 
 def _examples(examples: Sequence[tuple[str, str]]) -> str:
@@ -66,7 +83,7 @@ def parser_of(program: Program, *, brief: bool = False) -> argparse.ArgumentPars
     """
     codes = "exit codes:\n" + "\n".join(f"  {code.value}  {story}" for code, story in EXIT_CODES)
     epilog = "\n\n".join(part for part in (_examples(program.examples), codes) if part)
-    parser = argparse.ArgumentParser(program.name, description=program.story, epilog=epilog, formatter_class=_Formatter)
+    parser = _Parser(program.name, description=program.story, epilog=epilog, formatter_class=_Formatter)
     parser.add_argument("--version", action="version", version=f"{program.name} {__version__}")
     parser.set_defaults(**_COMMON_DEFAULTS)
     _add(parser, COMMON, default=argparse.SUPPRESS)
@@ -96,9 +113,11 @@ def _parse(program: Program, words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _colored(choice: str, stream: TextIO) -> bool:
+def _colored(choice: str) -> bool:
     if choice == "auto":
-        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        # Both: mistakes go to stderr, and a log that it is sent to wants no colours.
+        terminal = sys.stdout.isatty() and sys.stderr.isatty()
+        return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return choice == "always"
 
 
@@ -114,28 +133,50 @@ def _report(error: XfrmdError | OSError, output: Output) -> int:
         case ControlError():
             output.error(str(error), error.remedy, error.to_json())
             return error.exit_code
-        case PolicyError() | CredentialError() | KernelError() | XfrmdError():
-            output.error(str(error), "", {"code": type(error).__name__})
+        case XfrmdError():
+            code = next((name for kind, name in _CODES if isinstance(error, kind)), "error")
+            output.error(str(error), "", {"code": code, "exit": int(ExitCode.ERROR)})
         case _:
             name = f"{error.filename}: " if error.filename else ""
-            output.error(f"{name}{error.strerror or error}", "", {"code": "os-error"})
+            output.error(f"{name}{error.strerror or error}", "", {"code": "os-error", "exit": int(ExitCode.ERROR)})
     return ExitCode.ERROR
 
 
+def _refused(error: _UsageError, words: Sequence[str]) -> int:
+    """Tell a refused command line: whoever wants JSON gets it, all others the usage as argparse prints it."""
+    if "--json" not in words:
+        argparse.ArgumentParser.error(error.parser, str(error))
+    refusal = ControlError("usage", str(error), f"see {error.parser.prog} --help", ExitCode.USAGE)
+    return _report(refusal, Output(sys.stdout, sys.stderr, json=True))
+
+
 def _streams() -> None:
-    """Odd names of files and an ASCII locale must not end a program: what cannot be shown is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Odd names of files and an ASCII locale must not end a program: what cannot be shown is escaped. A stream that
+    was closed before the start (`>&-`) is None in Python; the exit code still counts.
+    """
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            # The lowest free number is the closed one, so that no file opened later takes its place.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False))
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go() -> None:
+    """After a broken pipe: Python flushes once more when it ends, and would complain again."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run(program: Program, words: Sequence[str] | None = None) -> int:
     """Run a program on command line words (None: those of the process). Returns its exit code."""
     _streams()
+    words = sys.argv[1:] if words is None else words
     try:
-        arguments = _parse(program, sys.argv[1:] if words is None else words)
-        color = _colored(arguments.color, sys.stdout)
-        output = Output(sys.stdout, sys.stderr, json=arguments.json, color=color)
+        arguments = _parse(program, words)
+        output = Output(sys.stdout, sys.stderr, json=arguments.json, color=_colored(arguments.color))
         try:
             code = int(arguments.row.run(arguments, output))
         except BrokenPipeError:
@@ -143,8 +184,11 @@ def run(program: Program, words: Sequence[str] | None = None) -> int:
         except (XfrmdError, OSError) as error:
             code = _report(error, output)
         sys.stdout.flush()
+    except _UsageError as error:
+        return _refused(error, words)
     except BrokenPipeError:
-        return _BROKEN_PIPE  # whoever read us has enough: no reason to complain
+        _let_go()
+        return _BROKEN_PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code

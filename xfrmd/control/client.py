@@ -51,11 +51,15 @@ def _not_running(path: str) -> ControlError:
 def _answer(octets: bytes, path: str) -> Json:
     if not octets.endswith(b"\n"):
         raise _not_running(path)
-    message = json.loads(octets)
-    if message.get("ok"):
-        answer: Json = message["answer"]
-        return answer
-    error = message.get("error", {})
+    try:
+        message = json.loads(octets)
+        if message["ok"]:
+            answer: Json = message["answer"]
+            return answer
+        error = dict(message["error"])
+    except (ValueError, KeyError, TypeError) as wrong:
+        text = f"what answers on {path} is not xfrmd"
+        raise ControlError("not-xfrmd", text, "name the socket of xfrmd with --control") from wrong
     details = {k: v for k, v in error.items() if k not in ("code", "message", "remedy", "exit")}
     raise ControlError(
         error.get("code", "error"), error.get("message", ""), error.get("remedy", ""), error.get("exit", 1), details
