@@ -94,8 +94,8 @@ CLOSED_LINGER: Final = 10.0
 REPLACED_LIFETIME: Final = 30.0
 """A rekeyed IKE SA waits this long for the peer to delete it, then we do."""
 SUCCESSOR_WAIT: Final = 90.0
-"""The new outbound SA of a rekey of the peer's is used at the latest then. A peer keeps its old inbound SA until we have
-answered its deletion, so that waiting is safe, while one that has not got our answer repeats itself for 68 s."""
+"""The new outbound SA of a rekey of the peer's is used at the latest then. A peer keeps its old inbound SA until we
+have answered its deletion, so that waiting is safe, while one that has not got our answer repeats itself for 68 s."""
 BUSY_RETRY: Final = 1.0
 """After TEMPORARY_FAILURE (RFC 7296 2.25) we try again then, or up to twice as late, at random."""
 CROSSING: Final = 30.0
