@@ -12,6 +12,7 @@ from tests.conversations.dialogue import Change, Dialogue, Side, datagrams, kind
 from tests.conversations.plans import ALL_REQID, ENCR_CBC, ENCR_GCM, ESN_OFF, INTEG, SMB_REQID, X25519, Settings
 from tests.conversations.scenes import A4, B4, ping, tcp
 from xfrmd import limits
+from xfrmd.ike import negotiate
 from xfrmd.ike.effects import DropHeld, InstallSa, RemoveSa
 from xfrmd.ike.events import (
     Acquire,
@@ -152,6 +153,41 @@ def test_quick_modes_per_main_mode() -> None:
     assert [len(sa.children) for sa in talk.a.engine.ike_sas()] == [1, 1]
     assert old.local_spi not in {sa.local_spi for sa in talk.a.engine.ike_sas()}, "spent and empty, so deleted"
     assert len(talk.b.engine.ike_sas()) == 2
+
+
+def test_quick_modes_are_counted_before_they_are_made() -> None:
+    talk = Dialogue(Settings(smb=True), a=quick_modes(1))
+    first = talk.acquire()
+    second = talk.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), 0.0)
+    assert [d.data[18] for d in datagrams(first + second)] == [34, 34]
+    more = Dialogue(Settings(smb=True), a=quick_modes(2))
+    more.acquire()
+    assert more.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), 0.0) == []
+
+
+def test_a_packet_that_the_narrowed_sa_does_not_carry_asks_for_its_own() -> None:
+    def smb_only(plan: Plan) -> Plan:
+        return replace(plan, protect=tuple(p for p in plan.protect if p.reqid == SMB_REQID))
+
+    talk = Dialogue(Settings(), Settings(smb=True), b=smb_only)
+    first = talk.a.hear(Acquire(ALL_REQID, tcp(A4, B4, 445)), 0.0)
+    assert talk.acquire() == []
+    talk.talk(first)
+    assert len(talk.a.installed()) == 2
+    assert talk.a.installed()[1].selector.dport == tcp(A4, B4, 445).dport
+    for side in (talk.a, talk.b):
+        assert side.told("no-filter").remedy, "the ping was asked for too, and B protects none"
+    assert [effect.reqid for effect in talk.a.effects if isinstance(effect, DropHeld)] == [ALL_REQID]
+
+
+def test_a_demand_whose_ike_sas_end_under_it_is_given_up() -> None:
+    talk = Dialogue()
+    talk.acquire()
+    want = talk.a.engine._ctx.demand.every()[0]
+    want.tries = limits.WANT_TRIES
+    talk.a.engine._ctx.out = []
+    negotiate.start(talk.a.engine._ctx, want)
+    assert kinds(talk.a.engine._ctx.out) == ["DropHeld"]
 
 
 def test_the_order_of_a_rekey_at_the_one_who_asks() -> None:

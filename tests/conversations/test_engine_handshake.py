@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conversations.dialogue import Change, Dialogue, at_port, datagrams, kinds
-from tests.conversations.plans import ALL_REQID
+from tests.conversations.plans import ALL_REQID, ENCR_GCM, P256, PRF, X25519, Settings
 from tests.conversations.scenes import A4, B4
 from xfrmd import limits
 from xfrmd.ike.effects import DropHeld, SendDatagram
@@ -16,10 +16,11 @@ from xfrmd.ike.events import DatagramReceived, Endpoint, TimerFired
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.header import HEADER
 from xfrmd.ike.v2.message import build_clear, parse_clear
-from xfrmd.ike.v2.payloads import NotifyPayload
+from xfrmd.ike.v2.payloads import NotifyPayload, SaPayload, WireProposal
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import ProtocolId
 
 STRANGER = Endpoint(Address.parse("10.0.0.66"), 500)
 
@@ -186,6 +187,61 @@ def test_datagrams_from_another_address_touch_no_sa() -> None:
     data = datagrams(answer)[0].data
     assert talk.a.hear(DatagramReceived(Endpoint(A4, 500), STRANGER, data), 0.0) == []
     assert counters(talk.a)["dropped-stranger"] == 1
+
+
+def test_the_peers_spi_must_fit_too() -> None:
+    talk = Dialogue()
+    talk.connect()
+    sa = talk.a.engine.ike_sas()[0]
+    init = parse_clear(datagrams(talk.a.effects)[0].data)
+    header = init.header._replace(spi_i=sa.local_spi, spi_r=b"not this", exchange=37, flags=0x00, message_id=0)
+    assert talk.deliver(SendDatagram(sa.remote, sa.local, build_clear(header, []))) == []
+    assert counters(talk.a)["dropped-unknown-spi"] == 1
+
+
+def test_the_key_exchange_chosen_must_be_the_one_that_was_made() -> None:
+    talk = Dialogue(Settings(ike=((ENCR_GCM, PRF, X25519, P256),)))
+    answer = datagrams(talk.deliver(datagrams(talk.acquire())[0]))[0]
+    clear = parse_clear(answer.data)
+    lie = [
+        SaPayload((WireProposal.of(1, ProtocolId.IKE, b"", (ENCR_GCM, PRF, P256)),)) if isinstance(p, SaPayload) else p
+        for p in clear.payloads
+    ]
+    assert talk.deliver(replace(answer, data=build_clear(clear.header, lie))) == []
+    assert kinds(talk.deliver(answer)) == ["send"]
+
+
+def test_a_cookie_must_be_ours() -> None:
+    talk = Dialogue()
+    init = datagrams(talk.acquire())[0]
+    clear = parse_clear(init.data)
+    payloads = [p for p in clear.payloads if not isinstance(p, NotifyPayload)]
+    for number in range(1, limits.HALF_OPEN_COOKIE + 1):
+        talk.deliver(replace(init, data=build_clear(clear.header._replace(spi_i=number.to_bytes(8)), payloads)))
+    for cookie in (b"", bytes(16), bytes(64)):
+        told = [NotifyPayload(NotifyType.COOKIE, cookie), *payloads]
+        answer = datagrams(talk.deliver(replace(init, data=build_clear(clear.header, told))))[0]
+        assert parse_clear(answer.data).notify(NotifyType.COOKIE)
+    assert talk.b.engine.snapshot().half_open == limits.HALF_OPEN_COOKIE
+    assert counters(talk.b)["dropped-bad-cookie"] == 3
+    talk.talk([init])
+    assert len(talk.b.installed()) == 2, "the honest one comes through"
+
+
+def test_half_open_sas_are_bounded_whatever_cookies_come() -> None:
+    talk = Dialogue()
+    init = datagrams(talk.acquire())[0]
+    clear = parse_clear(init.data)
+    payloads = [p for p in clear.payloads if not isinstance(p, NotifyPayload)]
+    for number in range(1, limits.HALF_OPEN_LAST + 10):
+        header = clear.header._replace(spi_i=number.to_bytes(8))
+        effects = talk.deliver(replace(init, data=build_clear(header, payloads)))
+        cookie = parse_clear(datagrams(effects)[0].data).notify(NotifyType.COOKIE)
+        assert (cookie is not None) == (number > limits.HALF_OPEN_COOKIE)
+        if cookie is not None:
+            talk.deliver(replace(init, data=build_clear(header, [cookie, *payloads])))
+    assert talk.b.engine.snapshot().half_open == limits.HALF_OPEN_LAST
+    assert counters(talk.b)["dropped-full"] == 9
 
 
 def test_an_authentic_message_from_another_port_moves_the_sa_there() -> None:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import pytest
 
 from tests.conversations.dialogue import Dialogue, datagrams, established, forge, kinds, read
-from tests.conversations.plans import GCM_X25519, SMB_REQID, Settings
+from tests.conversations.plans import GCM_X25519, P256, SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
 from xfrmd import limits
 from xfrmd.ike.effects import InstallSa, RemoveSa
-from xfrmd.ike.events import Acquire, Delete, Rekey
-from xfrmd.ike.v2.constants import ExchangeType, NotifyType
+from xfrmd.ike.events import Acquire, Delete, Rekey, SaExpired
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.payloads import (
     DeletePayload,
     KePayload,
@@ -353,3 +353,73 @@ def test_a_second_pair_for_the_same_traffic(talk: Dialogue, after: float, nonce:
     assert kinds(effects)[:3] == ["in", "send", "out"]
     assert ("RemoveSa" in kinds(effects)) == deletes
     assert len(datagrams(effects)) == 1 + deletes
+
+
+def test_a_child_that_comes_after_the_ike_sa_was_deleted_is_not_installed() -> None:
+    talk = Dialogue(Settings(smb=True))
+    talk.connect()
+    asked = talk.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), 0.0)
+    late = datagrams(talk.deliver(datagrams(asked)[0]))[0]
+    talk.a.hear(Delete(talk.a.engine.ike_sas()[0].local_spi), 0.0)
+    assert kinds(talk.deliver(late)) == ["send"], "the deletion, which has waited for its turn"
+
+
+def test_an_sa_whose_peer_is_not_ready_yet_needs_no_other(talk: Dialogue) -> None:
+    old = talk.b.engine.ike_sas()[0].children[0]
+    talk.deliver(datagrams(talk.a.hear(Rekey(talk.a.engine.ike_sas()[0].children[0].spi_in.to_bytes(4)), 0.0))[0])
+    talk.b.hear(SaExpired(old.spi_out, ESP, A4, hard=True), 1.0)
+    assert talk.acquire(talk.b) == []
+
+
+def test_an_ike_sa_deleted_while_it_is_rekeyed_takes_its_successor_with_it(talk: Dialogue) -> None:
+    spi = talk.a.engine.ike_sas()[0].local_spi
+    rekey = talk.a.hear(Rekey(spi), 0.0)
+    talk.a.hear(Delete(spi), 0.0)
+    talk.talk(rekey)
+    assert talk.a.engine.ike_sas() == talk.b.engine.ike_sas() == ()
+
+
+@pytest.mark.parametrize("data", [(14).to_bytes(2), (31).to_bytes(2), b"", b"\x00\x13\x00"])
+def test_a_group_for_a_child_that_is_not_ours_or_was_used_ends_the_attempt(data: bytes) -> None:
+    talk = Dialogue(Settings(ike=((*GCM_X25519, P256),), smb=True, pfs=True))
+    talk.connect()
+    talk.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), 0.0)
+    refusal = NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, data)
+    effects = talk.deliver(forge(talk.b, CREATE, [refusal], next_number(talk) - 1, response=True))
+    assert kinds(effects) == ["DropHeld"]
+
+
+def test_another_group_of_ours_is_used_when_the_peer_asks_for_it() -> None:
+    talk = Dialogue(Settings(ike=((*GCM_X25519, P256),), smb=True, pfs=True))
+    talk.connect()
+    talk.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), 0.0)
+    refusal = NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, (19).to_bytes(2))
+    effects = talk.deliver(forge(talk.b, CREATE, [refusal], next_number(talk) - 1, response=True))
+    exchange = read(talk.b, datagrams(effects)[0]).first(KePayload)
+    assert exchange is not None
+    assert exchange.method == 19
+
+
+def test_no_iv_comes_twice_under_one_key(talk: Dialogue) -> None:
+    """RFC 5282 3.1: with AES-GCM that would give the key away."""
+    for _ in range(20):
+        talk.talk(talk.a.hear(Rekey(talk.a.engine.ike_sas()[0].children[0].spi_in.to_bytes(4)), talk.now))
+        talk.pass_time(5.0)
+    for side in (talk.a, talk.b):
+        sealed = {d.data for d in datagrams(side.effects) if d.data[16] == PayloadType.SK}
+        ivs = [octets[32:40] for octets in sealed]
+        assert len(ivs) > 40
+        assert len(set(ivs)) == len(ivs)
+
+
+def test_an_sa_that_does_not_carry_the_packet_that_asked_is_told_and_the_packet_dropped(talk: Dialogue) -> None:
+    """A peer that does not look at the leading packet may narrow to something else."""
+    spi = talk.a.engine.ike_sas()[0].children[0].spi_in
+    talk.talk(talk.a.hear(Delete(spi.to_bytes(4)), 0.0))
+    assert kinds(talk.acquire()) == ["send"]
+    tcp_only: list[Payload] = [TsiPayload((HERE._replace(protocol=6),)), TsrPayload((THERE._replace(protocol=6),))]
+    answer = [*child_request()[:3], *tcp_only]
+    effects = talk.deliver(forge(talk.b, CREATE, answer, next_number(talk) - 1, response=True))
+    assert kinds(effects) == ["in", "out", "ReleaseHeld", "DropHeld"]
+    assert "icmp" in talk.a.told("no-filter").message
+    assert talk.a.engine.snapshot().negotiating == 0

@@ -83,8 +83,9 @@ def is_specific(packet: Selector) -> bool:
 def answer(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None = None) -> Agreed | None:
     """Choose a negotiate filter for proposed traffic and narrow it. None: TS_UNACCEPTABLE.
 
-    First the filter that decides the packet which leads the proposal; else the heaviest that holds all of it; else the
-    lightest that holds some of it. `only`: a rekey stays with the filter (reqid) of the SA that it replaces.
+    It is the filter that decides the packet which leads the proposal: an SA that does not carry it serves nobody. For a
+    proposal without such a packet it is the heaviest filter that holds all of it, else the lightest that holds some.
+    `only`: a rekey stays with the filter (reqid) of the SA that it replaces.
     """
     near, far = Prefix.host(ends.local), Prefix.host(ends.remote)
     if ends.mode is Mode.TRANSPORT:
@@ -137,8 +138,7 @@ def cover(selectors: Sequence[Selector]) -> Selector:
 def _candidates(index: PlanIndex, ends: Ends, wanted: tuple[Selector, ...], packet: Selector | None) -> list[Region]:
     if packet is not None and ends.mode is Mode.TRANSPORT:
         decided = index.heaviest(packet)
-        if decided is not None:
-            return [decided]
+        return [] if decided is None else [decided]
     regions = index.regions(ends.local, ends.remote, ends.mode)
     whole = [region for region in regions if all(region.selector.contains(part) for part in wanted)]
     partial = [region for region in reversed(regions) if any(region.selector.overlaps(part) for part in wanted)]

@@ -29,7 +29,12 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
         child.enter(ChildState.AWAITED)
         lifecycle.doom(ctx, sa.lineage, child)
         return
+    want = ctx.demand.find(wants.key_of(child))
     _send_from_now(ctx, sa, child, pair[1])
+    if want is not None and want.packet is not None and not child.carries(want.packet):
+        theirs = ", ".join(map(str, child.selectors))
+        ctx.tell(notices.traffic_refused(sa, str(want.packet), theirs), sa.remote.address)
+        wants.fail(ctx, want, whole_peer=False)
 
 
 def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
