@@ -17,6 +17,8 @@ from xfrmd.ike.v2.replies import RefusalError, answer_of
 from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, TASK_ROWS
 from xfrmd.ike.window import Arrival
 
+_LISTENING = (IkeState.HALF_OPEN, IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
+"""States in which requests are taken. One that overtakes the response to our IKE_AUTH will come again."""
 _EXCHANGES = (ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL)
 _STILL_COUNTS = (TaskKind.REKEY_IKE, TaskKind.DELETE_IKE, TaskKind.DELETE_CHILD)
 """Tasks whose response has consequences though we have decided to delete the IKE SA."""
@@ -36,7 +38,7 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
     if arrival is Arrival.REPEATED:
         ctx.journal.count(Count.REPEATED)
         ctx.send(sa, sa.window.response)
-    elif arrival is Arrival.NEW and sa.state not in (IkeState.CLOSED, IkeState.CONNECTING):
+    elif arrival is Arrival.NEW and sa.state in _LISTENING:
         _request(ctx, sa, event)
     else:
         ctx.journal.count(Count.WINDOW)

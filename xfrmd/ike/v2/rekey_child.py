@@ -77,8 +77,9 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     new = made.child
     ctx.store.add_child(sa.lineage, new)
     ctx.out.append(inbound)
-    if rival is not None and rival.state not in _GONE and new.lowest_nonce < rival.lowest_nonce:
-        new.enter(ChildState.AWAITED)  # ours is the redundant one: the peer deletes the old one, we this
+    if rival is not None and new.lowest_nonce < rival.lowest_nonce:
+        # Ours is the redundant one: the peer deletes the old one, we this. It may have rekeyed its own since then.
+        new.enter(ChildState.AWAITED)
         _calm(old)
         lifecycle.doom(ctx, sa.lineage, new)
         return

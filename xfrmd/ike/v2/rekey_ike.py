@@ -70,7 +70,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         lifecycle.delete(ctx, new, "deleted")
         return
     rival = sa.rival
-    if rival is not None and rival.state is IkeState.ESTABLISHED and new.lowest_nonce < rival.lowest_nonce:
+    if rival is not None and new.lowest_nonce < rival.lowest_nonce:
         settle(ctx, sa)  # ours is the redundant one: the peer deletes the old one, we this
         lifecycle.delete(ctx, new, "redundant")
         return
