@@ -73,6 +73,10 @@ def test_a_missing_policy_file_and_a_missing_privilege_have_their_line(alone: Xf
     done = alone.host.run(*command, "--control", alone.directory / "c", check=False)
     assert done.returncode == ExitCode.NO_PRIVILEGE
     assert "CAP_NET_ADMIN" in done.stderr
+    # Neither privilege nor the directory of the control socket: what is told is what has to be put right first.
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *program("xfrmd"), "run"]
+    nobody = alone.host.run(*command, "--control", "/nonexistent/c", check=False)
+    assert nobody.returncode == ExitCode.NO_PRIVILEGE
     assert "Traceback" not in done.stderr + alone.log
 
 
@@ -82,6 +86,16 @@ def test_a_second_daemon_on_the_same_socket_leaves_the_first_alone(alone: XfrmdH
     second = XfrmdHost(alone.host, alone.directory)
     assert status_of_failed_start(second) == ExitCode.PORT_IN_USE
     assert "another xfrmd serves" in second.log
+    assert table(alone.host) == before
+    assert alone.ask("status")["state"] == "running"
+
+
+def test_a_second_daemon_on_another_socket_leaves_the_first_alone(alone: XfrmdHost) -> None:
+    alone.start()
+    before = table(alone.host)
+    done = alone.host.run(*program("xfrmd"), "run", "--control", alone.directory / "other", check=False)
+    assert done.returncode == ExitCode.PORT_IN_USE
+    assert "another xfrmd runs here" in done.stderr
     assert table(alone.host) == before
     assert alone.ask("status")["state"] == "running"
 

@@ -166,6 +166,14 @@ def test_silent_and_slow_clients_are_cut_off_and_hold_up_nobody(tmp_path: Path) 
     served(tmp_path, scenario, patience=0.3)
 
 
+def test_words_that_are_no_unicode_come_back_as_they_were(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        error = await refused(path, "delete", {"spi": "\ud800 \udcff ä"})
+        assert error.details == {"spi": "\ud800 \udcff ä"}
+
+    assert served(tmp_path, scenario) == []
+
+
 def test_only_the_owner_and_group_may_open_the_socket(tmp_path: Path) -> None:
     sock = listen(tmp_path / "s")
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o660

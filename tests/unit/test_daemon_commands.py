@@ -265,6 +265,8 @@ def test_octets_that_are_no_utf8_are_a_problem_with_a_place() -> None:
         octets = POLICY.encode().replace(b"Office", b"Off\xffice")
         error = await Place().refused("apply", text=octets.decode("utf-8", "surrogateescape"), file="/p.yaml")
         assert error.details["problems"][0]["line"] == 9
+        error = await Place().refused("apply", text=POLICY.replace("Office", "Off\ud800ice"), file="/\ud800")
+        assert error.details["problems"][0]["message"] == "character U+D800 is not allowed in YAML"
 
     run(scenario)
 

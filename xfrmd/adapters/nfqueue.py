@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
 from xfrmd.errors import KernelError
 
+_QUEUES: Final = Path("/proc/self/net/netfilter/nfnetlink_queue")
+"""A line for each queue that somebody listens to; its number comes first."""
 _NETLINK_NETFILTER: Final = 12
 _SUBSYSTEM: Final = 3 << 8
 _PACKET, _VERDICT, _CONFIG = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
@@ -122,11 +126,18 @@ class Nfqueue:
             if message.type != netlink.NLMSG_ERROR:
                 continue
             found = netlink.answer(message)
-            if found.errno == errno.EBUSY:
-                raise KernelError(f"nfqueue {self._number} is taken by another program", found.errno)
+            if found.errno and self._taken():  # the kernel answers EPERM, as to who has no privilege
+                text = f"another xfrmd runs here (nfqueue {self._number} is taken); stop it first"
+                raise KernelError(text, errno.EADDRINUSE)
             if found.errno:
                 why = netlink.describe(found.errno, found.text)
                 raise KernelError(f"nfqueue {self._number}: {why}; the kernel needs nfnetlink_queue", found.errno)
+
+    def _taken(self) -> bool:
+        """Does somebody listen to our queue in this network namespace?"""
+        with contextlib.suppress(OSError):
+            return any(line.split()[0] == str(self._number) for line in _QUEUES.read_text().splitlines())
+        return False
 
     def close(self) -> None:
         """Give the queue back."""

@@ -67,7 +67,7 @@ def _apply(arguments: argparse.Namespace, output: Output) -> int:
     name: str = arguments.policy
     # As text in JSON, so that octets which are no UTF-8 reach the daemon's own check as what they are.
     text = local.read_file(name).decode("utf-8", "surrogateescape")
-    return _put("apply", {"text": text, "file": str(Path(name).absolute())}, arguments, output)
+    return _put("apply", {"text": text, "file": name if name == "-" else str(Path(name).absolute())}, arguments, output)
 
 
 def _reload(arguments: argparse.Namespace, output: Output) -> int:

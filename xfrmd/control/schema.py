@@ -106,7 +106,7 @@ COMMANDS: Final = (
         "put a policy in force",
         (
             Argument("text", str, "the policy, YAML", limit=_TEXT),
-            Argument("file", str, "its absolute file name, for messages and relative names in it", limit=4096),
+            Argument("file", str, "its absolute file name, for messages", limit=4096),
         ),
         {"policy": str, "warnings": list, "filters": int, "changes": dict},
     ),

@@ -144,7 +144,7 @@ async def put(house: House, text: str | bytes, file: str) -> Json:
 
 async def apply(house: House, arguments: Json) -> Json:
     """Put the policy that the request carries in force."""
-    return await put(house, arguments["text"].encode("utf-8", "surrogateescape"), arguments["file"])
+    return await put(house, arguments["text"], arguments["file"])
 
 
 async def reload(house: House, _: Json) -> Json:

@@ -58,10 +58,10 @@ async def serve(settings: Settings, journal: Journal) -> int:
 async def _start(service: Service) -> ControlServer:
     """Everything that must stand before READY, in this order."""
     inherited = inherited_sockets(service.settings.environ)
-    # First of all: who finds another daemon on its control socket must not touch that one's kernel state.
-    control = _control_socket(service.settings.control, inherited)
     try:
         _probe(service)
+        # Before any change: who finds another daemon on its control socket must not touch that one's kernel state.
+        control = _control_socket(service.settings.control, inherited)
         # Listened to from before the first policy on, or its first packet and the ACQUIRE for it would be lost.
         service.events.open()
         service.hold.open()

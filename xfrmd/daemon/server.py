@@ -141,7 +141,8 @@ class ControlServer:
             return _refusal(ControlError("internal", "the daemon failed at this", "see journalctl -u xfrmd"))
 
     async def _send(self, writer: asyncio.StreamWriter, message: Json) -> None:
-        writer.write(json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        # In ASCII, because a client's words come back in answers, and what JSON can escape is not always Unicode.
+        writer.write(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
         await asyncio.wait_for(_drained(writer), self._patience)
 
 
