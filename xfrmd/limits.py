@@ -98,6 +98,9 @@ SUCCESSOR_WAIT: Final = 90.0
 have answered its deletion, so that waiting is safe, while one that has not got our answer repeats itself for 68 s."""
 BUSY_RETRY: Final = 1.0
 """After TEMPORARY_FAILURE (RFC 7296 2.25) we try again then, or up to twice as late, at random."""
+EMPTY_IKE_SA: Final = 30.0
+"""An IKE SA without child SAs beside another with the same peer is deleted after this time, whoever asked for it: the
+peer may have given up on it, which nothing else would tell."""
 CROSSING: Final = 30.0
 """Two equal child SAs, one made by each end within this time, are one too many."""
 CLEAR_ANSWERS: Final = 100

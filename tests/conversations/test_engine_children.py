@@ -405,3 +405,24 @@ def test_the_lifetime_of_an_ike_sa_brings_a_new_one_and_the_children_stay() -> N
     assert len(after) == len(talk.b.engine.ike_sas()) == 1
     assert after[0].local_spi != before.local_spi
     assert child(talk.a) == pair
+
+
+def test_an_empty_ike_sa_beside_another_goes_after_a_while() -> None:
+    """The peer has given up on it without our knowing."""
+    talk = Dialogue(Settings(smb=True), a=quick_modes(1))
+    talk.connect()
+    talk.talk(talk.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), 0.0))
+    stale = talk.b.engine.ike_sas()[0]
+    assert len(talk.b.engine.ike_sas()) == 2
+    talk.b.hear(Delete(stale.children[0].spi_in.to_bytes(4)), 0.0)
+    deletion = datagrams(talk.b.effects)[-1]
+    confirmed = datagrams(talk.deliver(deletion))[0]
+    talk.a = Side(A4, plans.plan(A4, [B4], Settings()), 55)  # it knows of nothing any more
+    talk.deliver(confirmed)
+    assert [len(sa.children) for sa in talk.b.engine.ike_sas()] == [0, 1]
+    talk.pass_time(limits.EMPTY_IKE_SA - 1)
+    assert len(talk.b.engine.ike_sas()) == 2
+    talk.pass_time(2.0)
+    assert [sa.state for sa in talk.b.engine.ike_sas()] == ["deleting", "established"]
+    talk.pass_time(80.0)
+    assert [sa.state for sa in talk.b.engine.ike_sas()] == ["established"]

@@ -26,6 +26,8 @@ class TimerKind(enum.Enum):
     """An IKE SA has been in its state for as long as it may."""
     RETRANSMIT = "retransmit"
     REKEY_IKE = "rekey"
+    EMPTY = "empty"
+    """An IKE SA has had no child SA for a while."""
     RETRY = "retry"
     """A task that the peer was too busy for."""
     SUCCESSOR = "successor"

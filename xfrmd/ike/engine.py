@@ -43,6 +43,7 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.STATE: exchange.deadline,
     TimerKind.RETRANSMIT: exchange.retransmit,
     TimerKind.REKEY_IKE: rekey_ike.order,
+    TimerKind.EMPTY: negotiate.empty,
     TimerKind.RETRY: create_child.retry,
     TimerKind.SUCCESSOR: rekey_child.switch,
     TimerKind.LINGER: lifecycle.drop_inbound,

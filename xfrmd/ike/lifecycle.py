@@ -71,6 +71,7 @@ def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False
         return
     ctx.timers.cancel((TimerKind.RETRANSMIT, sa))
     ctx.timers.cancel((TimerKind.REKEY_IKE, sa))
+    ctx.timers.cancel((TimerKind.EMPTY, sa))
     enter(ctx, sa, IkeState.CLOSED)
     sa.window.answered()
     ctx.store.leave(sa)

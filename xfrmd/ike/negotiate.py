@@ -6,7 +6,7 @@ from __future__ import annotations
 from xfrmd import limits
 from xfrmd.ike import lifecycle, narrow, notices, wants
 from xfrmd.ike.child_sa import ChildState
-from xfrmd.ike.context import Context
+from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want, WantKey
 from xfrmd.ike.effects import DropHeld, ReleaseHeld
 from xfrmd.ike.events import Acquire, Endpoint, Initiate
@@ -116,7 +116,11 @@ def prune(ctx: Context, lineage: Lineage) -> None:
     it for rekeys. Its child SAs are made anew under the other one first.
     """
     sa = lineage.current
-    if sa is None or not sa.initiator or sa.state is not IkeState.ESTABLISHED:
+    if sa is None or sa.state is not IkeState.ESTABLISHED:
+        return
+    if not lineage.children and _others(ctx, lineage):
+        ctx.timers.set((TimerKind.EMPTY, sa), ctx.now + limits.EMPTY_IKE_SA)
+    if not sa.initiator:
         return
     lineage.heir = next((other for other in _others(ctx, lineage) if _outdone(lineage, sa, other)), None)
     if lineage.heir is not None:
@@ -125,6 +129,12 @@ def prune(ctx: Context, lineage: Lineage) -> None:
                 wants.move(ctx, child)
     spent = lineage.heir is not None or not create_child.takes_children(sa)
     if spent and not lineage.children and not sa.tasks and not sa.window.busy:
+        lifecycle.delete(ctx, sa, "it is of no more use")
+
+
+def empty(ctx: Context, sa: IkeSa) -> None:
+    """An IKE SA had no child SA a while ago. If it still has none and there is another one, it goes."""
+    if sa.state is IkeState.ESTABLISHED and not sa.lineage.children and _others(ctx, sa.lineage):
         lifecycle.delete(ctx, sa, "it is of no more use")
 
 
