@@ -47,7 +47,8 @@ class ModelKernel:
         self.done = 0
         self.after_each: Callable[[], None] = lambda: None
         self._indexes = iter(range(1, 1_000_000))
-        self._texts = {render(plan.nft): plan.nft for plan in plans}
+        tables = [plan.nft for plan in plans]
+        self._texts = {render(new, old): new for new in tables for old in (None, *tables)}
 
     def _refuses(self) -> bool:
         self.done += 1

@@ -104,7 +104,9 @@ def steps(plan: Plan, observed: Observed) -> tuple[Step, ...]:
 
 
 def _table(plan: Plan, observed: Observed) -> list[Step]:
-    return [LoadTable(nft_text.render(plan.nft))] if nft_listing.differences(plan.nft, observed.table) else []
+    if not nft_listing.differences(plan.nft, observed.table):
+        return []
+    return [LoadTable(nft_text.render(plan.nft, observed.table))]
 
 
 def _writes(plan: Plan, observed: Observed) -> Iterator[Step]:
