@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -104,8 +105,7 @@ def test_keys_are_masked_where_filters_are() -> None:
     plan = compile_policy(
         policy(rule("block", one("10.2.0.0/16", "me", "tcp", dport="1024-2047", mirrored=False))), HOST
     )
-    assert len(plan.nft.maps) == 1
-    only = plan.nft.maps[0]
+    (only,) = (one for one in plan.nft.maps if not one.name.startswith("own"))
     assert only.expression == "ip saddr & 255.255.0.0 . ip daddr . meta l4proto . th dport & 64512"
     assert only.elements == {("10.2.0.0", "10.1.0.5", "6", "1024"): "drop"}
 
@@ -134,3 +134,48 @@ def test_the_interpreter_refuses_words_it_does_not_know() -> None:
         odd.run(
             "one", Seen(packet("in", "10.1.0.9", "10.1.0.5"), frozenset({Address.parse("10.1.0.5")}), protected=False)
         )
+
+
+NEW = Address.parse("10.1.0.77")
+
+
+def through_hooks(plan: Plan, near: Address, protocol: str = "tcp", port: int = 445) -> set[str]:
+    """What becomes of a clear packet of this host in each direction, when `near` is one of its addresses."""
+    interpreter, own = Interpreter(plan.nft), (*plan.local, near)
+    out = packet("out", str(near), "10.1.0.9", protocol, port, port)
+    into = packet("in", "10.1.0.9", str(near), protocol, port, port)
+    return {
+        interpreter.run("postrouting", Seen(out, own, protected=False)),
+        interpreter.run("prerouting", Seen(into, own, protected=False)),
+    }
+
+
+@pytest.mark.parametrize("action", ["negotiate", "block"])
+def test_an_address_that_the_policy_was_not_compiled_for_lets_nothing_pass(action: str) -> None:
+    plan = compile_policy(policy(rule(action, one("me", "any", "tcp", dport="445"))), HOST)
+    assert through_hooks(plan, NEW) == {"drop"}
+    assert through_hooks(plan, NEW, "udp", 500) == {"accept"}
+    assert through_hooks(plan, Address.parse("10.1.0.5"), "udp") == {"accept"}
+
+
+def test_before_the_host_has_any_address_me_is_guarded() -> None:
+    assert through_hooks(compile_policy(policy(rule("block", one("me", "any"))), facts()), NEW) == {"drop"}
+
+
+def test_addresses_are_guarded_only_where_me_is_protected_or_blocked() -> None:
+    for wanted in (policy(rule("permit", one("me", "any"))), policy(rule("block", one("10.2.0.0/16", "any")))):
+        assert through_hooks(compile_policy(wanted, HOST), NEW) == {"accept"}
+
+
+def test_a_known_old_table_keeps_the_chains_that_the_new_one_has() -> None:
+    old, new = compile_policy(ALL, HOST).nft, compile_policy(policy(rule("block", one("any", "any"))), HOST).nft
+    assert "delete chain" not in render(old, old)
+    gone = [line.split()[-1] for line in render(new, old).splitlines() if line.startswith("delete chain")]
+    assert gone == ["hold_output", "hold_forward"]
+    assert "\ndelete table inet xfrmd\n" not in render(new, old)
+
+
+def test_a_table_with_something_of_others_in_it_is_replaced_as_a_whole() -> None:
+    table = compile_policy(ALL, HOST).nft
+    odd = replace(table, chains=(*table.chains, NftChain("set theirs", "", ())))
+    assert render(table, odd) == render(table)

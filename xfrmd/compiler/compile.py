@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xfrmd.compiler import nft, pad, protect, reqids, spd
+from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.exempt import groups
-from xfrmd.compiler.expand import Expanded, expand
+from xfrmd.compiler.expand import Expanded, expand, generic_filters
 from xfrmd.compiler.regions import Overlap, Region, settle
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan, Verdict
-from xfrmd.policy.words import Policy, PolicySet
+from xfrmd.policy.words import AddressWord, Policy, PolicySet
 
 
 def _numbered(filters: Sequence[Expanded]) -> tuple[Expanded, ...]:
@@ -34,6 +35,15 @@ def regions_of(policy: Policy, facts: HostFacts) -> tuple[tuple[Region, ...], tu
     return settle(_numbered(expand(policy, facts)))
 
 
+def _restricts_me(policy: Policy) -> bool:
+    """Does a filter that protects or blocks speak of `me`?"""
+    return any(
+        AddressWord.ME in (generic.filter.src, generic.filter.dst)
+        for generic in generic_filters(policy)
+        if BY_ACTION[generic.rule.filter_action.action].verdict is not Verdict.PERMIT
+    )
+
+
 def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
     """Compile the assigned policy for a host with these facts; without one the Plan is empty.
 
@@ -42,13 +52,13 @@ def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
     """
     policy, own = policies.assigned, tuple(sorted(facts.own_addresses()))
     if policy is None:
-        return Plan("", (), nft.table((), ()), (), (), ())
+        return Plan("", (), nft.table((), (), None), (), (), ())
     regions, _ = regions_of(policy, facts)
     group_prefixes = groups(facts)
     return Plan(
         policy=policy.name,
         filters=tuple(one.expanded.specific for one in regions),
-        nft=nft.table(regions, group_prefixes),
+        nft=nft.table(regions, group_prefixes, own if _restricts_me(policy) else None),
         spd=spd.entries(regions, own, group_prefixes),
         protect=protect.policies(regions, own),
         pad=pad.entries(regions, policy, own),

@@ -13,6 +13,9 @@ IKE datagram would be lost. A tproxy rule turns it on just by being there; no pa
 rule would as well, but connection tracking costs every packet, and drops all but one of the echo requests that leave
 an SA in one burst, while none of them is confirmed yet.
 
+A new address of the host is part of `me` only when the policy has been compiled for it, a moment later. Until then the
+chains `guard_*` let nothing in or out with it, exemptions aside, where a filter that protects or blocks speaks of `me`.
+
 Where a policy negotiates, the chains `hold_*` queue what would have to wait for an SA. They look at output and
 forward, where XFRM has looked up the packet already and its addresses are those that XFRM saw.
 """
@@ -159,13 +162,29 @@ def _classify(side: str, asked: tuple[NftMap, ...]) -> NftChain:
     return NftChain(f"classify_{side}", "", (*rules, f"counter name pass_{side} accept"))
 
 
+def _own_maps(own: tuple[Address, ...]) -> tuple[NftMap, ...]:
+    """The addresses of this host that the policy was compiled for: they return from the guard."""
+    found = []
+    for family, ip in _FAMILY.items():
+        elements: dict[ElementKey, str] = {(str(one),): "return" for one in own if one.family == family}
+        if elements:
+            found.append(NftMap(f"own{family}", f"{ip} saddr : verdict", ip, elements))
+    return tuple(found)
+
+
+def _guard(side: str, known: tuple[NftMap, ...]) -> NftChain:
+    end = "daddr" if side == "in" else "saddr"
+    rules = tuple(f"{one.expression} {end} vmap @{one.name}" for one in known)
+    return NftChain(f"guard_{side}", "", (*rules, f"fib {end} type local counter name guard_{side} drop"))
+
+
 def _hold(name: str, hook: str, groups: tuple[Prefix, ...]) -> NftChain:
     rules = ('oifname "lo" accept', "rt ipsec exists accept", "jump exempt_out", "jump classify_out")
     queue = f"counter name held queue num {limits.HOLD_QUEUE}"
     return NftChain(name, hook, (*rules, *_group_rules("out", groups), queue))
 
 
-def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) -> Iterator[NftChain]:
+def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...], *, guarded: bool) -> Iterator[NftChain]:
     fence = {"in": "meta secpath missing", "out": "rt ipsec missing"}
     for side, inbound in (("in", True), ("out", False)):
         yield _exempt(side, inbound)
@@ -176,6 +195,8 @@ def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) ->
         ("out", "postrouting", POSTROUTING, 'oifname "lo" accept'),
     ):
         rules = [loopback, f"jump exempt_{side}", f"jump classify_{side}"]
+        if guarded:
+            rules.insert(2, f"jump guard_{side}")
         if side == "in":
             rules.insert(1, "meta l4proto 255 jump defragment")
         if negotiates[side]:
@@ -187,17 +208,23 @@ def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...]) ->
         yield _hold("hold_forward", FORWARD, groups)
 
 
-_SIDED: Final = ("exempt", "pass", "group", "fence")
+_SIDED: Final = ("exempt", "guard", "pass", "group", "fence")
 COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "held")
-"""exempt: by an exemption; pass: no filter matched; group: multicast or broadcast that a negotiate filter caught;
-fence: clear packets that a negotiate filter caught; held: packets that wait for an SA.
+"""exempt: by an exemption; guard: an address of this host that the policy was not compiled for yet; pass: no filter
+matched; group: multicast or broadcast that a negotiate filter caught; fence: clear packets that a negotiate filter
+caught; held: packets that wait for an SA.
 """
 
 
-def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...]) -> NftTable:
-    """The whole table. No regions: an empty table, nothing is filtered."""
-    if not regions:
+def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...], guarded: tuple[Address, ...] | None) -> NftTable:
+    """The whole table. No regions and no guard: an empty table, nothing is filtered.
+
+    `guarded`: the host's addresses, when the policy protects or blocks what `me` sends or receives; None otherwise.
+    """
+    if not regions and guarded is None:
         return NftTable((), (), COUNTERS)
     asked = {side: maps(regions, inbound) for inbound, side in _SIDES.items()}
-    chains = (NftChain("defragment", "", DEFRAGMENT), *_chains(asked, groups))
-    return NftTable(asked["in"] + asked["out"], chains, COUNTERS)
+    known = () if guarded is None else _own_maps(guarded)
+    guards = () if guarded is None else tuple(_guard(side, known) for side in asked)
+    chains = (*guards, NftChain("defragment", "", DEFRAGMENT), *_chains(asked, groups, guarded=bool(guards)))
+    return NftTable((*known, *asked["in"], *asked["out"]), chains, COUNTERS)
