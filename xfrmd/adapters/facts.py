@@ -55,11 +55,17 @@ def _network() -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
 
 def _interfaces(links: Iterable[Any], addresses: Sequence[Any]) -> Iterator[Interface]:
     for link in links:
-        if link["flags"] & _LOOPBACK:
-            continue
         own = (a for a in addresses if a["index"] == link["index"])
         found = (InterfaceAddress(Address.parse(_local(a)), a["prefixlen"]) for a in own)
-        yield Interface(link.get_attr("IFLA_IFNAME"), _kind(link), tuple(dict.fromkeys(found)))
+        outward = tuple(dict.fromkeys(one for one in found if not _is_loopback(one.address)))
+        # The loopback interface may hold addresses of a service: those are reached from outside as any other is.
+        if outward or not link["flags"] & _LOOPBACK:
+            yield Interface(link.get_attr("IFLA_IFNAME"), _kind(link), outward)
+
+
+def _is_loopback(address: Address) -> bool:
+    """127.0.0.0/8 or ::1."""
+    return address.value >> 24 == 127 if address.family == 4 else address.value == 1
 
 
 def _local(address: Any) -> str:

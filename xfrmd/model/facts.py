@@ -26,7 +26,7 @@ class InterfaceAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface, loopback left out."""
+    """A network interface. The loopback interface is one only when it has addresses that are reached from outside."""
 
     name: str
     kind: InterfaceKind
