@@ -66,6 +66,16 @@ def test_a_bare_namespace_has_no_facts(resolv_conf: Path) -> None:
         assert bare.inside(lambda: gather(resolv_conf.with_name("none"))) == HostFacts()
 
 
+def test_the_loopback_interface_counts_for_what_is_reached_from_outside(host: Host, resolv_conf: Path) -> None:
+    def loopback() -> list[Interface]:
+        return [one for one in host.inside(lambda: gather(resolv_conf)).interfaces if one.name == "lo"]
+
+    host.run("ip", "link", "set", "lo", "up")
+    assert loopback() == []
+    host.run("ip", "addr", "add", "10.99.0.1/32", "dev", "lo")
+    assert loopback() == [Interface("lo", InterfaceKind.LAN, (address("10.99.0.1", 32),))]
+
+
 def watched(host: Host, resolv_conf: Path, change: Callable[[], object]) -> tuple[int, HostFacts]:
     """How often a change was told within a settling time after the first, and the facts then."""
 
