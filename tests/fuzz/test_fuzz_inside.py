@@ -137,11 +137,11 @@ class Insider:
 def run(
     name: str, make: Callable[[], Pair], victim: int, *, response: bool, exchanges: tuple[int, ...]
 ) -> list[Effect]:
-    """Attack with COUNT / 1000 contents; all effects."""
+    """Attack with COUNT / 1000 contents, but enough for every exchange to come by; all effects."""
     insider = Insider(make, victim)
     mutator = Mutator(insider.words(response=response), SEED)
     seen: list[Effect] = []
-    for number in range(COUNT // 1000):
+    for number in range(max(COUNT // 1000, 50)):
         if insider.spent or number % 200 == 199:
             insider = Insider(make, victim)
         if response and insider.sa.state is IkeState.ESTABLISHED and not insider.sa.window.busy:
