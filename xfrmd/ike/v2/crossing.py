@@ -25,11 +25,12 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     twin = _twin(ctx, child)
     ctx.store.add_child(sa.lineage, child)
     ctx.out.append(pair[0])
-    if twin is not None and _loses(child, twin):
+    want = ctx.demand.find(wants.key_of(child))
+    moved = want is not None and want.replaces is twin
+    if twin is not None and not moved and _loses(child, twin):
         child.enter(ChildState.AWAITED)
         lifecycle.doom(ctx, sa.lineage, child)
         return
-    want = ctx.demand.find(wants.key_of(child))
     _send_from_now(ctx, sa, child, pair[1])
     if want is not None and want.packet is not None and not child.carries(want.packet):
         theirs = ", ".join(map(str, child.selectors))
