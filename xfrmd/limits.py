@@ -162,3 +162,5 @@ STOP_WAIT: Final = 2.0
 """For answers of peers to the DELETE of a stop: three tries on a LAN; who is gone is not waited for."""
 SA_USE_INTERVAL: Final = 5.0
 """Between two looks at the counters of our SAs, while there are any: a sixth of LIVENESS_IDLE."""
+CGROUPS: Final = 10_000
+"""Cgroups looked through for the unit that holds a port of ours."""

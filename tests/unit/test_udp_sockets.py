@@ -165,5 +165,5 @@ def test_the_holder_of_a_port_is_found_in_proc(tmp_path: Path) -> None:
     (tmp_path / "77/fd").mkdir(parents=True)
     (tmp_path / "77/comm").write_text("charon\n")
     (tmp_path / "77/fd/5").symlink_to("socket:[4711]")
-    assert udp_port_holder(500, tmp_path) == "charon (pid 77)"
-    assert udp_port_holder(501, tmp_path) == "another process"
+    assert udp_port_holder(500, tmp_path, tmp_path) == "charon (pid 77)"
+    assert udp_port_holder(501, tmp_path, tmp_path) == "another process"
