@@ -11,6 +11,12 @@ from xfrmd.cli.output import Output
 Answer = Mapping[str, Any]
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 PEERS_SHOWN: Final = 20
+_DONE: Final = {
+    "LoadTable": "nftables tables loaded",
+    "WritePolicy": "SPD entries written",
+    "RemovePolicy": "SPD entries removed",
+}
+"""Steps of the reconciler, for people."""
 """Failing peers that `status` lists; `--json` has all."""
 
 
@@ -133,7 +139,8 @@ def sas(answer: Answer, output: Output) -> str:
                 f"{'initiator' if sa['initiator'] else 'responder'}, {sa['state']}"
             ),
             (
-                f"  {sa['remote_id'] or '?'} by rule {sa['rule']!r}; {', '.join(sa['transforms'])}; "
+                f"  {sa['remote_id'] or '?'} by rule {sa['rule']!r}; "
+                f"{', '.join(sa['transforms']) or 'no methods agreed yet'}; "
                 f"age {duration(sa['age'])}, rekey in {duration(sa['rekey_in'])}"
             ),
         ]
@@ -144,7 +151,8 @@ def sas(answer: Answer, output: Output) -> str:
 
 def applied(answer: Answer, output: Output) -> str:
     """The outcome of `apply` and `reload`."""
-    changes = ", ".join(f"{name} {count}" for name, count in sorted(answer["changes"].items()) if count)
+    done = sorted((_DONE.get(name, name), count) for name, count in answer["changes"].items() if count)
+    changes = ", ".join(f"{story}: {count}" for story, count in done)
     what = f"policy {answer['policy']!r}" if answer["policy"] else "no policy"
     lines = [f"{what} is in force: {answer['filters']} specific filters" + (f" ({changes})" if changes else "")]
     lines += problems(answer["warnings"], output).splitlines()
