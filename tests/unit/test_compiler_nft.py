@@ -158,6 +158,15 @@ def test_an_address_that_the_policy_was_not_compiled_for_lets_nothing_pass(actio
     assert through_hooks(plan, Address.parse("10.1.0.5"), "udp") == {"accept"}
 
 
+def test_ipv6_packets_of_ours_from_an_address_that_has_gone_are_dropped() -> None:
+    interpreter = Interpreter(compile_policy(policy(rule("block", one("me", "any", "tcp"))), HOST).nft)
+    for source, wanted in (("fd00:1::77", "drop"), ("fd00:1::5", "accept"), ("::", "accept")):
+        sent = Seen(packet("out", source, "fd00:1::9", "udp"), OWN, protected=False)
+        assert interpreter.run("guard_source", sent) == wanted
+    old = Seen(packet("out", "10.1.0.77", "10.1.0.9", "udp"), OWN, protected=False)
+    assert interpreter.run("guard_source", old) == "accept"
+
+
 def test_before_the_host_has_any_address_me_is_guarded() -> None:
     assert through_hooks(compile_policy(policy(rule("block", one("me", "any"))), facts()), NEW) == {"drop"}
 

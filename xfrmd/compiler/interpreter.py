@@ -65,6 +65,7 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
     for pattern, function in (
         (r'[io]ifname "lo"', lambda _: False),
         (r"meta l4proto 6 tproxy ip6? to :1", lambda _: False),  # in a chain that no TCP packet meets
+        (r"socket transparent 1", lambda _: False),
         (r"meta mark 0x[0-9a-f]+", lambda _: False),  # released packets have their SA
         (r"counter name \S+", lambda _: True),
         (r"meta l4proto (\d+)", lambda seen, number: seen.selector.protocol == int(number)),

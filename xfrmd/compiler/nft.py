@@ -14,7 +14,10 @@ rule would as well, but connection tracking costs every packet, and drops all bu
 an SA in one burst, while none of them is confirmed yet.
 
 A new address of the host is part of `me` only when the policy has been compiled for it, a moment later. Until then the
-chains `guard_*` let nothing in or out with it, exemptions aside, where a filter that protects or blocks speaks of `me`.
+chains `guard_in` and `guard_out` let nothing pass with it, exemptions aside, where a filter that protects or blocks
+speaks of `me`. An address that has gone is no part of `me`, but in IPv6 sockets that are bound to it go on sending from
+it (in IPv4 the kernel refuses). So chain `guard_source` drops what this host sends from IPv6 addresses that it does not
+have; transparent proxies, which do that with a privilege, are let by.
 
 Where a policy negotiates, the chains `hold_*` queue what would have to wait for an SA. They look at output and
 forward, where XFRM has looked up the packet already and its addresses are those that XFRM saw.
@@ -38,6 +41,7 @@ from xfrmd.model.selector import ICMP, ICMPV6, Selector
 
 PREROUTING: Final = "type filter hook prerouting priority -190; policy accept;"
 POSTROUTING: Final = "type filter hook postrouting priority 150; policy accept;"
+SOURCE: Final = "type filter hook output priority 240; policy accept;"
 OUTPUT: Final = "type route hook output priority 250; policy accept;"
 FORWARD: Final = "type filter hook forward priority 250; policy accept;"
 RELEASED: Final = f"meta mark {limits.HOLD_MARK:#x} meta mark set 0x0 accept"
@@ -172,10 +176,13 @@ def _own_maps(own: tuple[Address, ...]) -> tuple[NftMap, ...]:
     return tuple(found)
 
 
-def _guard(side: str, known: tuple[NftMap, ...]) -> NftChain:
-    end = "daddr" if side == "in" else "saddr"
-    rules = tuple(f"{one.expression} {end} vmap @{one.name}" for one in known)
-    return NftChain(f"guard_{side}", "", (*rules, f"fib {end} type local counter name guard_{side} drop"))
+def _guards(own: tuple[NftMap, ...]) -> Iterator[NftChain]:
+    for side, end in (("in", "daddr"), ("out", "saddr")):
+        known = tuple(f"{one.expression} {end} vmap @{one.name}" for one in own)
+        yield NftChain(f"guard_{side}", "", (*known, f"fib {end} type local counter name guard_{side} drop"))
+    rules = ("meta nfproto ipv4 accept", "fib saddr type local accept", "ip6 saddr { :: } accept")
+    proxy = "socket transparent 1 accept"
+    yield NftChain("guard_source", SOURCE, (*rules, proxy, "counter name guard_out drop"))
 
 
 def _hold(name: str, hook: str, groups: tuple[Prefix, ...]) -> NftChain:
@@ -210,7 +217,8 @@ def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...], *,
 
 _SIDED: Final = ("exempt", "guard", "pass", "group", "fence")
 COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "held")
-"""exempt: by an exemption; guard: an address of this host that the policy was not compiled for yet; pass: no filter
+"""exempt: by an exemption; guard: an address of this host that the policy was not compiled for
+yet, or one that it does not have; pass: no filter
 matched; group: multicast or broadcast that a negotiate filter caught; fence: clear packets that a negotiate filter
 caught; held: packets that wait for an SA.
 """
@@ -225,6 +233,6 @@ def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...], guarded: tupl
         return NftTable((), (), COUNTERS)
     asked = {side: maps(regions, inbound) for inbound, side in _SIDES.items()}
     known = () if guarded is None else _own_maps(guarded)
-    guards = () if guarded is None else tuple(_guard(side, known) for side in asked)
+    guards = () if guarded is None else tuple(_guards(known))
     chains = (*guards, NftChain("defragment", "", DEFRAGMENT), *_chains(asked, groups, guarded=bool(guards)))
     return NftTable((*known, *asked["in"], *asked["out"]), chains, COUNTERS)
