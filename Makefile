@@ -13,7 +13,7 @@ help: ## this list
 .venv/ready: pyproject.toml lab/setup
 	@lab/setup
 
-test: lint types host-tests kernel-tests lab-tests ## everything: lint, types, and every tier of tests this user may run
+test: lint types host-tests lab-tests kernel-tests ## everything: lint, types, and every tier of tests this user may run
 
 lint: .venv/ready ## ruff: rules and format
 	$(PYTHON) -m ruff check .
@@ -29,8 +29,8 @@ kernel-tests: .venv/ready ## tests against this host's own kernel, in namespaces
 	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q tests/kernel; \
 	else echo "LEFT OUT: tests/kernel needs root (network namespaces): run 'sudo make kernel-tests'"; fi
 
-lab-tests: .venv/ready ## tests in a kernel with ESP, with real peers (root)
-	@if [ "$$(id -u)" = 0 ]; then lab/run -- $(PYTEST) -q tests/lab; \
+lab-tests: .venv/ready ## tests in a kernel with ESP, with real peers, in real and in simulated time (root)
+	@if [ "$$(id -u)" = 0 ]; then lab/run -- $(PYTEST) -q tests/lab && lab/run --time-travel -- $(PYTEST) -q tests/simulated; \
 	else echo "LEFT OUT: tests/lab needs root (a kernel with ESP): run 'sudo make lab-tests'"; fi
 
 demo: .venv/ready ## two hosts, one policy, a protected ping, in under a minute

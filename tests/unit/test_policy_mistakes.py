@@ -164,7 +164,7 @@ OBJECTS = [
     (SECRET_LINE, "", (13, 9), "needs a psk", "psk: {file: /etc/xfrmd/psk}"),
     ("psk: a shared secret of some length", "psk: {}", (16, 14), "either a file or a credential", "psk: {file:"),
     ("psk: a shared secret of some length", "psk: {file: /a, credential: b}", (16, 14), "either a file", "psk: {file:"),
-    ("psk: a shared secret of some length", "psk: {file: psk}", (16, 21), "no absolute path", "/etc/xfrmd/psk"),
+    ("psk: a shared secret of some length", "psk: {file: psk}", (16, 21), "needs an absolute path", "/etc/xfrmd/psk"),
     (
         "psk: a shared secret of some length",
         "psk: {credential: a/b}",

@@ -56,7 +56,9 @@ def _build_secret(read: Read, problems: Problems) -> Any:
     place = read.place(given[0].value)
     if given[0] is SecretSource.FILE and not name.startswith("/"):
         return problems.error(
-            place, f"{quoted(name)} is no absolute path", f"write /etc/xfrmd/{name}, or where it lies"
+            place,
+            "the file of a psk needs an absolute path",  # not shown: a secret put here by mistake would be told
+            "write psk: {file: /etc/xfrmd/psk}, or where the secret's file lies",
         )
     if given[0] is SecretSource.CREDENTIAL and ("/" in name or name in (".", "..")):
         return problems.error(place, f"{quoted(name)} is no name of a credential", "write the name alone")
