@@ -246,7 +246,9 @@ def sleepy() -> Program:
 
 def test_control_c_is_quiet() -> None:
     code = (
-        "import sys; from xfrmd.cli.program import run; from tests.unit.test_cli_program import sleepy; "
+        # A shell's background job starts with SIGINT ignored, and so would this one.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from xfrmd.cli.program import run; from tests.unit.test_cli_program import sleepy; "
         "sys.exit(run(sleepy()))"
     )
     process = subprocess.Popen(
