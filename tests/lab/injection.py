@@ -79,44 +79,50 @@ def datagram(source: str, destination: str, sport: int, dport: int, data: bytes)
     return ip(source, destination, UDP, udp(source, destination, sport, dport, data))
 
 
-def hardware_address(host: Host) -> bytes:
-    """The MAC address of the host's first link."""
+def hardware_address(host: Host, link: str) -> bytes:
+    """The MAC address of a link."""
 
     def read() -> bytes:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as asked:
-            asked.bind((host.links[0].name, 0))
+            asked.bind((link, 0))
             return bytes(asked.getsockname()[4])
 
     return host.inside(read)
 
 
-def inject(host: Host, target: Host, *packets: bytes) -> None:
-    """Put IP packets on the wire to `target` as they are, from the first link of `host`."""
+def inject(host: Host, target: Host, *packets: bytes, link: str = "eth0") -> None:
+    """Put IP packets on the wire as they are, from eth0 of `host` to that link of `target`."""
 
     def send() -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind((host.links[0].name, 0))
+            wire.bind(("eth0", 0))
             for packet in packets:
-                wire.send(there + bytes(6) + struct.pack("!H", _ETHERTYPES[packet[0] >> 4]) + packet)
+                wire.send(there + here + struct.pack("!H", _ETHERTYPES[packet[0] >> 4]) + packet)
 
-    there = hardware_address(target)
+    here, there = hardware_address(host, "eth0"), hardware_address(target, link)
     host.inside(send)
 
 
 class Sink:
-    """A UDP port of a host that keeps what arrives."""
+    """A UDP port of a host that keeps what arrives on the first link."""
 
     def __init__(self, host: Host, address: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.address, self.port = address, port
         self._socket = host.inside(lambda: socket.socket(family, socket.SOCK_DGRAM))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, host.links[0].name.encode())
         self._socket.bind((address, port))
         self._socket.settimeout(_ARRIVAL)
 
     def close(self) -> None:
         """Take nothing more."""
         self._socket.close()
+
+    def send(self, data: bytes, address: str, port: int) -> None:
+        """Send from this port."""
+        self._socket.sendto(data, (address, port))
 
     def drain(self) -> list[bytes]:
         """What has arrived since the last time, without waiting."""
