@@ -83,7 +83,9 @@ class Kernel:
 
 
 class UseWatch:
-    """Tells the engine of inbound SAs that carried something since the last look: their peers are alive."""
+    """Tells the engine of SAs that carried something since the last look. Inbound ones: their peers are alive. Outbound
+    ones: if nothing comes back for long, it asks whether they are.
+    """
 
     def __init__(self, house: House) -> None:
         self._house = house
@@ -95,7 +97,7 @@ class UseWatch:
         known = self._house.ledger.sas
         for sa in self._house.sas.sas() if known else ():
             key = (sa.dst, sa.protocol, sa.spi)
-            if key in known and known[key].sa.inbound:
+            if key in known:
                 self._octets[key] = sa.octets
                 if sa.octets > before.get(key, 0):
                     self._house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
