@@ -89,7 +89,7 @@ def test_iproute2_sees_the_same(host: Host, xfrm: XfrmSocket) -> None:
     shown = " ".join(host.run("ip", "xfrm", "policy").stdout.split())
     esp = f"proto esp reqid {REQID} mode"
     for words in (
-        f"dst 0.0.0.0/0 dir out priority {FIRST + 9} ptype main tmpl src 0.0.0.0 dst 0.0.0.0 {esp} transport",
+        f"dst 0.0.0.0/0 dir out priority {FIRST + 9} ptype main flag icmp tmpl src 0.0.0.0 dst 0.0.0.0 {esp} transport",
         f"dir in priority {FIRST + 9} ptype main tmpl src 0.0.0.0 dst 0.0.0.0 {esp} transport level use",
         f"src 10.0.0.1/32 dst 10.0.0.0/8 proto tcp dport 1024 dir out action block priority {FIRST + 5}",
         f"src 0.0.0.0/0 dst 0.0.0.0/0 proto icmp type 8 code 0 dir out priority {FIRST + 1}",

@@ -165,6 +165,27 @@ def test_packets_of_all_shapes_leave_by_esp(two_hosts: topology.TwoHosts, versio
         net.capture.assert_seen_clear(topology.between(net.left, net.right, "udp", port_b=port))
 
 
+def test_icmp_errors_about_protected_packets_are_protected(two_hosts: topology.TwoHosts, version: int) -> None:
+    """They quote what they speak of, and no filter here speaks of ICMP."""
+    net = two_hosts
+    there, flow = net.right.address(version), topology.between(net.left, net.right)
+    with leaks.daemons(net.left, net.right, policy=NARROW) as daemons:
+
+        def refused() -> None:
+            with leaks.udp_socket(net.left, net.left.address(version)) as client:
+                client.settimeout(10)
+                client.connect((there, 7007))
+                client.send(b"nobody listens there")
+                with pytest.raises(ConnectionRefusedError):
+                    client.recv(100)
+
+        refused()
+        net.capture.assert_protected(flow)
+        leaks.put(e2e.NOTHING, *daemons)
+        refused()
+    net.capture.assert_seen_clear(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
+
+
 def _family(version: int) -> socket.AddressFamily:
     return socket.AF_INET if version == 4 else socket.AF_INET6
 

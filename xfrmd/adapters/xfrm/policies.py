@@ -49,6 +49,7 @@ def encode(entry: SpdEntry) -> bytes:
     if not limits.PRIORITY_FIRST <= entry.priority <= limits.PRIORITY_LAST:
         raise LocalProtocolError(f"{entry.selector}: priority {entry.priority:#x} is outside our band")
     action = uapi.POLICY_BLOCK if entry.action is SpdAction.DISCARD else uapi.POLICY_ALLOW
+    protects = entry.action is SpdAction.PROTECT
     policy = (
         *selector_fields(entry.selector),
         *_NO_LIMITS,
@@ -56,10 +57,10 @@ def encode(entry: SpdEntry) -> bytes:
         0,
         entry.direction,
         action,
-        0,
+        uapi.POLICY_ICMP if protects and entry.direction is Direction.OUT else 0,
         uapi.SHARE_ANY,
     )
-    if entry.action is not SpdAction.PROTECT:
+    if not protects:
         return uapi.POLICY.pack(*policy)
     return _PROTECT.pack(*policy, *_TEMPLATE_HEADER, *_template(entry))
 

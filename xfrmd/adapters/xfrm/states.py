@@ -71,7 +71,7 @@ def encode(sa: SadEntry) -> bytes:
         uapi.FAMILIES[sa.dst.family],
         sa.mode,
         0,
-        uapi.STATE_ESN if sa.esn else 0,
+        uapi.STATE_ICMP | (uapi.STATE_ESN if sa.esn else 0),
     )
     return b"".join((fixed, *_algorithms(sa), *_encapsulation(sa), *_replay(sa)))
 

@@ -64,7 +64,13 @@ PROTO_ESP: Final = 50
 PROTO_AH: Final = 51
 POLICY_ALLOW: Final = 0
 POLICY_BLOCK: Final = 1
+POLICY_ICMP: Final = 2
+"""XFRM_POLICY_ICMP in the flags of an out policy: an ICMP error about a packet that came by an SA leaves by its other
+one, where no policy speaks of ICMP itself. It quotes that packet, so it would show in the clear what was protected.
+"""
 SHARE_ANY: Final = 0
+STATE_ICMP: Final = 16
+"""XFRM_STATE_ICMP in the flags of an SA: such errors are taken from it (RFC 4301 6.2)."""
 STATE_ESN: Final = 128
 """XFRM_STATE_ESN in the flags of an SA."""
 ENCAP_ESPINUDP: Final = 2
