@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 import struct
 from pathlib import Path
@@ -134,6 +136,39 @@ def test_esp_that_was_sent_before_or_belongs_to_no_sa_does_not_enter(two_hosts: 
             before = statistics(net.left)[counter]
             assert injection.arrivals(net.right, net.left, {"once": [packet]}, protected, free) == set()
             assert statistics(net.left)[counter] == before + 1, counter
+
+
+def test_a_peer_cannot_send_by_an_sa_what_it_was_not_made_for(two_hosts: topology.TwoHosts) -> None:
+    """The peer has proved who it is, and puts other packets into its SA than were agreed."""
+    net = two_hosts
+    here, there = net.left.v4, net.right.v4
+    other = NARROW.replace("dstport: 7007", "dstport: 7008").split("filters:")[1].split("filteractions:")[0]
+    policy = NARROW.replace("filteractions:", f"  - name: other\n    filters:{other}filteractions:")
+    policy += "      - {name: other, filterlist: other, filteraction: require, psk: {file: '{psk}'}}\n"
+    with contextlib.ExitStack() as stack:
+        _, right = stack.enter_context(leaks.daemons(net.left, net.right, policy=policy))
+        sinks = {port: stack.enter_context(sink(net.left, here, port)) for port in (7007, 7008, _FREE)}
+        client = stack.enter_context(leaks.udp_socket(net.right))
+        client.sendto(b"agreed", (here, 7007))
+        sinks[7007].wait_for(b"agreed")
+        right.kill()
+        states = net.right.run("ip", "xfrm", "state", "list", "src", there, "dst", here).stdout
+        spi, reqid = re.findall(r"spi (0x\w+) reqid (\d+)", states)[0]
+        key = re.findall(r"aead (\S+) (0x\w+) 128", states)[0]
+        sa = ["src", there, "dst", here, "proto", "esp", "spi", spi]
+        net.right.run("ip", "xfrm", "state", "delete", *sa)
+        wide = [*sa, "reqid", reqid, "mode", "transport", "replay-oseq", "0x100", "aead", *key, "128"]
+        net.right.run("ip", "xfrm", "state", "add", *wide)
+        net.right.run("ip", "xfrm", "policy", "flush")
+        net.right.run("nft", "delete", "table", "inet", "xfrmd")
+        ends = ["src", f"{there}/32", "dst", f"{here}/32", "dir", "out"]
+        net.right.run("ip", "xfrm", "policy", "add", *ends, "tmpl", "proto", "esp", "reqid", reqid, "mode", "transport")
+        before = statistics(net.left)["XfrmInStateMismatch"]
+        for port in (7008, _FREE, 7007):
+            client.sendto(b"by that SA", (here, port))
+        sinks[7007].wait_for(b"by that SA")
+        assert (sinks[7008].drain(), sinks[_FREE].drain()) == ([], [])
+        assert statistics(net.left)["XfrmInStateMismatch"] == before + 2
 
 
 def test_packets_of_all_shapes_leave_by_esp(two_hosts: topology.TwoHosts, version: int) -> None:
