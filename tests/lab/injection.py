@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 from lab.netns import Host
 
-UDP, ICMPV6, FRAGMENT, DESTINATION, HOP_BY_HOP, ROUTING = 17, 58, 44, 60, 0, 43
+ICMP, UDP, ICMPV6, FRAGMENT, DESTINATION, HOP_BY_HOP = 1, 17, 58, 44, 60, 0
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _ARRIVAL = 5.0
 """Seconds that a packet, sent before on the same wire, may take until a socket has it."""
@@ -79,6 +79,14 @@ def datagram(source: str, destination: str, sport: int, dport: int, data: bytes)
     return ip(source, destination, UDP, udp(source, destination, sport, dport, data))
 
 
+def too_big(source: str, destination: str, quoted: bytes, size: int = 1280) -> bytes:
+    """A router's word that a packet of `destination`'s was too big (RFC 792 and 1191, RFC 4443 3.2)."""
+    if ":" in source:
+        return ip(source, destination, ICMPV6, icmpv6(source, destination, 2, struct.pack("!I", size) + quoted))
+    bare = struct.pack("!BBHHH", 3, 4, 0, 0, size) + quoted
+    return ip(source, destination, ICMP, bare[:2] + struct.pack("!H", _sum(bare)) + bare[4:])
+
+
 def hardware_address(host: Host, link: str) -> bytes:
     """The MAC address of a link."""
 
@@ -90,16 +98,16 @@ def hardware_address(host: Host, link: str) -> bytes:
     return host.inside(read)
 
 
-def inject(host: Host, target: Host, *packets: bytes, link: str = "eth0") -> None:
-    """Put IP packets on the wire as they are, from eth0 of `host` to that link of `target`."""
+def inject(host: Host, target: Host, *packets: bytes, out: str = "eth0", link: str = "eth0") -> None:
+    """Put IP packets on the wire as they are, from link `out` of `host` to `link` of `target`."""
 
     def send() -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind(("eth0", 0))
+            wire.bind((out, 0))
             for packet in packets:
                 wire.send(there + here + struct.pack("!H", _ETHERTYPES[packet[0] >> 4]) + packet)
 
-    here, there = hardware_address(host, "eth0"), hardware_address(target, link)
+    here, there = hardware_address(host, out), hardware_address(target, link)
     host.inside(send)
 
 

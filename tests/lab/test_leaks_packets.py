@@ -14,7 +14,7 @@ import pytest
 from lab import topology
 from lab.netns import Host
 from lab.packets import Kind
-from lab.traffic import Flood, Udp, ping, udp_echo
+from lab.traffic import Flood, Udp, ping, tcp_echo, udp_echo
 from tests.lab import e2e, injection, leaks
 from tests.lab.injection import sink
 
@@ -223,6 +223,30 @@ def test_icmp_errors_about_protected_packets_are_protected(two_hosts: topology.T
 
 def _family(version: int) -> socket.AddressFamily:
     return socket.AF_INET if version == 4 else socket.AF_INET6
+
+
+def test_a_router_may_say_that_esp_is_too_big_and_nothing_else(version: int) -> None:
+    """A link on the way is narrow; TCP has to learn it. A forged message that quotes no ESP does not enter."""
+    with topology.two_gateways() as net:
+        here, there = net.left_host, net.right_host.address(version)
+        router = net.left.links[1].v4.ip if version == 4 else net.left.links[1].v6.ip
+        for gateway in (net.left, net.right):
+            gateway.run("ip", "link", "set", "eth0", "mtu", "1300")
+        with leaks.daemons(here, net.right_host) as (left, _), tcp_echo(net.right_host, there):
+            with here.inside(lambda: socket.socket(_family(version))) as stream:
+                stream.settimeout(20)
+                stream.connect((there, 7007))
+                stream.sendall(bytes(5000))
+                received = 0
+                while received < 5000:
+                    received += len(stream.recv(5000))
+            net.capture.assert_protected(topology.between(here, net.right_host))
+            before = left.ask("counters")["counters"]["nftables"]["fence_in"]
+            quoted = injection.datagram(here.address(version), there, 7007, 7007, bytes(40))
+            injection.inject(net.left, here, injection.too_big(str(router), here.address(version), quoted), out="eth1")
+            e2e.wait_until(
+                lambda: left.ask("counters")["counters"]["nftables"]["fence_in"] == before + 1, "the fence drops it"
+            )
 
 
 GROUPS = ("255.255.255.255", "10.1.0.255", "224.0.0.251", "ff02::fb", "ff05::2")

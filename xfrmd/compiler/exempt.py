@@ -2,7 +2,8 @@
 """What is decided before any filter: one row per exemption, as words, as nftables rule and as SPD selectors.
 
 By default only IKE is exempt (Windows `ipsecexempt` 3), with ESP and AH as the carrier of what it negotiates. IPv6
-neighbour discovery and the DHCP client are let through so that a policy which blocks all does not kill the link.
+neighbour discovery and the DHCP client are let through so that a policy which blocks all does not kill the link, and
+routers may say that an ESP packet of ours was too big, or long packets would vanish on the way.
 Multicast and broadcast are not exempt: permit and block hold for them, negotiate means drop.
 """
 
@@ -15,7 +16,7 @@ from typing import Final
 
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.selector import AH, ANY_PORT, ESP, ICMPV6, UDP, Packet, Ports, Selector
+from xfrmd.model.selector import AH, ANY_PORT, ESP, ICMP, ICMPV6, UDP, Packet, Ports, Selector
 from xfrmd.model.spd import Direction
 
 LOOPBACK: Final = "exempt-loopback"
@@ -39,7 +40,7 @@ class Exemption:
     protocol: int
     near: Near
     rule: str
-    """The same in nftables' words."""
+    """The same in nftables' words. `exempt-pmtu` asks there what the packet quotes as well."""
     sports: tuple[Ports, ...] = (ANY_PORT,)
     dports: tuple[Ports, ...] = (ANY_PORT,)
     in_spd: bool = False
@@ -75,6 +76,10 @@ _NEIGHBOUR = (Ports(133, 137),)
 """Router and neighbour solicitation and advertisement, redirect (RFC 4861 4)."""
 _NEIGHBOUR_RULE = "icmpv6 type 133-137 ip6 hoplimit 255"
 """Hop limit 255: nobody off the link can send it (RFC 4861 11.2)."""
+_PMTU_RULE_4 = "icmp type destination-unreachable icmp code frag-needed @th,136,8 50 fib daddr type local"
+_PMTU_RULE_6 = "icmpv6 type packet-too-big @th,112,8 50 fib daddr type local"
+"""Protocol or next header of the quoted packet is 50. The kernel then looks for an SA with the quoted SPI, and learns
+nothing but the size (RFC 4301 8.2)."""
 
 EXEMPTIONS: Final = (
     Exemption("exempt-esp", True, (4, 6), ESP, Near.DST, "meta l4proto 50 fib daddr type local"),
@@ -83,6 +88,8 @@ EXEMPTIONS: Final = (
     Exemption("exempt-ah", False, (4, 6), AH, Near.SRC, "meta l4proto 51 fib saddr type local"),
     Exemption("exempt-ike", True, (4, 6), UDP, Near.DST, "udp dport { 500, 4500 } fib daddr type local", dports=_IKE),
     Exemption("exempt-ike", False, (4, 6), UDP, Near.SRC, "udp sport { 500, 4500 } fib saddr type local", sports=_IKE),
+    Exemption("exempt-pmtu", True, (4,), ICMP, Near.DST, _PMTU_RULE_4, (_port(3),), (_port(4),), in_spd=True),
+    Exemption("exempt-pmtu", True, (6,), ICMPV6, Near.DST, _PMTU_RULE_6, (_port(2),), in_spd=True),
     Exemption("exempt-nd", True, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, sports=_NEIGHBOUR, in_spd=True),
     Exemption("exempt-nd", False, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, sports=_NEIGHBOUR, in_spd=True),
     Exemption(

@@ -55,6 +55,13 @@ def _icmpv6(seen: Seen, text: str) -> bool:
     return seen.selector.protocol == ICMPV6 and _holds(text, seen.selector.sport.first)
 
 
+def _is_icmp(seen: Seen, family: int, kind: int, code: int | None = None) -> bool:
+    """Is the packet an ICMP message of this IP version and type, and code if one is asked for?"""
+    asked, protocol = seen.selector, ICMP if family == 4 else ICMPV6
+    alike = (asked.family, asked.protocol, asked.sport.first) == (family, protocol, kind)
+    return alike and code in (None, asked.dport.first)
+
+
 def _within(seen: Seen, name: str, text: str) -> bool:
     return any(Prefix.parse(part.strip()).contains(_end(seen, name)) for part in text.strip("{ }").split(","))
 
@@ -75,6 +82,9 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
         (r"rt ipsec exists", lambda seen: seen.protected),
         (r"fib ([sd]addr) type local", lambda seen, name: _end(seen, name).address in seen.own),
         (rf"udp ([sd]port) {_VALUE}", _udp),
+        (r"icmp type destination-unreachable icmp code frag-needed", lambda seen: _is_icmp(seen, 4, 3, 4)),
+        (r"icmpv6 type packet-too-big", lambda seen: _is_icmp(seen, 6, 2)),
+        (r"@th,\d+,8 50", lambda _: True),  # it quotes ESP, as far as anybody asks
         (rf"icmpv6 type {_VALUE}", _icmpv6),
         (r"ip6 hoplimit 255", lambda seen: seen.selector.family == 6),
         (r"ip6? ([sd]addr) (\{[^}]*\})", _within),
