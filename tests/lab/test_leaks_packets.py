@@ -13,7 +13,8 @@ import pytest
 
 from lab import topology
 from lab.netns import Host
-from lab.packets import Kind
+from lab.packets import Flow, Kind
+from lab.packets import flow as flow_of
 from lab.traffic import Flood, Udp, ping, tcp_echo, udp_echo
 from tests.lab import e2e, injection, leaks
 from tests.lab.injection import sink
@@ -247,6 +248,22 @@ def test_a_router_may_say_that_esp_is_too_big_and_nothing_else(version: int) -> 
             e2e.wait_until(
                 lambda: left.ask("counters")["counters"]["nftables"]["fence_in"] == before + 1, "the fence drops it"
             )
+
+
+def test_link_local_neighbours_are_negotiated_with(two_hosts: topology.TwoHosts) -> None:
+    net = two_hosts
+    with leaks.daemons(net.left, net.right) as daemons:
+        shown = net.right.run("ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link").stdout
+        there = shown.split()[3].partition("/")[0]
+        assert ping(net.left, f"{there}%eth0", 3).lost == 0
+        net.capture.assert_protected(_link_local())
+        leaks.put(e2e.NOTHING, *daemons)
+        assert ping(net.left, f"{there}%eth0", 3).lost == 0
+    net.capture.assert_seen_clear(_link_local())
+
+
+def _link_local() -> Flow:
+    return flow_of(["fe80::/10"], ["fe80::/10"], "icmpv6")
 
 
 GROUPS = ("255.255.255.255", "10.1.0.255", "224.0.0.251", "ff02::fb", "ff05::2")

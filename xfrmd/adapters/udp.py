@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from xfrmd import limits
+from xfrmd.adapters.link_local import interface_of, is_link_local
 from xfrmd.adapters.port_holder import udp_port_holder
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import DatagramReceived, Endpoint
@@ -85,8 +86,8 @@ class UdpSockets:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
-        for (version, port), sock in self._sockets.items():
-            loop.add_reader(sock.fileno(), self._readable, version, port, sock)
+        for (_, port), sock in self._sockets.items():
+            loop.add_reader(sock.fileno(), self._readable, port, sock)
 
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read no more; sending still works."""
@@ -99,7 +100,7 @@ class UdpSockets:
             sock.close()
         self._sockets.clear()
 
-    def _readable(self, version: int, port: int, sock: socket.socket) -> None:
+    def _readable(self, port: int, sock: socket.socket) -> None:
         """Read a bounded batch, so that a flood leaves the loop time for everything else."""
         for _ in range(limits.DATAGRAM_BATCH):
             try:
@@ -113,15 +114,15 @@ class UdpSockets:
             if len(data) > limits.DATAGRAM_SIZE or flags & socket.MSG_TRUNC:
                 self.counters["oversized"] += 1
                 continue
-            self._one(version, port, data, control, source)
+            self._one(port, data, control, source)
 
-    def _one(self, version: int, port: int, data: bytes, control: list[tuple[int, int, bytes]], source: object) -> None:
+    def _one(self, port: int, data: bytes, control: list[tuple[int, int, bytes]], source: object) -> None:
         octets = self._ike_octets(port, data)
         local, interface = _destination(control)
         if octets is None or local is None or not isinstance(source, tuple):
             return
         remote = Address.parse(str(source[0]).partition("%")[0])
-        if version == 6 and remote.packed.startswith(b"\xfe\x80"):
+        if is_link_local(remote):
             self._remember(remote, interface)
         self._receive(DatagramReceived(Endpoint(local, port), Endpoint(remote, int(source[1])), octets))
 
@@ -144,6 +145,12 @@ class UdpSockets:
         if len(self._interfaces) > limits.LINK_LOCAL_PEERS:
             self._interfaces.popitem(last=False)
 
+    def _interface(self, local: Address, remote: Address) -> int:
+        """Through which interface to send, 0 for where routing leads. Who begins knows our address only."""
+        if not is_link_local(remote):
+            return 0
+        return self._interfaces.get(remote) or interface_of(local)
+
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
         """Send from `local`. Returns "", or why the kernel refused: retransmission will try again."""
         sock = self._sockets.get((local.address.family, local.port))
@@ -157,7 +164,7 @@ class UdpSockets:
                 ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
                 sock.sendmsg([octets], ancillary, 0, (str(remote.address), remote.port))
             else:
-                interface = self._interfaces.get(remote.address, 0)
+                interface = self._interface(local.address, remote.address)
                 info = _IN6_PKTINFO.pack(local.address.packed, interface)
                 ancillary = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
                 sock.sendmsg([octets], ancillary, 0, (str(remote.address), remote.port, 0, interface))
