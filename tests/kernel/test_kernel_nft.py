@@ -10,23 +10,17 @@ from collections.abc import Iterator
 import pytest
 
 from lab.netns import Host, namespaces
+from tests.unit.nft_cases import nft_map
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.nft_listing import Counted, differences
 from xfrmd.compiler.nft_text import render
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import NftChain, NftMap, NftTable
+from xfrmd.model.nft import NftChain, NftTable
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)")]
 
 TABLE = NftTable(
-    maps=(
-        NftMap(
-            "m",
-            "ip saddr . meta l4proto : verdict",
-            "ip saddr & 255.0.0.0 . meta l4proto",
-            {("10.0.0.0", "6"): "drop", ("127.0.0.0", "1"): "return"},
-        ),
-    ),
+    maps=(nft_map("m", "ip saddr & 255.0.0.0 . meta l4proto", {"10.0.0.0 . 6": "drop", "127.0.0.0 . 1": "return"}),),
     chains=(
         NftChain("classify", "", ("ip saddr & 255.0.0.0 . meta l4proto vmap @m", "counter name pass_out accept")),
         NftChain(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
+from tests.unit.nft_cases import key
 from xfrmd import limits
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.exempt import EXEMPTIONS, LOOPBACK, Exemption, exempts
@@ -97,8 +98,9 @@ def test_one_map_holds_all_filters_of_a_class_and_shape() -> None:
 
 def test_an_icmp_type_and_code_share_sixteen_bits() -> None:
     plan = compile_policy(policy(rule("permit", one("any", "any", "icmp", 3, 4, mirrored=False))), HOST)
-    assert [one.expression for one in plan.nft.maps] == ["meta nfproto . meta l4proto . th sport"] * 2
-    assert plan.nft.maps[0].elements == {("ipv4", "1", str(3 << 8 | 4)): "accept"}
+    expression = "meta nfproto . meta l4proto . th sport"
+    assert [one.expression for one in plan.nft.maps] == [expression] * 2
+    assert plan.nft.maps[0].elements == {key(expression, f"ipv4 . 1 . {3 << 8 | 4}"): "accept"}
 
 
 def test_keys_are_masked_where_filters_are() -> None:
@@ -107,7 +109,7 @@ def test_keys_are_masked_where_filters_are() -> None:
     )
     (only,) = (one for one in plan.nft.maps if not one.name.startswith("own"))
     assert only.expression == "ip saddr & 255.255.0.0 . ip daddr . meta l4proto . th dport & 64512"
-    assert only.elements == {("10.2.0.0", "10.1.0.5", "6", "1024"): "drop"}
+    assert only.elements == {key(only.expression, "10.2.0.0 . 10.1.0.5 . 6 . 1024"): "drop"}
 
 
 def test_map_names_are_unique_and_fit_the_kernel() -> None:

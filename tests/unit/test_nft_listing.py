@@ -7,9 +7,10 @@ import dataclasses
 
 import pytest
 
+from tests.unit.nft_cases import nft_map
 from xfrmd.adapters.nft_listing import Counted, counters, differences, parse, spelled
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import NftChain, NftMap, NftTable
+from xfrmd.model.nft import NftChain, NftTable
 
 # As nft 1.0.6 prints it with `--stateless --numeric-protocol --numeric-priority`.
 LISTING = """table inet xfrmd {
@@ -52,14 +53,13 @@ LISTING = """table inet xfrmd {
 
 WANTED = NftTable(
     maps=(
-        NftMap(
+        nft_map(
             "out4_32_16",
-            "ip saddr . ip daddr . meta l4proto . th dport : verdict",
             "ip saddr . ip daddr & 255.255.0.0 . meta l4proto . th dport & 65520",
-            {("10.1.0.5", "10.9.0.0", "6", "1008"): "drop", ("10.1.0.5", "10.9.0.0", "6", "2976"): "accept"},
+            {"10.1.0.5 . 10.9.0.0 . 6 . 1008": "drop", "10.1.0.5 . 10.9.0.0 . 6 . 2976": "accept"},
         ),
-        NftMap("out6", "ip6 saddr : verdict", "ip6 saddr", {("fd00::5",): "return"}),
-        NftMap("empty", "ip saddr : verdict", "ip saddr", {}),
+        nft_map("out6", "ip6 saddr", {"fd00::5": "return"}),
+        nft_map("empty", "ip saddr", {}),
     ),
     chains=(
         NftChain(
@@ -134,7 +134,9 @@ def test_no_table_is_a_difference() -> None:
 
 
 def test_many_differences_of_a_map_are_cut_short() -> None:
-    many = dataclasses.replace(WANTED.maps[1], elements={(f"fd00::{n:x}",): "drop" for n in range(1, 1000)})
+    many = dataclasses.replace(
+        WANTED.maps[1], elements={key("ip6 saddr", f"fd00::{n:x}"): "drop" for n in range(1, 1000)}
+    )
     wanted = dataclasses.replace(WANTED, maps=(WANTED.maps[0], many, WANTED.maps[2]))
     assert len(differences(wanted, parse(LISTING))) == 10
 

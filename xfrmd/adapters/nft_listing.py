@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import ElementKey, NftChain, NftMap, NftTable
+from xfrmd.model.nft import ElementKey, KeyField, NftChain, NftMap, NftTable, pack_key
 
 _SPELLINGS: Final = (
     (re.compile(r'"([^"]*)"'), r"\1"),
@@ -84,13 +84,19 @@ def _chain(name: str, lines: list[str]) -> NftChain:
 
 
 def _map(name: str, lines: list[str]) -> NftMap:
+    """A map whose keys are of fields that we never use has none: it is another one than ours all the same."""
     typeof = next((line.removeprefix("typeof ") for line in lines if line.startswith("typeof ")), "")
     text = " ".join(lines)
     _, _, elements = text.partition("elements = {")
     found: dict[ElementKey, str] = {}
-    for element in _ELEMENT.finditer(elements.rpartition("}")[0]):
-        found[tuple(element[1].split(" . "))] = element[2]
-    return NftMap(name, typeof, "", found)
+    try:
+        fields = tuple(KeyField.whole(words) for words in typeof.removesuffix(" : verdict").split(" . "))
+        for element in _ELEMENT.finditer(elements.rpartition("}")[0]):
+            values = [field.value(part) for field, part in zip(fields, element[1].split(" . "), strict=True)]
+            found[pack_key(fields, values)] = element[2]
+    except (KeyError, ValueError, OverflowError):
+        return NftMap(name, (), {})
+    return NftMap(name, fields, found)
 
 
 def counters(listing: str) -> dict[str, Counted]:
@@ -130,7 +136,7 @@ def _map_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
         changed = one.elements.items() ^ other.elements.items()
         for key, _ in islice(sorted(changed), _DIFFERENCES_SHOWN):
             has, should = other.elements.get(key, "nothing"), one.elements.get(key, "nothing")
-            yield f"map {one.name}: {' . '.join(key)} is {has}, not {should}"
+            yield f"map {one.name}: {one.key_text(key)} is {has}, not {should}"
 
 
 def _chain_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:

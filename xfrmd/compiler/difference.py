@@ -81,7 +81,7 @@ def _filters(plan: Plan) -> dict[Decides, SpecificFilter]:
     }
 
 
-def _elements(plan: Plan) -> set[tuple[str, tuple[str, ...], str]]:
+def _elements(plan: Plan) -> set[tuple[str, bytes, str]]:
     return {(one.name, key, verdict) for one in plan.nft.maps for key, verdict in one.elements.items()}
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.nft import NftTable
+from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftTable, pack_key
 from xfrmd.model.selector import ICMP, ICMPV6, UDP, Packet, Selector
 from xfrmd.model.spd import Direction, SpdEntry
 
@@ -92,9 +92,6 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
 )
 _VMAP = re.compile(r"(.+) vmap @(\S+)$")
 _VERDICT = re.compile(r"(accept|drop|queue num \d+|jump (\S+))$")
-_FIELD = re.compile(
-    r"(?:(?P<ip>ip6?) (?P<end>[sd]addr)|(?P<meta>meta (?:l4|nf)proto)|th (?P<port>[sd]port))(?: & (?P<mask>\S+))?$"
-)
 
 
 def _port_field(selector: Selector, name: str) -> int:
@@ -104,29 +101,24 @@ def _port_field(selector: Selector, name: str) -> int:
     return selector.sport.first if name == "sport" else selector.dport.first
 
 
-def _part(field: str, selector: Selector) -> str | None:
-    found = _FIELD.match(field)
-    if found is None:
-        raise LocalProtocolError(f"a key field that the compiler does not write: {field!r}")
-    mask = found["mask"]
-    if found["end"]:
-        if (found["ip"] == "ip6") != (selector.family == 6):
+def _part(field: KeyField, selector: Selector) -> int | None:
+    """The masked value of a key field; None when the packet is of another IP version."""
+    layer, _, name = field.words.partition(" ")
+    if layer in ("ip", "ip6"):
+        if (layer == "ip6") != (selector.family == 6):
             return None
-        value = (selector.src if found["end"] == "saddr" else selector.dst).value
-        return str(Address(selector.family, value & Address.parse(mask).value if mask else value))
-    if found["port"]:
-        port = _port_field(selector, found["port"])
-        return str(port & int(mask) if mask else port)
-    if found["meta"] == "meta l4proto":
-        return str(selector.protocol)
-    return f"ipv{selector.family}"
+        return (selector.src if name == "saddr" else selector.dst).value & field.mask
+    if layer == "th":
+        return _port_field(selector, name) & field.mask
+    return selector.protocol if name == "l4proto" else NFPROTO[selector.family]
 
 
-def key(expression: str, selector: Selector) -> tuple[str, ...] | None:
+def key(expression: str, selector: Selector) -> ElementKey | None:
     """The key that a map's expression makes of a packet; None when the packet is of another IP version."""
-    parts = [_part(field, selector) for field in expression.split(" . ")]
-    found = tuple(part for part in parts if part is not None)
-    return found if len(found) == len(parts) else None
+    fields = tuple(map(KeyField.parse, expression.split(" . ")))
+    values = [_part(field, selector) for field in fields]
+    found = [value for value in values if value is not None]
+    return pack_key(fields, found) if len(found) == len(values) else None
 
 
 class Interpreter:

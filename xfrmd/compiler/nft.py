@@ -35,7 +35,7 @@ from xfrmd.compiler.actions import BY_VERDICT
 from xfrmd.compiler.exempt import EXEMPTIONS
 from xfrmd.compiler.regions import Region
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.nft import ElementKey, NftChain, NftMap, NftTable
+from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftChain, NftMap, NftTable, pack_key
 from xfrmd.model.plan import SpecificFilter, Verdict
 from xfrmd.model.selector import ICMP, ICMPV6, Selector
 
@@ -52,8 +52,6 @@ DEFRAGMENT: Final = ("meta l4proto 6 tproxy ip to :1", "meta l4proto 6 tproxy ip
 """Never met by a packet: the chain is for protocol 255, its rules are for TCP."""
 _SIDES: Final = {True: "in", False: "out"}
 _FAMILY: Final = {4: "ip", 6: "ip6"}
-_NFPROTO: Final = {4: "ipv4", 6: "ipv6"}
-_ALL: Final = 0xFFFF
 
 
 class Shape(NamedTuple):
@@ -82,29 +80,27 @@ def port_fields(block: Selector) -> tuple[int, int, int, int] | None:
     return sport.first << 8 | dport.first, kinds << 8 | codes, 0, 0
 
 
-def _fields(shape: Shape) -> Iterator[tuple[str, str]]:
-    """Each field of a key: its name, and its mask in nftables' words or ""."""
-    ip = _FAMILY[shape.family]
+def _fields(shape: Shape) -> tuple[KeyField, ...]:
+    """The fields of a key."""
+    ip, found = _FAMILY[shape.family], []
     if shape.src == 0 and shape.dst == 0:
-        yield "meta nfproto", ""
+        found.append(KeyField.whole("meta nfproto"))
     for name, length in (("saddr", shape.src), ("daddr", shape.dst)):
-        block = Prefix(shape.family, 0, length)
         if length:
-            yield f"{ip} {name}", "" if block.is_host else f" & {Address(shape.family, block.mask)}"
+            found.append(KeyField(f"{ip} {name}", Prefix(shape.family, 0, length).mask))
     if shape.protocol:
-        yield "meta l4proto", ""
-    for name, mask in (("sport", shape.sport), ("dport", shape.dport)):
-        if mask:
-            yield f"th {name}", "" if mask == _ALL else f" & {mask}"
+        found.append(KeyField.whole("meta l4proto"))
+    found += [KeyField(f"th {name}", mask) for name, mask in (("sport", shape.sport), ("dport", shape.dport)) if mask]
+    return tuple(found)
 
 
 def _key(shape: Shape, selector: Selector, sport: int, dport: int) -> ElementKey:
-    parts = [] if shape.src or shape.dst else [_NFPROTO[shape.family]]
-    parts += [str(end.address) for end in (selector.src, selector.dst) if end.length]
+    values = [] if shape.src or shape.dst else [NFPROTO[shape.family]]
+    values += [end.value for end in (selector.src, selector.dst) if end.length]
     if shape.protocol:
-        parts.append(str(selector.protocol))
-    parts += [str(value) for value, mask in ((sport, shape.sport), (dport, shape.dport)) if mask]
-    return tuple(parts)
+        values.append(selector.protocol)
+    values += [value for value, mask in ((sport, shape.sport), (dport, shape.dport)) if mask]
+    return pack_key(_fields(shape), values)
 
 
 def _element(one: SpecificFilter) -> str:
@@ -135,15 +131,9 @@ def maps(regions: Iterable[Region], inbound: bool) -> tuple[NftMap, ...]:
 
 
 def _map(side: str, weight_class: int, shape: Shape, elements: dict[ElementKey, str]) -> NftMap:
-    fields = tuple(_fields(shape))
     protocol = "p" if shape.protocol else "a"
     name = f"{side}{shape.family}_{shape.src}_{shape.dst}_{protocol}_{shape.sport:x}_{shape.dport:x}"
-    return NftMap(
-        name=f"{name}_{weight_class:x}",
-        typeof=" . ".join(field for field, _ in fields) + " : verdict",
-        expression=" . ".join(field + mask for field, mask in fields),
-        elements=elements,
-    )
+    return NftMap(f"{name}_{weight_class:x}", _fields(shape), elements)
 
 
 def _group_rules(side: str, groups: tuple[Prefix, ...]) -> tuple[str, ...]:
@@ -170,15 +160,15 @@ def _own_maps(own: tuple[Address, ...]) -> tuple[NftMap, ...]:
     """The addresses of this host that the policy was compiled for: they return from the guard."""
     found = []
     for family, ip in _FAMILY.items():
-        elements: dict[ElementKey, str] = {(str(one),): "return" for one in own if one.family == family}
+        elements: dict[ElementKey, str] = {one.packed: "return" for one in own if one.family == family}
         if elements:
-            found.append(NftMap(f"own{family}", f"{ip} saddr : verdict", ip, elements))
+            found.append(NftMap(f"own{family}", (KeyField.whole(f"{ip} saddr"),), elements))
     return tuple(found)
 
 
 def _guards(own: tuple[NftMap, ...]) -> Iterator[NftChain]:
     for side, end in (("in", "daddr"), ("out", "saddr")):
-        known = tuple(f"{one.expression} {end} vmap @{one.name}" for one in own)
+        known = tuple(f"{one.expression.removesuffix(' saddr')} {end} vmap @{one.name}" for one in own)
         yield NftChain(f"guard_{side}", "", (*known, f"fib {end} type local counter name guard_{side} drop"))
     rules = ("meta nfproto ipv4 accept", "fib saddr type local accept", "ip6 saddr { :: } accept")
     proxy = "socket transparent 1 accept"

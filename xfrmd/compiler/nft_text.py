@@ -25,7 +25,7 @@ def _map(one: NftMap) -> Iterator[str]:
     yield f"    typeof {one.typeof}"
     if one.elements:
         yield "    elements = {"
-        yield ",\n".join(f"      {' . '.join(key)} : {verdict}" for key, verdict in one.elements.items())
+        yield ",\n".join(f"      {one.key_text(key)} : {verdict}" for key, verdict in one.elements.items())
         yield "    }"
     yield "  }"
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.nft import NftTable
+from xfrmd.model.nft import ElementChange, ElementKey, NftTable
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.selector import Selector
@@ -90,6 +91,10 @@ class ProtectPolicy:
     inpass: bool = False
     tunnel: tuple[Address, Address] | None = None
     """Tunnel endpoints, local then remote."""
+    soft_seconds: int = 0
+    """Lifetime of a soft SA, when `soft`."""
+    responds: bool = False
+    """The default response rule: it answers whoever asks and never begins. Its one selector is any to any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +112,31 @@ class Plan:
     """The host's addresses; exemptions such as IKE's hold for them only."""
     groups: tuple[Prefix, ...] = ()
     """Multicast and broadcast destinations: never negotiated, so a negotiate filter drops there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDelta:
+    """How one Plan becomes another: what the kernel must be told, and nothing else."""
+
+    elements: Mapping[str, ElementChange] = field(default_factory=dict)
+    """By the name of a map that both Plans have."""
+    structure: bool = False
+    """Maps, chains or counters of the table come, go or change: its frame must be exchanged."""
+    spd_gone: tuple[SpdEntry, ...] = ()
+    """Entries whose direction and selector the new Plan does not have."""
+    spd_new: tuple[SpdEntry, ...] = ()
+    """Entries that are new, or that differ from the old one of their direction and selector."""
+    negotiates: bool = False
+    """Protect policies or PAD entries changed: IKE must hear of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What stands in the kernel beside the Plan for a while: soft SAs, and filters that the default response rule made.
+
+    It belongs to us as the Plan does: comparing and applying count it in.
+    """
+
+    spd: tuple[SpdEntry, ...] = ()
+    elements: Mapping[str, Mapping[ElementKey, str]] = field(default_factory=dict)
+    """Elements by the name of a map that the Plan has (empty) for them."""

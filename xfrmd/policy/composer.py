@@ -31,6 +31,7 @@ _SYNTAX_REMEDIES: Final = (
     ("found unexpected ':'", "quote an IPv6 address that stands inside [ ] or { }"),
     ("scanning a quoted scalar", "close the quotation mark"),
 )
+_TOO_DEEP: Final = (f"nested deeper than {limits.POLICY_DEPTH} levels", "a policy needs 8 levels")
 _SYNTAX_REMEDY: Final = "check indentation, brackets and quotation marks here and in the line before"
 
 
@@ -112,7 +113,7 @@ def _inspect(text: str, problems: Problems) -> bool:
         if isinstance(event, CollectionStartEvent):
             depth += 1
             if depth > limits.POLICY_DEPTH:
-                problems.error(at, f"nested deeper than {limits.POLICY_DEPTH} levels", "a policy needs 8 levels")
+                problems.error(at, *_TOO_DEEP)
                 return False
     return problems.errors == before
 
@@ -124,6 +125,9 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, problems: Problems) -
         return
     line, column = mark.line, mark.column
     story = f"{error.context or ''} {error.problem or ''}".strip()
+    if "nesting depth" in story:  # libyaml's own bound, which its scanner meets ahead of our count
+        problems.error(Span(problems.file, line + 1, column + 1), *_TOO_DEEP)
+        return
     lines = text.split("\n", line + 1)
     rest = lines[line][column:] if line < len(lines) else ""
     if rest.startswith("\t"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from xfrmd.model.addresses import Prefix
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import AuthMethod, Identity
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.selector import ANY_PORT, Ports
@@ -82,6 +82,10 @@ class ConnectionType(enum.Enum):
     DIALUP = "dialup"
 
 
+TunnelEnd = Address | str
+"""Where a tunnel ends: an address, or a DNS name (str)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A filter list with a filter action, and how peers prove who they are."""
@@ -96,6 +100,28 @@ class Rule:
     local_id: Identity | None = None
     remote_id: Identity | None = None
     description: str = ""
+    tunnel: TunnelEnd | None = None
+    """End of the tunnel that packets of the filters go to: the far gateway's for outbound filters, an address of this
+    host for inbound ones, as in Windows. None: transport mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultResponse:
+    """The default response rule: how peers that no rule names are answered. It never begins and never blocks."""
+
+    auth: tuple[AuthMethod, ...]
+    qmsecmethods: tuple[Proposal, ...]
+    at: Span
+    qmpfs: bool = False
+
+
+class Unresolved(enum.Enum):
+    """What filters mean whose DNS name has no address now."""
+
+    KEEP = "keep"
+    """Its last addresses; nothing if it never had one."""
+    BLOCK = "block"
+    """Fail closed: permit filters mean nothing, block and negotiate filters block towards any address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +136,19 @@ class Policy:
     qmpermm: int = 0
     mmpfs: bool = False
     description: str = ""
+    soft_seconds: int = 300
+    """Lifetime of a soft SA (`softsaexpirationtime`)."""
+    default_response: DefaultResponse | None = None
+    unresolved: Unresolved = Unresolved.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of the computer, beside its policies (`netsh ipsec dynamic set config`)."""
+
+    ipsecexempt: int = 3
+    """Default exemptions: 0 IKE, Kerberos, RSVP, multicast, broadcast; 1 IKE, multicast, broadcast; 2 IKE, Kerberos,
+    RSVP; 3 IKE only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +158,4 @@ class PolicySet:
     policies: tuple[Policy, ...]
     assigned: Policy | None
     warnings: tuple[Problem, ...] = ()
+    config: Config = Config()
