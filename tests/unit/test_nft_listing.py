@@ -134,9 +134,7 @@ def test_no_table_is_a_difference() -> None:
 
 
 def test_many_differences_of_a_map_are_cut_short() -> None:
-    many = dataclasses.replace(
-        WANTED.maps[1], elements={key("ip6 saddr", f"fd00::{n:x}"): "drop" for n in range(1, 1000)}
-    )
+    many = nft_map("out6", "ip6 saddr", {f"fd00::{n:x}": "drop" for n in range(1, 1000)})
     wanted = dataclasses.replace(WANTED, maps=(WANTED.maps[0], many, WANTED.maps[2]))
     assert len(differences(wanted, parse(LISTING))) == 10
 

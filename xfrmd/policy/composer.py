@@ -20,6 +20,7 @@ _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufeff\
 _MARKS: Final = re.compile(r"(?:^|[\s\[{,:\-?])[&*!]")
 # Block nesting takes a column or a dash for each level.
 _INDENT: Final = re.compile(rf"^[ \-?:]{{{4 * limits.POLICY_DEPTH}}}", re.MULTILINE)
+_BRACKET: Final = re.compile(r"[\[\]{}]")
 _NOT_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 
 _SYNTAX_REMEDIES: Final = (
@@ -118,6 +119,16 @@ def _inspect(text: str, problems: Problems) -> bool:
     return problems.errors == before
 
 
+def _deep_bracket(text: str) -> int:
+    """Offset of the first bracket that is nested too deep (those inside quotes count as well)."""
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        depth += 1 if found.group() in "[{" else -1
+        if depth > limits.POLICY_DEPTH:
+            return found.start()
+    return 0
+
+
 def _report_syntax(error: yaml.MarkedYAMLError, text: str, problems: Problems) -> None:
     mark = error.problem_mark or error.context_mark
     if mark is None:
@@ -126,7 +137,7 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, problems: Problems) -
     line, column = mark.line, mark.column
     story = f"{error.context or ''} {error.problem or ''}".strip()
     if "nesting depth" in story:  # libyaml's own bound, which its scanner meets ahead of our count
-        problems.error(Span(problems.file, line + 1, column + 1), *_TOO_DEEP)
+        problems.error(_span_of(problems.file, text, _deep_bracket(text)), *_TOO_DEEP)
         return
     lines = text.split("\n", line + 1)
     rest = lines[line][column:] if line < len(lines) else ""
