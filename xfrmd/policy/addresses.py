@@ -7,10 +7,9 @@ import ipaddress
 import re
 from typing import Any, Final, NamedTuple
 
-from yaml.nodes import Node
-
 from xfrmd.model.addresses import BITS, Address, Prefix, range_to_prefixes
 from xfrmd.policy.kinds import Kind, scalar
+from xfrmd.policy.nodes import Node
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.policy.words import AddressWord
 

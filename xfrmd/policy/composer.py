@@ -7,24 +7,26 @@ import re
 from typing import Any, Final
 
 import yaml
-from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
-from yaml.nodes import Node
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from xfrmd import limits
 from xfrmd.model.source import Span
+from xfrmd.policy.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import Problems
 
 # What YAML 1.1 does not allow in a stream (its "printable" characters, the other way round).
 _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufeff\uff00-\ufffd\U00010000-\U0010ffff]")
-# Where an anchor, alias or tag can begin. Few policies match, and only those pay for looking closely.
-_MARKS: Final = re.compile(r"(?:^|[\s\[{,:\-?])[&*!]")
-# Block nesting takes a column or a dash for each level.
-_INDENT: Final = re.compile(rf"^[ \-?:]{{{4 * limits.POLICY_DEPTH}}}", re.MULTILINE)
 _BRACKET: Final = re.compile(r"[\[\]{}]")
-_NOT_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 
 _SYNTAX_REMEDIES: Final = (
-    ("single document", "keep one document in a file: remove the line '---' and what follows, or make it a file"),
     ("mapping values are not allowed", "quote a value that contains ': ', and check the indentation of this line"),
     ("expected ',' or", "inside [ ] and { } quote each value that contains [ ] { } or a comma; close each bracket"),
     ("expected <block end>", "give the keys of one object the same indentation"),
@@ -32,6 +34,12 @@ _SYNTAX_REMEDIES: Final = (
     ("found unexpected ':'", "quote an IPv6 address that stands inside [ ] or { }"),
     ("scanning a quoted scalar", "close the quotation mark"),
 )
+_SECOND_DOCUMENT: Final = (
+    "a second document begins here, expected is a single document",
+    "keep one document in a file: remove the line '---' and what follows, or make it a file",
+)
+_WORDS: Final = 4096
+"""Different words that are remembered; the rest, such as addresses, seldom comes again."""
 _TOO_DEEP: Final = (f"nested deeper than {limits.POLICY_DEPTH} levels", "a policy needs 8 levels")
 _SYNTAX_REMEDY: Final = "check indentation, brackets and quotation marks here and in the line before"
 
@@ -49,16 +57,12 @@ def compose(source: str | bytes, problems: Problems) -> Node | None:
         problems.error(at, f"character U+{code:04X} is not allowed in YAML", "remove it")
         return None
     try:
-        if _suspicious(text) and not _inspect(text, problems):
-            return None
-        root = yaml.compose(text, Loader=yaml.CSafeLoader)
+        return _Builder(problems).build(text)
     except yaml.MarkedYAMLError as error:
         _report_syntax(error, text, problems)
-        return None
     except yaml.YAMLError as error:
         problems.error(Span(problems.file, 1, 1), f"this is no YAML: {error}", _SYNTAX_REMEDY)
-        return None
-    return root if isinstance(root, Node) else None
+    return None
 
 
 def _decode(source: str | bytes, problems: Problems) -> str | None:
@@ -82,41 +86,88 @@ def _span_of(file: str, text: str, offset: int) -> Span:
     return Span(file, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
-def _suspicious(text: str) -> bool:
-    """Could there be an anchor, alias, tag or too deep a nesting? Quick, and wrong only on the careful side.
+class _Builder:
+    """Nodes of a document from libyaml's events: without recursion, and with nothing of YAML that a policy may not use.
 
-    libyaml's composer recurses in C without a bound: a file of a hundred thousand brackets would end the process.
+    yaml.compose would take five times as long and three times the memory, and recurses in C without a bound.
     """
-    if _MARKS.search(text) or _INDENT.search(text):
-        return True
-    brackets = _NOT_BRACKETS.sub("", text)
-    for _ in range(limits.POLICY_DEPTH // 2):
-        brackets = brackets.replace("[]", "").replace("{}", "")
-    return bool(brackets)
 
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._open: list[tuple[Any, list[Node]]] = []
+        """Collections that are not closed yet, each with the nodes that stood before it in the one around it."""
+        self._nodes: list[Node] = []
+        self._words: dict[str, str] = {}
+        """Words met before, so that `srcaddr` is kept once and not a hundred thousand times."""
 
-def _inspect(text: str, problems: Problems) -> bool:
-    """Look at each event of the document, without recursion. True when all of them are allowed."""
-    depth, before = 0, problems.errors
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        if isinstance(event, CollectionEndEvent):
-            depth -= 1
-        if not isinstance(event, NodeEvent):
-            continue
-        mark: Any = event.start_mark
-        at = Span(problems.file, mark.line + 1, mark.column + 1)
-        if isinstance(event, AliasEvent):
-            problems.error(at, f"alias *{event.anchor} is not allowed", "write the value out in full")
-        elif event.anchor is not None:
-            problems.error(at, f"anchor &{event.anchor} is not allowed", "remove it; lists are shared by their names")
-        if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
-            problems.error(at, f"tag {event.tag} is not allowed", "remove it; quote a value that begins with '!'")
-        if isinstance(event, CollectionStartEvent):
-            depth += 1
-            if depth > limits.POLICY_DEPTH:
-                problems.error(at, *_TOO_DEEP)
+    def build(self, text: str) -> Node | None:
+        """The root node, None (reported) for what is not allowed. Raises yaml.YAMLError."""
+        before, line = self._problems.errors, 0
+        event: Any
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            kind = type(event)
+            if kind is ScalarEvent:
+                if event.anchor is not None or event.tag is not None:
+                    self._refuse(event)
+                mark = event.start_mark
+                if mark.line + 1 != line:  # else the same number serves: these numbers are a third of all memory
+                    line = mark.line + 1
+                word = self._word(event.value)
+                self._nodes.append(ScalarNode(line, mark.column + 1, word, plain=event.implicit[0]))
+            elif not self._structure(kind, event):
+                return None
+        return None if self._problems.errors != before or not self._nodes else self._nodes[0]
+
+    def _word(self, word: str) -> str:
+        known = self._words.get(word)
+        if known is None and len(self._words) < _WORDS:
+            self._words[word] = word
+        return known or word
+
+    def _structure(self, kind: type, event: Any) -> bool:
+        """Take an event that is no scalar. False: look no further."""
+        if kind in (MappingEndEvent, SequenceEndEvent):
+            self._close()
+        elif kind in (MappingStartEvent, SequenceStartEvent):
+            if event.anchor is not None or event.tag is not None:
+                self._refuse(event)
+            self._open.append((event, self._nodes))
+            self._nodes = []
+            if len(self._open) > limits.POLICY_DEPTH:
+                self._problems.error(self._span(event), *_TOO_DEEP)
                 return False
-    return problems.errors == before
+        elif kind is AliasEvent:
+            message = f"alias *{event.anchor} is not allowed"
+            self._problems.error(self._span(event), message, "write the value out in full")
+            self._nodes.append(self._scalar(event))
+        elif kind is DocumentStartEvent and self._nodes:
+            self._problems.error(self._span(event), *_SECOND_DOCUMENT)
+            return False
+        return True
+
+    def _close(self) -> None:
+        event, around = self._open.pop()
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        inside, self._nodes = self._nodes, around
+        if type(event) is MappingStartEvent:
+            around.append(MappingNode(line, column, list(zip(inside[::2], inside[1::2], strict=True))))
+        else:
+            around.append(SequenceNode(line, column, inside))
+
+    def _scalar(self, event: Any) -> ScalarNode:
+        return ScalarNode(event.start_mark.line + 1, event.start_mark.column + 1, "", plain=True)
+
+    def _span(self, event: Any) -> Span:
+        return Span(self._problems.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _refuse(self, event: Any) -> None:
+        """Tell of an anchor or tag."""
+        if event.anchor is not None:
+            message = f"anchor &{event.anchor} is not allowed"
+            self._problems.error(self._span(event), message, "remove it; lists are shared by their names")
+        if event.tag is not None:
+            message = f"tag {event.tag} is not allowed"
+            self._problems.error(self._span(event), message, "remove it; quote a value that begins with '!'")
 
 
 def _deep_bracket(text: str) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node, ScalarNode
-
 from xfrmd.model.addresses import BITS, Address
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
 from xfrmd.policy.addresses import ip, mask_length
 from xfrmd.policy.composer import compose
 from xfrmd.policy.kinds import Kind, list_of, scalar, text, word
+from xfrmd.policy.nodes import MappingNode, Node, ScalarNode
 from xfrmd.policy.problems import BAD, Problems, quoted
 from xfrmd.policy.records import Field, Read, Record
 
@@ -44,7 +43,7 @@ def _read_names(node: Node, problems: Problems) -> Any:
     if not isinstance(node, MappingNode):
         return problems.error(node, "expected is a mapping of names to addresses", "write host.example: [10.1.0.5]")
     found: dict[str, tuple[Address, ...]] = {}
-    for key, value in node.value:
+    for key, value in node.pairs:
         if not isinstance(key, ScalarNode) or not key.value:
             problems.error(key, "expected is a name", "write host.example: [10.1.0.5]")
         elif key.value in found:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from yaml.nodes import Node
-
 from xfrmd.model.addresses import BITS, Prefix
 from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, PROTOCOL_NAMES, WITH_PORTS, Ports
 from xfrmd.policy.addresses import ADDRESS, FORMS, MASK, Block, host_bits_remedy, mask_length, prefix_of
 from xfrmd.policy.kinds import FLAG, Kind, integer, number, scalar, text
+from xfrmd.policy.nodes import Node
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.policy.protocols import ICMP_TYPES, PROTOCOLS
 from xfrmd.policy.records import Field, Read, Record

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node
-
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.secret import Secret, SecretRef, SecretSource
 from xfrmd.policy.addresses import ip
 from xfrmd.policy.kinds import Kind, one_of, scalar, text
+from xfrmd.policy.nodes import MappingNode, Node
 from xfrmd.policy.problems import BAD, Problems, quoted
 from xfrmd.policy.records import Field, Read, Record
 

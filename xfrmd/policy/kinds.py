@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
+from xfrmd.policy.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 
 Schema = dict[str, Any]
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _YAML_NUMBER: Final = re.compile(r"[-+]?[0-9][0-9_:.,xobA-Fa-f]*", re.ASCII)
-_NULL: Final = "tag:yaml.org,2002:null"
 TEXT_LENGTH: Final = 1024
 
 
@@ -34,11 +32,10 @@ class Kind:
 def scalar(node: Node, problems: Problems, wanted: str) -> str | None:
     """The text of a scalar as written; None (reported) when the node is a list, a mapping or has no value."""
     if isinstance(node, ScalarNode):
-        if node.tag == _NULL:
+        if node.is_null:
             problems.error(node, "there is no value here", f"write {wanted}, or remove the key")
             return None
-        text: str = node.value
-        return text
+        return node.value
     found = "a list" if isinstance(node, SequenceNode) else "a mapping"
     problems.error(node, f"{found} stands here, expected is {wanted}", f"write {wanted}")
     return None
@@ -138,9 +135,9 @@ def list_of(kind: Kind, what: str, *, empty: bool = False) -> Kind:
         if not isinstance(node, SequenceNode):
             remedy = "begin each entry with '- ', or write [a, b]"
             return problems.error(node, f"expected is a list of {what}", remedy)
-        if not node.value and not empty:
+        if not node.items and not empty:
             return problems.error(node, f"the list of {what} is empty", f"add {what}, or remove what needs them")
-        values = [kind.read(item, problems) for item in node.value]
+        values = [kind.read(item, problems) for item in node.items]
         return [value for value in values if value is not BAD]
 
     schema: Schema = {"type": "array", "items": kind.schema}

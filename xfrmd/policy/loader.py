@@ -6,6 +6,7 @@ from __future__ import annotations
 from xfrmd.model.source import Severity, Span
 from xfrmd.policy.composer import compose
 from xfrmd.policy.consistency import Checker
+from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.resolve import Resolver, SecretReader
 from xfrmd.policy.tables import DOCUMENT
@@ -25,11 +26,15 @@ def load(
     a warning, the secret is left empty, which suits a check on a host that must not know it. Raises PolicyErrors with
     every problem of the file.
     """
-    problems = Problems(file)
+    with collector_paused():
+        return _load(source, Problems(file), read_secret, unread_secret)
+
+
+def _load(source: str | bytes, problems: Problems, read_secret: SecretReader, unread_secret: Severity) -> PolicySet:
     root = compose(source, problems)
     problems.check()
     if root is None:
-        problems.error(Span(file, 1, 1), "the file is empty", "see config/ for examples to begin with")
+        problems.error(Span(problems.file, 1, 1), "the file is empty", "see config/ for examples to begin with")
         problems.check()
         raise AssertionError  # for the type checker: check() has raised
     document = _DOCUMENT.read(root, problems)

@@ -11,10 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from yaml.nodes import Node, SequenceNode
-
 from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform, TransformType
 from xfrmd.policy.kinds import Kind, scalar
+from xfrmd.policy.nodes import Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.transforms import catalog
 
@@ -132,7 +131,7 @@ def _methods(what: str, one: Callable[[str, Node, Problems], Any], example: str)
     """An ordered list of methods; netsh's one string of several methods is understood too."""
 
     def read(node: Node, problems: Problems) -> Any:
-        items = node.value if isinstance(node, SequenceNode) else [node]
+        items = node.items if isinstance(node, SequenceNode) else [node]
         texts = [(item, scalar(item, problems, f"a method such as {example}")) for item in items]
         found = [(word, item) for item, text in texts if text is not None for word in text.split()]
         if not found:
@@ -168,7 +167,7 @@ DEFAULT_MAIN: Final = (
 
 
 def _defaults(methods: tuple[str, ...], one: Callable[[str, Node, Problems], Any]) -> tuple[Proposal, ...]:
-    problems, nowhere = Problems(""), SequenceNode("", [])
+    problems, nowhere = Problems(""), ScalarNode(1, 1, "", plain=True)
     return tuple(one(method, nowhere, problems) for method in methods)
 
 

@@ -8,10 +8,9 @@ import enum
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from yaml.nodes import Node
-
 from xfrmd.errors import PolicyError
 from xfrmd.model.source import Problem, Severity, Span
+from xfrmd.policy.nodes import Node
 
 
 class Bad(enum.Enum):
@@ -41,8 +40,7 @@ class Problems:
 
     def span(self, node: Node) -> Span:
         """The place where a node begins."""
-        mark = node.start_mark
-        return Span(self.file, mark.line + 1, mark.column + 1)
+        return Span(self.file, node.line, node.column)
 
     def error(self, where: Node | Span, message: str, remedy: str) -> Literal[Bad.BAD]:
         """Report what keeps the file from being used. Returns BAD, so that a recogniser can return it."""

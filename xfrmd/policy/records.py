@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node, ScalarNode
-
 from xfrmd.model.source import Span
 from xfrmd.policy.kinds import Kind, Schema
+from xfrmd.policy.nodes import MappingNode, Node, ScalarNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 
 DEFINITIONS: Final = "#/$defs/"
@@ -67,7 +66,7 @@ class Read:
 
     def good(self, *names: str) -> bool:
         """Could all of these be read?"""
-        return all(self.values[name] is not BAD for name in names)
+        return self.whole or all(self.values[name] is not BAD for name in names)
 
     def place(self, name: str) -> Span:
         """Where the key's value stands; the whole mapping's place when the key is absent."""
@@ -118,7 +117,7 @@ class Record:
                 remedy = f"write 'key: value' lines with {', '.join(f.name for f in required or self.fields)}"
                 return problems.error(node, f"expected is a mapping for a {self.title}", remedy)
             found = Read(problems.span(node), problems)
-            for key, value in node.value:
+            for key, value in node.pairs:
                 if (name := _new_key(key, found, problems)) is None:
                     continue
                 field = by_name.get(name)
@@ -144,7 +143,7 @@ def _new_key(key: Node, found: Read, problems: Problems) -> str | None:
         problems.error(key, "a key must be a plain word", "remove the brackets around the key")
         found.whole = False
         return None
-    name: str = key.value
+    name = key.value
     if name in found.values:
         first = found.place(name)
         problems.error(key, f"{name} stands twice here, first in line {first.line}", "remove one of the two")
