@@ -19,7 +19,7 @@ from xfrmd.adapters.nft_listing import differences, parse
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.nft_text import render
 from xfrmd.model.nft import NftTable
-from xfrmd.policy.words import PolicySet
+from xfrmd.policy.words import Config, PolicySet
 
 pytestmark = pytest.mark.kernel
 
@@ -74,9 +74,11 @@ def loadable(table: NftTable, namespace: str) -> NftTable:
     return replace(table, chains=tuple(chains))
 
 
+@pytest.mark.parametrize("level", [0, 3])
 @pytest.mark.parametrize("name", POLICIES)
-def test_the_kernel_lists_what_was_compiled(name: str, namespace: str) -> None:
-    table = loadable(compile_policy(POLICIES[name], HOST).nft, namespace)
+def test_the_kernel_lists_what_was_compiled(name: str, level: int, namespace: str) -> None:
+    policies = replace(POLICIES[name], config=Config(level))
+    table = loadable(compile_policy(policies, HOST).nft, namespace)
     for _ in range(2):  # the second time the table is there already
         run(namespace, "nft", "-f", "-", text=render(table))
         listing = run(namespace, "nft", "-s", "-p", "-y", "list", "table", "inet", limits.NFT_TABLE)

@@ -11,13 +11,17 @@ from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
 from tests.unit.nft_cases import key
 from xfrmd import limits
 from xfrmd.compiler import compile_policy
-from xfrmd.compiler.exempt import EXEMPTIONS, LOOPBACK, Exemption, exempts
+from xfrmd.compiler.exempt import LOOPBACK, Exemption, exemptions, exempts, groups
+from xfrmd.compiler.explain import explain
 from xfrmd.compiler.interpreter import Interpreter, Seen
 from xfrmd.compiler.nft_text import render
+from xfrmd.compiler.oracle import decide
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.addresses import Address
 from xfrmd.model.nft import NftChain, NftTable
 from xfrmd.model.plan import Plan
+from xfrmd.model.selector import Packet, Ports
+from xfrmd.policy.words import Config
 
 ALL = policy(rule("negotiate", one("any", "any")))
 OWN = HOST.own_addresses()
@@ -27,22 +31,64 @@ def chain(plan: Plan, name: str) -> NftChain:
     return next(chain for chain in plan.nft.chains if chain.name == name)
 
 
+GROUPS = groups(HOST)
+
+
+def around(ranges: tuple[Ports, ...]) -> set[int]:
+    """Ports at and beside the ends of ranges."""
+    named = [ports for ports in ranges if not ports.is_any]
+    return {5} | {end + step for ports in named for end in ports for step in (-1, 0, 1)}
+
+
 @pytest.mark.parametrize(
-    "row", EXEMPTIONS, ids=lambda row: f"{row.name} {'in' if row.inbound else 'out'} {row.families}"
+    "row", exemptions(0, GROUPS), ids=lambda row: f"{row.name} {'in' if row.inbound else 'out'} {row.families}"
 )
 def test_an_exemption_says_the_same_in_both_languages(row: Exemption) -> None:
     interpreter = Interpreter(NftTable((), (NftChain("one", "", (f"{row.rule} drop",)),)))
-    addresses = {4: ("10.1.0.5", "10.1.0.9"), 6: ("fd00:1::5", "fd00:1::9")}
-    ports = (0, 1, 2, 3, 4, 66, 67, 68, 69, 132, 133, 137, 138, 499, 500, 501, 546, 547, 4500)
+    addresses = {
+        4: ("10.1.0.5", "10.1.0.9", "10.1.255.255", "255.255.255.255", "239.1.1.1", "223.255.255.255"),
+        6: ("fd00:1::5", "fd00:1::9", "fe80::1", "::", "ff02::1"),
+    }
     met = 0
-    for family, protocol in itertools.product((4, 6), ("esp", "ah", "udp", "tcp", "icmpv6", "icmp")):
-        for src, dst in itertools.permutations(addresses[family]):
-            for sport, dport in itertools.product(ports, ports):
+    for family, protocol in itertools.product((4, 6), ("esp", "ah", "udp", "tcp", "icmpv6", "icmp", "rsvp")):
+        for src, dst in itertools.permutations(addresses[family], 2):
+            for sport, dport in itertools.product(around(row.sports), around(row.dports)):
                 asked = packet("in" if row.inbound else "out", src, dst, protocol, sport, dport)
                 dropped = interpreter.run("one", Seen(asked, OWN, protected=False)) == "drop"
                 assert dropped == row.matches(asked, OWN), asked
                 met += dropped
     assert met
+
+
+LEVELS = (
+    ("exempt-kerberos", packet("in", "10.1.0.9", "10.1.0.5", "tcp", 88, 40000), {0, 2}),
+    ("exempt-kerberos", packet("in", "10.1.0.9", "10.1.0.5", "udp", 40000, 88), {0, 2}),
+    ("exempt-kerberos", packet("out", "fd00:1::5", "fd00:1::9", "udp", 40000, 88), {0, 2}),
+    ("exempt-kerberos", packet("out", "10.1.0.5", "10.1.0.9", "tcp", 88, 40000), {0, 2}),
+    ("exempt-kerberos", packet("out", "10.1.0.8", "10.1.0.9", "tcp", 88, 40000), set()),
+    ("exempt-rsvp", packet("out", "10.1.0.5", "10.1.0.9", "rsvp", 0, 0), {0, 2}),
+    ("exempt-rsvp", packet("in", "fd00:1::9", "fd00:1::5", "rsvp", 0, 0), {0, 2}),
+    ("exempt-multicast", packet("out", "10.1.0.5", "239.255.255.255", "udp", 5, 5), {0, 1}),
+    ("exempt-multicast", packet("in", "fd00:1::9", "ff05::2", "udp", 5, 5), {0, 1}),
+    ("exempt-broadcast", packet("in", "10.1.0.9", "10.1.255.255", "udp", 138, 138), {0, 1}),
+    ("exempt-broadcast", packet("out", "10.1.0.5", "255.255.255.255", "udp", 9, 9), {0, 1}),
+    ("exempt-ike", packet("in", "10.1.0.9", "10.1.0.5", "udp", 500, 500), {0, 1, 2, 3}),
+    ("exempt-mld", packet("out", "fe80::1", "ff02::16", "icmpv6", 143, 0), {0, 1, 2, 3}),
+    ("exempt-mld", packet("in", "fe80::1", "ff02::1", "icmpv6", 130, 0), {0, 1, 2, 3}),
+)
+
+
+@pytest.mark.parametrize("level", range(4))
+@pytest.mark.parametrize(("name", "asked", "at"), LEVELS)
+@pytest.mark.parametrize("action", ["block", "negotiate"])
+def test_what_each_ipsecexempt_lets_pass(name: str, asked: Packet, at: set[int], level: int, action: str) -> None:
+    policies = replace(policy(rule(action, one("any", "any"))), config=Config(level))
+    plan = compile_policy(policies, HOST)
+    explained, seen = explain(plan, asked), Seen(asked, plan.local, protected=False)
+    assert (explained.rule == name) is (level in at)
+    assert explained.verdict is decide(policies, HOST, asked).verdict
+    chain = "prerouting" if asked.inbound else "postrouting"
+    assert (Interpreter(plan.nft).run(chain, seen) == "accept") is (level in at)
 
 
 def test_ike_is_exempt_for_own_addresses_only() -> None:

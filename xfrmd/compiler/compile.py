@@ -54,14 +54,15 @@ def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
     if policy is None:
         return Plan("", (), nft.table((), (), None), (), (), ())
     regions, _ = regions_of(policy, facts)
-    group_prefixes = groups(facts)
+    group_prefixes, level = groups(facts), policies.config.ipsecexempt
     return Plan(
         policy=policy.name,
         filters=tuple(one.expanded.specific for one in regions),
-        nft=nft.table(regions, group_prefixes, own if _restricts_me(policy) else None),
-        spd=spd.entries(regions, own, group_prefixes),
+        nft=nft.table(regions, group_prefixes, own if _restricts_me(policy) else None, level),
+        spd=spd.entries(regions, own, group_prefixes, level),
         protect=protect.policies(regions, own),
         pad=pad.entries(regions, policy, own),
         local=own,
         groups=group_prefixes,
+        ipsecexempt=level,
     )

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is decided before any filter: one row per exemption, as words, as nftables rule and as SPD selectors.
 
-By default only IKE is exempt (Windows `ipsecexempt` 3), with ESP and AH as the carrier of what it negotiates. IPv6
-neighbour discovery and the DHCP client are let through so that a policy which blocks all does not kill the link, and
-routers may say that an ESP packet of ours was too big, or long packets would vanish on the way.
-Multicast and broadcast are not exempt: permit and block hold for them, negotiate means drop.
+By default only IKE is exempt (Windows `ipsecexempt` 3), with ESP and AH as the carrier of what it negotiates; the
+levels 0 to 2 exempt more, as in Windows. At every level IPv6 neighbour discovery with the listener reports that
+switches need for it, and the DHCP client, are let through so that a policy which blocks all does not kill the link,
+and routers may say that an ESP packet of ours was too big, or long packets would vanish on the way.
+Multicast and broadcast are exempt at levels 0 and 1 only. Else permit and block hold for them, negotiate means drop.
 """
 
 from __future__ import annotations
@@ -12,14 +13,21 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 from typing import Final
 
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.selector import AH, ANY_PORT, ESP, ICMP, ICMPV6, UDP, Packet, Ports, Selector
+from xfrmd.model.selector import AH, ANY_PORT, ESP, ICMP, ICMPV6, TCP, UDP, Packet, Ports, Selector
 from xfrmd.model.spd import Direction
 
 LOOPBACK: Final = "exempt-loopback"
+DEFAULT_LEVEL: Final = 3
+_LEVELS: Final = frozenset(range(4))
+_KERBEROS_LEVELS: Final = frozenset({0, 2})
+"""Of RSVP too."""
+_GROUP_LEVELS: Final = frozenset({0, 1})
 
 
 class Near(enum.Enum):
@@ -32,7 +40,7 @@ class Near(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """Packets of one direction that pass before all filters. `families` are IP versions."""
+    """Packets of one direction that pass before all filters. `families` are IP versions; `protocol` 0 is any."""
 
     name: str
     inbound: bool
@@ -45,6 +53,12 @@ class Exemption:
     dports: tuple[Ports, ...] = (ANY_PORT,)
     in_spd: bool = False
     """IKE's sockets carry a policy of their own, ESP and AH are never looked up: those need no SPD entry."""
+    sources: tuple[Prefix, ...] = ()
+    """None: any."""
+    groups: tuple[Prefix, ...] = ()
+    """The destinations, multicast or broadcast. None: any."""
+    levels: frozenset[int] = _LEVELS
+    """The values of `ipsecexempt` that it holds at."""
 
     def matches(self, packet: Packet, own: Collection[Address]) -> bool:
         """Does it let this packet pass, on a host with these addresses?"""
@@ -53,18 +67,28 @@ class Exemption:
         return (
             packet.inbound == self.inbound
             and selector.family in self.families
-            and selector.protocol == self.protocol
+            and self.protocol in (0, selector.protocol)
             and (near is None or near in own)
             and any(ports.contains(selector.sport) for ports in self.sports)
             and any(ports.contains(selector.dport) for ports in self.dports)
+            and (not self.sources or any(source.contains(selector.src) for source in self.sources))
+            and (not self.groups or any(group.contains(selector.dst) for group in self.groups))
         )
 
-    def selectors(self) -> Iterator[Selector]:
-        """The same as selectors between any addresses."""
+    def selectors(self, own: Collection[Address]) -> Iterator[Selector]:
+        """The same as selectors. In the SPD, inbound is asked about what came to the host only, so its address need
+        not stand there; outbound is asked about what it forwards as well.
+        """
         for family in self.families:
-            for sport in self.sports:
-                for dport in self.dports:
-                    yield Selector(Prefix.any(family), Prefix.any(family), self.protocol, sport, dport)
+            sources = [prefix for prefix in self.sources if prefix.family == family]
+            if self.near is Near.SRC:
+                sources = [Prefix.host(address) for address in own if address.family == family]
+            elif not self.sources:
+                sources = [Prefix.any(family)]
+            groups = [prefix for prefix in self.groups if prefix.family == family]
+            groups = groups if self.groups else [Prefix.any(family)]
+            for src, dst, sport, dport in product(sources, groups, self.sports, self.dports):
+                yield Selector(src, dst, self.protocol, sport, dport)
 
 
 def _port(number: int) -> Ports:
@@ -76,10 +100,34 @@ _NEIGHBOUR = (Ports(133, 137),)
 """Router and neighbour solicitation and advertisement, redirect (RFC 4861 4)."""
 _NEIGHBOUR_RULE = "icmpv6 type 133-137 ip6 hoplimit 255"
 """Hop limit 255: nobody off the link can send it (RFC 4861 11.2)."""
+_LISTENER_REPORTS = (Ports(131, 132), _port(143))
+"""Report and done of MLDv1, report of MLDv2. Without them a switch that snoops does not hand on what neighbours ask."""
+_LISTENER_SOURCES = (Prefix.parse("::"), Prefix.parse("fe80::/10"))
+"""RFC 3810 5.2.13, RFC 2710 3: link-local or, before there is such an address, none."""
+_QUERY_RULE = "icmpv6 type mld-listener-query ip6 hoplimit 1 ip6 saddr { fe80::/10 }"
+_REPORTS = "icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report }"
+_REPORT_RULE = f"{_REPORTS} ip6 hoplimit 1 ip6 saddr {{ ::, fe80::/10 }}"
+"""Hop limit 1: it does not leave the link (RFC 3810 5)."""
 _PMTU_RULE_4 = "icmp type destination-unreachable icmp code frag-needed @th,136,8 50 fib daddr type local"
 _PMTU_RULE_6 = "icmpv6 type packet-too-big @th,112,8 50 fib daddr type local"
 """Protocol or next header of the quoted packet is 50. The kernel then looks for an SA with the quoted SPI, and learns
 nothing but the size (RFC 4301 8.2)."""
+
+
+def _kerberos_and_rsvp() -> Iterator[Exemption]:
+    """Windows' definitions: TCP or UDP with source or destination port 88; IP protocol 46. From or to this host."""
+    for inbound, near in ((True, Near.DST), (False, Near.SRC)):
+        local = "fib daddr type local" if inbound else "fib saddr type local"
+        for protocol, name in ((TCP, "tcp"), (UDP, "udp")):
+            for port, ends in (("sport", ((_port(88),), (ANY_PORT,))), ("dport", ((ANY_PORT,), (_port(88),)))):
+                yield Exemption(
+                    "exempt-kerberos", inbound, (4, 6), protocol, near, f"{name} {port} 88 {local}", *ends,
+                    in_spd=True, levels=_KERBEROS_LEVELS,
+                )  # fmt: skip
+        yield Exemption(
+            "exempt-rsvp", inbound, (4, 6), 46, near, f"meta l4proto 46 {local}", in_spd=True, levels=_KERBEROS_LEVELS
+        )
+
 
 EXEMPTIONS: Final = (
     Exemption("exempt-esp", True, (4, 6), ESP, Near.DST, "meta l4proto 50 fib daddr type local"),
@@ -92,6 +140,14 @@ EXEMPTIONS: Final = (
     Exemption("exempt-pmtu", True, (6,), ICMPV6, Near.DST, _PMTU_RULE_6, (_port(2),), in_spd=True),
     Exemption("exempt-nd", True, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, sports=_NEIGHBOUR, in_spd=True),
     Exemption("exempt-nd", False, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, sports=_NEIGHBOUR, in_spd=True),
+    Exemption(
+        "exempt-mld", True, (6,), ICMPV6, Near.NONE, _QUERY_RULE, (_port(130),), in_spd=True,
+        sources=_LISTENER_SOURCES[1:],
+    ),
+    Exemption(
+        "exempt-mld", False, (6,), ICMPV6, Near.NONE, _REPORT_RULE, _LISTENER_REPORTS, in_spd=True,
+        sources=_LISTENER_SOURCES,
+    ),
     Exemption(
         "exempt-dhcp", True, (4,), UDP, Near.NONE, "meta nfproto ipv4 udp sport 67 udp dport 68",
         (_port(67),), (_port(68),), in_spd=True,
@@ -108,6 +164,7 @@ EXEMPTIONS: Final = (
         "exempt-dhcp", False, (6,), UDP, Near.NONE, "meta nfproto ipv6 udp sport 546 udp dport 547",
         (_port(546),), (_port(547),), in_spd=True,
     ),
+    *_kerberos_and_rsvp(),
 )  # fmt: skip
 
 _LOOPBACK = {4: Prefix.parse("127.0.0.0/8"), 6: Prefix.parse("::1")}
@@ -115,13 +172,45 @@ _MULTICAST = (Prefix.parse("224.0.0.0/4"), Prefix.parse("ff00::/8"))
 _BROADCAST = Prefix.parse("255.255.255.255")
 
 
-def exempts(packet: Packet, own: Collection[Address]) -> str:
+def groups_exempt(level: int) -> bool:
+    """Are multicast and broadcast exempt at this `ipsecexempt`?"""
+    return level in _GROUP_LEVELS
+
+
+def _group_rows(groups: tuple[Prefix, ...]) -> Iterator[Exemption]:
+    multicast = tuple(group for group in groups if group in _MULTICAST)
+    broadcast = tuple(group for group in groups if group not in _MULTICAST)
+    for inbound, (name, family, ours) in product(
+        (True, False),
+        (
+            ("exempt-multicast", 4, tuple(group for group in multicast if group.family == 4)),
+            ("exempt-multicast", 6, tuple(group for group in multicast if group.family == 6)),
+            ("exempt-broadcast", 4, broadcast),
+        ),
+    ):
+        rule = f"{'ip' if family == 4 else 'ip6'} daddr {{ {', '.join(map(str, ours))} }}"
+        if ours:
+            yield Exemption(
+                name, inbound, (family,), 0, Near.NONE, rule, in_spd=True, groups=ours, levels=_GROUP_LEVELS
+            )
+
+
+@lru_cache(maxsize=64)
+def exemptions(level: int, groups: tuple[Prefix, ...]) -> tuple[Exemption, ...]:
+    """What is exempt at this `ipsecexempt`, on a host with these multicast and broadcast destinations."""
+    rows = (*EXEMPTIONS, *_group_rows(groups))
+    return tuple(row for row in rows if level in row.levels)
+
+
+def exempts(
+    packet: Packet, own: Collection[Address], level: int = DEFAULT_LEVEL, groups: tuple[Prefix, ...] = ()
+) -> str:
     """The name of the exemption that decides a packet before all filters, "" when none does."""
     selector = packet.selector
     near = (selector.src, selector.dst)
     if all(end.address in own or _LOOPBACK[end.family].contains(end) for end in near):
         return LOOPBACK
-    return next((row.name for row in EXEMPTIONS if row.matches(packet, own)), "")
+    return next((row.name for row in exemptions(level, groups) if row.matches(packet, own)), "")
 
 
 def groups(facts: HostFacts) -> tuple[Prefix, ...]:
@@ -135,7 +224,9 @@ def groups(facts: HostFacts) -> tuple[Prefix, ...]:
     return tuple(sorted(found))
 
 
-def spd_selectors(own: tuple[Address, ...]) -> Iterator[tuple[Direction, Selector]]:
+def spd_selectors(
+    own: tuple[Address, ...], level: int = DEFAULT_LEVEL, groups: tuple[Prefix, ...] = ()
+) -> Iterator[tuple[Direction, Selector]]:
     """What must bypass XFRM before all filters, where it would meet a filter's entry.
 
     Loopback: the kernel leaves `lo` alone in IPv4 (sysctl disable_xfrm, disable_policy), but not in IPv6. There
@@ -146,7 +237,7 @@ def spd_selectors(own: tuple[Address, ...]) -> Iterator[tuple[Direction, Selecto
     for address in (*sorted(address for address in own if address.family == 6), _LOOPBACK[6].address):
         yield Direction.OUT, Selector(any6, Prefix.host(address))
         yield Direction.IN, Selector(Prefix.host(address), any6)
-    for row in EXEMPTIONS:
+    for row in exemptions(level, groups):
         if row.in_spd:
-            for selector in row.selectors():
+            for selector in row.selectors(own):
                 yield (Direction.IN if row.inbound else Direction.OUT), selector

@@ -74,7 +74,7 @@ def winner(plan: Plan, packet: Packet) -> SpecificFilter | None:
 
 def explain(plan: Plan, packet: Packet) -> Explanation:
     """The fate of a packet under a plan, and why."""
-    exempt = exempts(packet, plan.local) if plan.policy else ""
+    exempt = exempts(packet, plan.local, plan.ipsecexempt, plan.groups) if plan.policy else ""
     if exempt:
         return Explanation(packet, Verdict.PERMIT, exempt)
     found = winner(plan, packet)

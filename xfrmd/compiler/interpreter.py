@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftTable, pack_key
-from xfrmd.model.selector import ICMP, ICMPV6, UDP, Packet, Selector
+from xfrmd.model.selector import ICMP, ICMPV6, PROTOCOL_NUMBERS, Packet, Selector
 from xfrmd.model.spd import Direction, SpdEntry
 
 
 class Seen(NamedTuple):
-    """A packet in a hook: on no loopback interface, known to conntrack, with hop limit 255."""
+    """A packet in a hook: on no loopback interface, with the hop limit that its protocol asks for."""
 
     packet: Packet
     own: Collection[Address]
@@ -46,12 +46,22 @@ def _end(seen: Seen, name: str) -> Prefix:
     return seen.selector.src if name == "saddr" else seen.selector.dst
 
 
-def _udp(seen: Seen, side: str, text: str) -> bool:
+def _ports(seen: Seen, protocol: str, side: str, text: str) -> bool:
     port = seen.selector.sport if side == "sport" else seen.selector.dport
-    return seen.selector.protocol == UDP and _holds(text, port.first)
+    return seen.selector.protocol == PROTOCOL_NUMBERS[protocol] and _holds(text, port.first)
+
+
+_MLD: Final = {
+    "mld-listener-query": "130",
+    "mld-listener-report": "131",
+    "mld-listener-done": "132",
+    "mld2-listener-report": "143",
+}
 
 
 def _icmpv6(seen: Seen, text: str) -> bool:
+    for name, number in _MLD.items():
+        text = text.replace(name, number)
     return seen.selector.protocol == ICMPV6 and _holds(text, seen.selector.sport.first)
 
 
@@ -81,12 +91,12 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
         (r"rt ipsec missing", lambda seen: not seen.protected),
         (r"rt ipsec exists", lambda seen: seen.protected),
         (r"fib ([sd]addr) type local", lambda seen, name: _end(seen, name).address in seen.own),
-        (rf"udp ([sd]port) {_VALUE}", _udp),
+        (rf"(tcp|udp) ([sd]port) {_VALUE}", _ports),
         (r"icmp type destination-unreachable icmp code frag-needed", lambda seen: _is_icmp(seen, 4, 3, 4)),
         (r"icmpv6 type packet-too-big", lambda seen: _is_icmp(seen, 6, 2)),
         (r"@th,\d+,8 50", lambda _: True),  # it quotes ESP, as far as anybody asks
         (rf"icmpv6 type {_VALUE}", _icmpv6),
-        (r"ip6 hoplimit 255", lambda seen: seen.selector.family == 6),
+        (r"ip6 hoplimit (?:255|1)\b", lambda seen: seen.selector.family == 6),
         (r"ip6? ([sd]addr) (\{[^}]*\})", _within),
     )
 )

@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 from xfrmd import limits
 from xfrmd.compiler import ports
 from xfrmd.compiler.actions import BY_VERDICT
-from xfrmd.compiler.exempt import EXEMPTIONS
+from xfrmd.compiler.exempt import DEFAULT_LEVEL, Exemption, exemptions, groups_exempt
 from xfrmd.compiler.regions import Region
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftChain, NftMap, NftTable, pack_key
@@ -146,8 +146,8 @@ def _group_rules(side: str, groups: tuple[Prefix, ...]) -> tuple[str, ...]:
     return tuple(rules)
 
 
-def _exempt(side: str, inbound: bool) -> NftChain:
-    rules = tuple(f"{row.rule} counter name exempt_{side} accept" for row in EXEMPTIONS if row.inbound == inbound)
+def _exempt(side: str, inbound: bool, exempt: tuple[Exemption, ...]) -> NftChain:
+    rules = tuple(f"{row.rule} counter name exempt_{side} accept" for row in exempt if row.inbound == inbound)
     return NftChain(f"exempt_{side}", "", rules)
 
 
@@ -181,10 +181,12 @@ def _hold(name: str, hook: str, groups: tuple[Prefix, ...]) -> NftChain:
     return NftChain(name, hook, (*rules, *_group_rules("out", groups), queue))
 
 
-def _chains(asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...], *, guarded: bool) -> Iterator[NftChain]:
+def _chains(
+    asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...], exempt: tuple[Exemption, ...], *, guarded: bool
+) -> Iterator[NftChain]:
     fence = {"in": "meta secpath missing", "out": "rt ipsec missing"}
     for side, inbound in (("in", True), ("out", False)):
-        yield _exempt(side, inbound)
+        yield _exempt(side, inbound, exempt)
         yield _classify(side, asked[side])
     negotiates = {side: any("return" in one.elements.values() for one in asked[side]) for side in asked}
     for side, name, hook, loopback in (
@@ -214,8 +216,14 @@ caught; held: packets that wait for an SA.
 """
 
 
-def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...], guarded: tuple[Address, ...] | None) -> NftTable:
-    """The whole table. No regions and no guard: an empty table, nothing is filtered.
+def table(
+    regions: tuple[Region, ...],
+    groups: tuple[Prefix, ...],
+    guarded: tuple[Address, ...] | None,
+    level: int = DEFAULT_LEVEL,
+) -> NftTable:
+    """The whole table, with the exemptions of this `ipsecexempt`. No regions and no guard: an empty table, nothing is
+    filtered.
 
     `guarded`: the host's addresses, when the policy protects or blocks what `me` sends or receives; None otherwise.
     """
@@ -224,5 +232,6 @@ def table(regions: tuple[Region, ...], groups: tuple[Prefix, ...], guarded: tupl
     asked = {side: maps(regions, inbound) for inbound, side in _SIDES.items()}
     known = () if guarded is None else _own_maps(guarded)
     guards = () if guarded is None else tuple(_guards(known))
-    chains = (*guards, NftChain("defragment", "", DEFRAGMENT), *_chains(asked, groups, guarded=bool(guards)))
+    exempt, dropped = exemptions(level, groups), () if groups_exempt(level) else groups
+    chains = (*guards, NftChain("defragment", "", DEFRAGMENT), *_chains(asked, dropped, exempt, guarded=bool(guards)))
     return NftTable((*known, *asked["in"], *asked["out"]), chains, COUNTERS)

@@ -119,7 +119,7 @@ def decide(policies: PolicySet, facts: HostFacts, packet: Packet) -> Decision:
     """The fate of a packet under the assigned policy on a host with these facts."""
     if policies.assigned is None:
         return Decision(Verdict.PASS)
-    exempt = exempts(packet, facts.own_addresses())
+    exempt = exempts(packet, facts.own_addresses(), policies.config.ipsecexempt, groups(facts))
     if exempt:
         return Decision(Verdict.PERMIT, exempt)
     best: tuple[Weight, Rule, Filter] | None = None

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from xfrmd.compiler import ports
 from xfrmd.compiler.actions import BY_VERDICT
-from xfrmd.compiler.exempt import spd_selectors
+from xfrmd.compiler.exempt import DEFAULT_LEVEL, groups_exempt, spd_selectors
 from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.compiler.regions import Region
 from xfrmd.compiler.weight import AHEAD_GROUP, EXEMPT_PRIORITY, priority_of
@@ -72,22 +72,24 @@ def _fill(spd: _Spd, regions: Iterable[Region], groups: tuple[Prefix, ...]) -> N
 
 
 def _direction(
-    direction: Direction, regions: tuple[Region, ...], own: tuple[Address, ...], groups: tuple[Prefix, ...]
+    direction: Direction, regions: tuple[Region, ...], own: tuple[Address, ...], groups: tuple[Prefix, ...], level: int
 ) -> tuple[SpdEntry, ...]:
     spd, inbound = _Spd(direction), direction is Direction.IN
     lightest_first = [region for region in reversed(regions) if region.expanded.specific.inbound == inbound]
-    _fill(spd, lightest_first, groups)
-    for where, selector in spd_selectors(own):
+    _fill(spd, lightest_first, () if groups_exempt(level) else groups)
+    for where, selector in spd_selectors(own, level, groups):
         if where is direction:
             spd.put_ahead(selector, SpdAction.BYPASS, EXEMPT_PRIORITY)
     return spd.entries()
 
 
-def entries(regions: tuple[Region, ...], own: tuple[Address, ...], groups: tuple[Prefix, ...]) -> tuple[SpdEntry, ...]:
-    """The SPD: OUT, IN and FWD, each in the order in which it is asked."""
+def entries(
+    regions: tuple[Region, ...], own: tuple[Address, ...], groups: tuple[Prefix, ...], level: int = DEFAULT_LEVEL
+) -> tuple[SpdEntry, ...]:
+    """The SPD: OUT, IN and FWD, each in the order in which it is asked, with the exemptions of this `ipsecexempt`."""
     if not any(BY_VERDICT[region.expanded.specific.verdict].spd is SpdAction.PROTECT for region in regions):
         return ()
-    out = _direction(Direction.OUT, regions, own, groups)
-    inward = _direction(Direction.IN, regions, own, groups)
+    out = _direction(Direction.OUT, regions, own, groups, level)
+    inward = _direction(Direction.IN, regions, own, groups, level)
     forward = tuple(replace(entry, direction=Direction.FWD) for entry in inward if entry.priority != EXEMPT_PRIORITY)
     return out + inward + forward

@@ -112,6 +112,8 @@ class Plan:
     """The host's addresses; exemptions such as IKE's hold for them only."""
     groups: tuple[Prefix, ...] = ()
     """Multicast and broadcast destinations: never negotiated, so a negotiate filter drops there."""
+    ipsecexempt: int = 3
+    """Which exemptions hold (words.Config)."""
 
 
 @dataclass(frozen=True, slots=True)
