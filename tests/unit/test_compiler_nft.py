@@ -60,7 +60,7 @@ def test_an_exemption_says_the_same_in_both_languages(row: Exemption) -> None:
     assert met
 
 
-LEVELS = (
+LEVELS: tuple[tuple[str, Packet, set[int]], ...] = (
     ("exempt-kerberos", packet("in", "10.1.0.9", "10.1.0.5", "tcp", 88, 40000), {0, 2}),
     ("exempt-kerberos", packet("in", "10.1.0.9", "10.1.0.5", "udp", 40000, 88), {0, 2}),
     ("exempt-kerberos", packet("out", "fd00:1::5", "fd00:1::9", "udp", 40000, 88), {0, 2}),
