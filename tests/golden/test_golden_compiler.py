@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from xfrmd.cli.explaining import text_of
+from xfrmd.cli.output import Output
 from xfrmd.compiler import check, compile_policy
-from xfrmd.compiler.explain import explain
+from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json, plan_text
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
@@ -35,10 +38,11 @@ def read(name: str) -> tuple[PolicySet, HostFacts]:
     return policies, load_facts((HERE / name / "facts.yaml").read_text(), "facts.yaml")
 
 
-def explained(plan: Plan, name: str) -> Iterator[str]:
+def explained(plan: Plan, policies: PolicySet, facts: HostFacts, name: str) -> Iterator[str]:
+    output = Output(io.StringIO(), io.StringIO())
     for line in (HERE / name / "packets.txt").read_text().splitlines():
-        found = explain(plan, parse_packet(line.split()))
-        yield f"# {line}\n{found}\n{json.dumps(found.to_json())}\n"
+        found = explain_whole(plan, parse_packet(line.split()), policies, facts).to_json()
+        yield f"# {line}\n{text_of(found, output, verbose=True)}\n{json.dumps(found)}\n"
 
 
 def outputs(name: str) -> dict[str, str]:
@@ -48,7 +52,7 @@ def outputs(name: str) -> dict[str, str]:
         "plan.txt": plan_text(plan),
         "plan.json": json.dumps(plan_json(plan), indent=1) + "\n",
         "check.txt": "".join(f"{problem}\n" for problem in check(policies, facts)),
-        "explain.txt": "\n".join(explained(plan, name)),
+        "explain.txt": "\n".join(explained(plan, policies, facts, name)),
     }
 
 

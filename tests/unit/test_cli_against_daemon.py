@@ -16,7 +16,7 @@ from tests.unit.policy_text import GOOD, changed, read
 from xfrmd.cli.program import run
 from xfrmd.cli.xfrmctl import PROGRAM
 from xfrmd.compiler import compile_policy
-from xfrmd.compiler.explain import explain
+from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
 from xfrmd.control.exits import ExitCode
 from xfrmd.daemon.views import facts as facts_json
@@ -24,7 +24,12 @@ from xfrmd.policy.facts import load_facts
 from xfrmd.policy.packets import parse_packet
 
 FACTS = load_facts("interfaces: [{name: eth0, addresses: [10.1.0.5/16]}]", "f")
-PLAN = compile_policy(read(GOOD), FACTS)
+POLICIES = read(GOOD)
+PLAN = compile_policy(POLICIES, FACTS)
+
+
+def explained(text: str) -> dict[str, Any]:
+    return explain_whole(PLAN, parse_packet(text.split()), POLICIES, FACTS).to_json()
 
 
 class Answering(socketserver.StreamRequestHandler):
@@ -35,7 +40,7 @@ class Answering(socketserver.StreamRequestHandler):
         answers: dict[str, Any] = {
             "facts": lambda: {"facts": facts_json(FACTS)},
             "plan": lambda: {"plan": plan_json(PLAN)},
-            "explain": lambda: explain(PLAN, parse_packet(request["arguments"]["packet"].split())).to_json(),
+            "explain": lambda: explained(request["arguments"]["packet"]),
         }
         answer = answers[request["command"]]()
         self.wfile.write(json.dumps({"schema": 1, "ok": True, "answer": answer}).encode() + b"\n")

@@ -230,6 +230,22 @@ def test_explain_for_people(desk: Desk) -> None:
         assert part in out
 
 
+def test_explain_names_those_that_lost_and_the_kernels_part(desk: Desk) -> None:
+    wide = "      - {name: all else, filterlist: all, filteraction: p}\n"
+    lists = "filterlists:\n  - {name: all, filters: [{srcaddr: me, dstaddr: any}]}"
+    text = GOOD.replace("filterlists:", lists).replace("policies:", "  - {name: p, action: permit}\npolicies:") + wide
+    policy = desk.write("two.yaml", text)
+    _, out, _ = desk.run("explain", policy, "--facts", desk.facts, *PACKET)
+    assert "wins:          over 'all else', as it names a protocol\n" in out
+    assert f"    permit    32.32.32.0.0.0.0  'all else'  me <-> any any  {policy}:" in out
+    assert "nftables" not in out
+    _, out, _ = desk.run("explain", policy, "--facts", desk.facts, "--verbose", *PACKET)
+    assert "nftables:      chain classify_out, map out4_32_0_p_0_ffff" in out
+    assert "SPD entry:     out protect 10.1.0.5 -> any:445 tcp" in out
+    _, answer = desk.json("explain", policy, "--facts", desk.facts, *PACKET)
+    assert [(one["rule"], one["lost"]) for one in answer["runners_up"]] == [("all else", "lighter")]
+
+
 def test_explain_tells_what_is_wrong_with_a_packet(desk: Desk) -> None:
     code, out, err = desk.run("explain", desk.policy, "--facts", desk.facts, "direction=up", "dst=10.1.2")
     assert (code, out) == (1, "")

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from xfrmd.cli import local
 from xfrmd.cli.output import VERDICT_STYLES, Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
-from xfrmd.compiler.explain import explain
+from xfrmd.compiler.explain import explain_whole
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
@@ -40,20 +40,61 @@ def _split(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
     return policy, words
 
 
-def text_of(answer: Mapping[str, Any], output: Output) -> str:
+def text_of(answer: Mapping[str, Any], output: Output, *, verbose: bool = False) -> str:
     """An explanation for people."""
     verdict = str(answer["verdict"])
-    lines = [f"{output.paint(verdict, VERDICT_STYLES.get(verdict, 'strong'))}: {STORIES.get(verdict, '')}"]
+    others: Sequence[Mapping[str, Any]] = answer.get("runners_up") or ()
     rows = (
         ("packet", f"{answer.get('direction') or ''} {answer.get('packet') or ''}".strip()),
         ("rule", answer.get("rule")),
         ("filter list", answer.get("filter_list")),
         ("filter action", answer.get("filter_action")),
-        ("weight", ".".join(map(str, answer.get("weight") or ()))),
+        ("filter", answer.get("filter")),
+        ("on this host", answer.get("selector")),
+        ("weight", _weight(answer)),
         ("at", answer.get("at")),
+        ("wins", _wins(others)),
         ("note", answer.get("note")),
+        *(_kernel(answer.get("kernel") or {}) if verbose else ()),
     )
-    return "\n".join(lines + [f"  {name + ':':<15}{value}" for name, value in rows if value])
+    lines = [f"{output.paint(verdict, VERDICT_STYLES.get(verdict, 'strong'))}: {STORIES.get(verdict, '')}"]
+    lines += [f"  {name + ':':<15}{value}" for name, value in rows if value]
+    if others:
+        lines += ["  without it, heaviest first:", *_table(others, output)]
+    return "\n".join(lines)
+
+
+def _weight(one: Mapping[str, Any]) -> str:
+    return ".".join(map(str, one.get("weight") or ()))
+
+
+def _wins(others: Sequence[Mapping[str, Any]]) -> str:
+    """Why the winner won over the first of those that lost; an exemption wins in any case."""
+    if not others or others[0]["lost"] == "exempt":
+        return ""
+    return f"over {others[0]['rule']!r}, as it {others[0]['why']}"
+
+
+def _table(others: Sequence[Mapping[str, Any]], output: Output) -> Iterator[str]:
+    """Filters that lost, a line each, in columns."""
+    weights = [_weight(one) for one in others]
+    rules = [repr(one["rule"]) for one in others]
+    wide, wider = max(map(len, weights)), max(map(len, rules))
+    for one, weight, rule in zip(others, weights, rules, strict=True):
+        verdict = output.paint(f"{one['verdict']:<9}", VERDICT_STYLES.get(one["verdict"], "strong"))
+        yield f"    {verdict} {weight:<{wide}}  {rule:<{wider}}  {one['filter']}  {one['at']} ({one['lost']})"
+
+
+def _kernel(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if found:
+        told = f"map {found['map']} says {found['element']}" if found["map"] else "no map"
+        yield "nftables", f"chain {found['chain']}, {told}"
+        yield "SPD entry", _entry(found["spd"]) if found["spd"] else "none: XFRM leaves it alone"
+
+
+def _entry(one: Mapping[str, Any]) -> str:
+    tie = f", reqid {one['reqid']:#x}" if one["reqid"] else ""
+    return f"{one['direction']} {one['action']} {one['selector']}, priority {one['priority']:#x}{tie}"
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -63,10 +104,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if policy is None:
         answer: Mapping[str, Any] = ask("explain", {"packet": " ".join(words)}, arguments.control)
     else:
-        policies = local.policy(policy)
+        policies, facts = local.policy(policy), local.facts(arguments.facts)
         output.warn(policies.warnings)
-        answer = explain(compile_policy(policies, local.facts(arguments.facts)), packet).to_json()
-    output.answer(answer, text_of(answer, output))
+        answer = explain_whole(compile_policy(policies, facts), packet, policies, facts).to_json()
+    output.answer(answer, text_of(answer, output, verbose=arguments.verbose))
     return ExitCode.OK
 
 
@@ -83,12 +124,13 @@ EXPLAIN: Final = Command(
         ),
         Argument(("--policy",), "ask this policy file, not the daemon", {"metavar": "FILE"}),
         Argument(("--facts",), "facts about the host from this YAML file", {"metavar": "FILE"}),
+        Argument(("--verbose",), "tell what stands for it in nftables and XFRM as well", {"action": "store_true"}),
     ),
     (
         (f"xfrmctl explain {_PACKET}", "ask the running daemon"),
         (f"xfrmctl explain policy.yaml --facts host.yaml {_PACKET}", "ask a file, for a host given by its facts"),
     ),
-    "Which filter decides a packet, and why. A packet is made of the words\n"
-    + "\n".join(f"  {key + '=':<12}{story}" for key, story in KEYS.items()),
+    "Which filter decides a packet, why it wins, and which filters would decide without it. A packet is made of the\n"
+    "words\n" + "\n".join(f"  {key + '=':<12}{story}" for key, story in KEYS.items()),
     words="packet",
 )

@@ -1,26 +1,90 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Why a packet meets its fate: the filter that decides it, in the words and at the place of the policy."""
+"""Why a packet meets its fate: the filter that decides it, in the words and at the place of the policy, and those that
+would decide if it were not there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
 
-from xfrmd.compiler.exempt import exempts
+from xfrmd.compiler.exempt import LOOPBACK, exempts
+from xfrmd.compiler.expand import Expanded
+from xfrmd.compiler.interpreter import first_entry, key
+from xfrmd.compiler.reasons import TIE, reason
+from xfrmd.compiler.rivals import rivals
+from xfrmd.model.addresses import Prefix
+from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import FilterOrigin, Plan, SpecificFilter, Verdict, Weight
 from xfrmd.model.selector import Packet
 from xfrmd.model.source import Span
+from xfrmd.model.spd import Direction, SpdEntry
+from xfrmd.policy.spoken import filter_text
+from xfrmd.policy.words import PolicySet
 
-SCHEMA = 1
+SCHEMA: Final = 1
 """Version of the JSON form; it grows when a field changes its meaning."""
+RUNNERS_UP: Final = 5
+"""Filters that are told beside the winner: enough to see what happens when it goes, and short enough to be read."""
 
 _GROUP_BLOCK = "multicast and broadcast are never negotiated: a negotiate filter drops them"
 _GROUP_INPASS = "multicast and broadcast are never negotiated; with inpass they are let in"
-_STORIES = {
-    Verdict.PERMIT: "passes unmodified",
-    Verdict.BLOCK: "is dropped",
-    Verdict.NEGOTIATE: "passes only on an SA that IKE negotiates",
-    Verdict.PASS: "passes unmodified: no filter matches",
-}
+_EXEMPT = "an exemption: decided before all filters"
+_INPASS = "inpass: it is let in in the clear as well"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """A filter that matches as well and lost. `lost`: exempt, lighter or later; `why` says it in words."""
+
+    origin: FilterOrigin
+    verdict: Verdict
+    weight: Weight
+    filter: str
+    lost: str
+    why: str
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object."""
+        return {
+            "verdict": self.verdict.value,
+            "rule": self.origin.rule,
+            "filter_list": self.origin.filter_list,
+            "filter_action": self.origin.filter_action,
+            "filter": self.filter,
+            "weight": list(self.weight),
+            "at": str(self.origin.at),
+            "lost": self.lost,
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InKernel:
+    """What stands for the decision in the kernel: chain and map of nftables, and the SPD entry."""
+
+    chain: str
+    map: str = ""
+    element: str = ""
+    spd: SpdEntry | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object; what there is none of is null."""
+        return {
+            "chain": self.chain,
+            "map": self.map or None,
+            "element": self.element or None,
+            "spd": {
+                "direction": self.spd.direction.name.lower(),
+                "action": self.spd.action.value,
+                "selector": str(self.spd.selector),
+                "priority": self.spd.priority,
+                "reqid": self.spd.reqid or None,
+            }
+            if self.spd
+            else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +94,42 @@ class Explanation:
     packet: Packet
     verdict: Verdict
     rule: str = ""
-    filter_list: str = ""
-    filter_action: str = ""
-    weight: Weight | None = None
-    at: Span | None = None
+    winner: SpecificFilter | None = None
     note: str = ""
+    written: str = ""
+    """The winner as it stands in the policy."""
+    runners_up: tuple[RunnerUp, ...] = ()
+    kernel: InKernel | None = None
+
+    @property
+    def at(self) -> Span | None:
+        """Place of the winner."""
+        return self.winner.origin.at if self.winner else None
+
+    @property
+    def weight(self) -> Weight | None:
+        """Weight of the winner."""
+        return self.winner.weight if self.winner else None
 
     def to_json(self) -> dict[str, object]:
         """A JSON object; what does not apply is null."""
+        one = self.winner
         return {
             "schema": SCHEMA,
             "direction": "in" if self.packet.inbound else "out",
             "packet": str(self.packet.selector),
             "verdict": self.verdict.value,
             "rule": self.rule or None,
-            "filter_list": self.filter_list or None,
-            "filter_action": self.filter_action or None,
-            "weight": list(self.weight) if self.weight else None,
-            "at": str(self.at) if self.at else None,
+            "filter_list": one.origin.filter_list if one else None,
+            "filter_action": one.origin.filter_action if one else None,
+            "filter": self.written or None,
+            "selector": str(one.selector) if one else None,
+            "weight": list(one.weight) if one else None,
+            "at": str(one.origin.at) if one else None,
             "note": self.note or None,
+            "runners_up": [other.to_json() for other in self.runners_up],
+            "kernel": self.kernel.to_json() if self.kernel else None,
         }
-
-    def __str__(self) -> str:
-        direction = "inbound" if self.packet.inbound else "outbound"
-        lines = [f"{direction} {self.packet.selector}: {self.verdict.value}, it {_STORIES[self.verdict]}"]
-        if self.at:
-            lines.append(f"  rule {self.rule!r}, filter list {self.filter_list!r}, action {self.filter_action!r}")
-            lines.append(f"  filter at {self.at}, weight {self.weight}")
-        elif self.rule:
-            lines.append(f"  {self.rule}: decided before all filters")
-        if self.note:
-            lines.append(f"  {self.note}")
-        return "\n".join(lines)
 
 
 def winner(plan: Plan, packet: Packet) -> SpecificFilter | None:
@@ -72,24 +140,69 @@ def winner(plan: Plan, packet: Packet) -> SpecificFilter | None:
     return None
 
 
+def fate(one: SpecificFilter, packet: Packet, groups: Iterable[Prefix]) -> tuple[Verdict, str]:
+    """What a filter does with a packet that it decides, and what is to be said about it."""
+    if one.verdict is not Verdict.NEGOTIATE:
+        return one.verdict, ""
+    inpass = one.inpass and packet.inbound
+    if any(group.contains(packet.selector.dst) for group in groups):
+        return (Verdict.PERMIT, _GROUP_INPASS) if inpass else (Verdict.BLOCK, _GROUP_BLOCK)
+    return Verdict.NEGOTIATE, _INPASS if inpass else ""
+
+
 def explain(plan: Plan, packet: Packet) -> Explanation:
-    """The fate of a packet under a plan, and why."""
+    """The fate of a packet under a plan, and the filter that decides it."""
     exempt = exempts(packet, plan.local, plan.ipsecexempt, plan.groups) if plan.policy else ""
     if exempt:
-        return Explanation(packet, Verdict.PERMIT, exempt)
+        return Explanation(packet, Verdict.PERMIT, exempt, note=_EXEMPT)
     found = winner(plan, packet)
     if found is None:
         return Explanation(packet, Verdict.PASS)
-    if found.verdict is Verdict.NEGOTIATE and any(group.contains(packet.selector.dst) for group in plan.groups):
-        if found.inpass and packet.inbound:
-            return _explanation(packet, Verdict.PERMIT, found, _GROUP_INPASS)
-        return _explanation(packet, Verdict.BLOCK, found, _GROUP_BLOCK)
-    inpass = found.inpass and packet.inbound and found.verdict is Verdict.NEGOTIATE
-    return _explanation(packet, found.verdict, found, "inpass: it is let in in the clear as well" if inpass else "")
+    verdict, note = fate(found, packet, plan.groups)
+    return Explanation(packet, verdict, found.origin.rule, found, note)
 
 
-def _explanation(packet: Packet, verdict: Verdict, found: SpecificFilter, note: str) -> Explanation:
-    origin: FilterOrigin = found.origin
-    return Explanation(
-        packet, verdict, origin.rule, origin.filter_list, origin.filter_action, found.weight, origin.at, note
+def explain_whole(plan: Plan, packet: Packet, policies: PolicySet, facts: HostFacts) -> Explanation:
+    """The same with all that the policy knows beside it. `plan` is that policy compiled with these facts."""
+    found = explain(plan, packet)
+    one = found.winner
+    matching = rivals(policies.assigned, facts, packet) if policies.assigned else ()
+    written = next((filter_text(other.generic.filter) for other in matching if one and _same(other, one)), "")
+    others = [other for other in matching if not (one and _same(other, one))][:RUNNERS_UP]
+    return replace(
+        found,
+        written=written,
+        runners_up=tuple(_runner_up(other, found, plan.groups) for other in others),
+        kernel=_in_kernel(plan, found) if plan.policy else None,
     )
+
+
+def _same(other: Expanded, one: SpecificFilter) -> bool:
+    return other.specific.origin == one.origin
+
+
+def _runner_up(other: Expanded, found: Explanation, groups: Iterable[Prefix]) -> RunnerUp:
+    one = other.specific
+    verdict, _ = fate(one, found.packet, groups)
+    lost, why = "exempt", f"{found.rule} decides before all filters"
+    if found.winner:
+        why = reason(found.winner.weight, one.weight)
+        lost = "later" if why == TIE else "lighter"
+    return RunnerUp(one.origin, verdict, one.weight, filter_text(other.generic.filter), lost, why)
+
+
+def _in_kernel(plan: Plan, found: Explanation) -> InKernel:
+    side = "in" if found.packet.inbound else "out"
+    spd = first_entry(plan.spd, Direction.IN if found.packet.inbound else Direction.OUT, found.packet)
+    if found.rule == LOOPBACK:
+        return InKernel("prerouting" if found.packet.inbound else "postrouting", spd=spd)
+    if found.rule and found.winner is None:
+        return InKernel(f"exempt_{side}", spd=spd)
+    chain = f"classify_{side}"
+    for one in plan.nft.maps:
+        if one.name.startswith(side):
+            asked = key(one.expression, found.packet.selector)
+            element = None if asked is None else one.elements.get(asked)
+            if element is not None:
+                return InKernel(chain, one.name, element, spd)
+    return InKernel(chain, spd=spd)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from xfrmd import __version__
-from xfrmd.compiler.explain import explain
+from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import views
@@ -114,7 +114,8 @@ async def explain_packet(house: House, arguments: Json) -> Json:
             "see xfrmctl explain --help",
             details={"problems": [*map(views.problem, error.problems)]},
         ) from error
-    answer = (await asyncio.to_thread(explain, _now(house).plan, packet)).to_json()
+    now = _now(house)
+    answer = (await asyncio.to_thread(explain_whole, now.plan, packet, now.policies, now.facts)).to_json()
     return {key: value for key, value in answer.items() if key != "schema"}
 
 
