@@ -40,6 +40,11 @@ POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
 POLICY_DEPTH: Final = 16
 """Nesting of YAML nodes; the language itself needs 8."""
 
+PORT_RANGES: Final = 1024
+"""Entries of one list of ports: each is a filter of its own for the kernel."""
+FILTER_PRODUCT: Final = 65_536
+"""Filters that one entry with lists may stand for: some thousand addresses, or some hundred at each end."""
+
 # Credentials.
 SECRET_SIZE: Final = 4096
 """A pre-shared key has some tens of octets; a file of more than this is another kind of file."""

@@ -22,7 +22,7 @@ dns_servers: [10.1.0.53, "fd00::53"]
 wins_servers: []
 dhcp_servers: [10.1.0.1]
 default_gateways: [10.1.0.1]
-names: {files.example: [10.1.0.9, 10.1.0.10]}
+names: {Files.example.: [10.1.0.9, 10.1.0.10]}
 """,
         "f",
     )
@@ -59,8 +59,9 @@ BAD = [
     ("dns_servers: [10.0.0.0/8]", (1, 15), "no address", "a.b.c.d"),
     ("dns_servers: 10.0.0.1", (1, 14), "a list of addresses", "- "),
     ("names: [a]", (1, 8), "a mapping of names", "host.example: ["),
-    ("names: {a: [1]}", (1, 13), "no address", "a.b.c.d"),
-    ("names: {a: [], a: []}", (1, 16), "'a' stands twice", "one list"),
+    ("names: {a.b: [1]}", (1, 15), "no address", "a.b.c.d"),
+    ("names: {a.b: [], A.B.: []}", (1, 18), "'a.b' stands twice", "one list"),
+    ("names: {a: []}", (1, 9), "a DNS name with a dot", "host.example"),
     ("- x", (1, 1), "a mapping for a facts file", "interfaces"),
     ("names: &a {}", (1, 8), "anchor", "remove it"),
 ]

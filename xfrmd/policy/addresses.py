@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Addresses in a policy: words, single addresses, subnets with a length or netsh's mask."""
+"""Addresses in a policy: words, single addresses, subnets with a length or netsh's mask, DNS names, lists."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ import re
 from typing import Any, Final, NamedTuple
 
 from xfrmd.model.addresses import BITS, Address, Prefix, range_to_prefixes
-from xfrmd.policy.kinds import Kind, scalar
-from xfrmd.policy.nodes import Node
+from xfrmd.model.source import Span
+from xfrmd.policy.kinds import Kind, Schema, scalar
+from xfrmd.policy.nodes import Node, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.policy.words import AddressWord
 
 _OCTETS: Final = {str(value): value for value in range(256)}
-_WORDS: Final = {"me": AddressWord.ME, "any": AddressWord.ANY}
-_LATER_WORDS: Final = (
-    *("dns-servers", "wins-servers", "dhcp-server", "default-gateway"),
-    *("dns", "wins", "dhcp", "gateway"),
-)
+SERVERS: Final = {
+    "dns-servers": AddressWord.DNS_SERVERS,
+    "wins-servers": AddressWord.WINS_SERVERS,
+    "dhcp-server": AddressWord.DHCP_SERVER,
+    "default-gateway": AddressWord.DEFAULT_GATEWAY,
+}
+"""Words for servers, which a host knows of by its network's settings. Windows wants `me` at the other end."""
+NETSH_SERVERS: Final = {
+    "dns": AddressWord.DNS_SERVERS,
+    "wins": AddressWord.WINS_SERVERS,
+    "dhcp": AddressWord.DHCP_SERVER,
+    "gateway": AddressWord.DEFAULT_GATEWAY,
+}
+_WORDS: Final = {"me": AddressWord.ME, "any": AddressWord.ANY, **SERVERS, **NETSH_SERVERS}
+_LOOPBACK: Final = (Prefix(4, 127 << 24, 8), Prefix(6, 1, 128))
 _RANGE: Final = re.compile(r"([0-9A-Fa-f.:]+)\s*-\s*([0-9A-Fa-f.:]+)")
-_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
-FORMS: Final = "me, any, an address (10.1.0.5), a subnet (10.1.0.0/16, fd00::/64) or a range (10.1.0.5-10.1.0.9)"
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
+FORMS: Final = (
+    "me, any, an address (10.1.0.5), a subnet (10.1.0.0/16, fd00::/64), a range (10.1.0.5-10.1.0.9), a DNS name, "
+    + ", ".join(SERVERS)
+)
 
 
 class Block(NamedTuple):
@@ -91,24 +106,39 @@ def _read_address(node: Node, problems: Problems) -> Any:
     return Block(address.family, address.value, length)
 
 
+def dns_name(text: str) -> str | None:
+    """A DNS name with a dot in it, in lower case and without the dot of the root; None when it is none."""
+    name = text.removesuffix(".")
+    # A last label of digits is a mistyped address: no top level domain is a number (RFC 3696 2).
+    return name.lower() if _NAME.fullmatch(name) and not name.rpartition(".")[2].isdigit() else None
+
+
 def _no_address(text: str, node: Node, problems: Problems) -> Any:
-    if text.casefold() in _LATER_WORDS:
-        return problems.error(
-            node, f"{text}: addresses filled in from the network's settings are not built yet", "write the addresses"
-        )
     match = _RANGE.fullmatch(text)
     first, last = (ip(match[1]), ip(match[2])) if match else (None, None)
     if first is not None and last is not None:
         return _range(first, last, node, problems)
+    name = dns_name(text)
+    if name is not None:
+        return name
     if text.casefold().startswith("::ffff:"):
         return problems.error(node, f"{quoted(text)} is an IPv4 address in IPv6 form", "write it as a.b.c.d")
     if "%" in text:
         return problems.error(node, f"{quoted(text)}: a zone is not part of an address here", "leave out '%' and zone")
+    if not text.isascii():
+        return problems.error(node, f"{quoted(text)} is no DNS name in ASCII letters", _in_ascii(text))
     numeric = text.replace(".", "").replace("/", "").isdigit() or ":" in text
-    remedy = did_you_mean(text, _WORDS, f"write {FORMS}")
-    if not numeric and "." in text and _NAME.fullmatch(text):
-        return problems.error(node, f"{text}: DNS names are not built yet", "write the host's address")
+    remedy = f"write {FORMS}" if numeric else did_you_mean(text, _WORDS, f"write {FORMS}; a DNS name needs a dot")
     return problems.error(node, f"{quoted(text)} is no address", remedy)
+
+
+def _in_ascii(text: str) -> str:
+    """How to write a name that has other letters than ASCII's: two names may look alike, so it is not done silently."""
+    try:
+        name = dns_name(text.encode("idna").decode("ascii"))
+    except UnicodeError:
+        name = None
+    return f"write it as the DNS has it: {name}" if name else f"write {FORMS}"
 
 
 def _range(first: Address, last: Address, node: Node, problems: Problems) -> Any:
@@ -119,7 +149,39 @@ def _range(first: Address, last: Address, node: Node, problems: Problems) -> Any
     return range_to_prefixes(first.family, first.value, last.value)
 
 
-ADDRESS: Final = Kind(FORMS, {"type": "string", "minLength": 2, "maxLength": 64}, _read_address)
+def literal(block: Block, where: Node | Span, problems: Problems) -> Any:
+    """The prefix of an address, its mask applied, as a tuple. BAD for what no filter can mean."""
+    prefix = prefix_of(block)
+    if prefix is None:
+        return problems.error(where, f"bits behind the prefix /{block.length} are set", host_bits_remedy(block))
+    if prefix.is_host and prefix.value == 0:
+        return problems.error(where, f"{prefix} is no host's address", "write any for all addresses")
+    if any(loop.contains(prefix) for loop in _LOOPBACK):
+        remedy = "remove the filter; write me for this host's own addresses"
+        problems.warning(where, f"loopback traffic is never filtered, so {prefix} has no effect", remedy)
+    return (prefix,)
+
+
+def _read_addresses(node: Node, problems: Problems) -> Any:
+    if not isinstance(node, SequenceNode):
+        return _read_address(node, problems)
+    if not node.items:
+        return problems.error(node, "the list of addresses is empty", "add addresses, or write any")
+    found: dict[Any, None] = {}
+    for item in node.items:
+        one = _read_address(item, problems)
+        one = literal(one, item, problems) if isinstance(one, Block) else one
+        if one in found:
+            problems.warning(item, "this address stands twice in the list", "remove one of the two")
+        found[one] = None
+    return BAD if BAD in found else list(found)
+
+
+_ONE: Final[Schema] = {"type": "string", "minLength": 2, "maxLength": 254}
+ADDRESSES: Final = Kind(
+    f"{FORMS}, or a list of these", {"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}, _read_addresses
+)
+"""Read as a Block, prefixes, a word or a name; a list of these (without Blocks) where a list stands."""
 
 
 def _read_mask(node: Node, problems: Problems) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from xfrmd.model.addresses import BITS, Address
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
-from xfrmd.policy.addresses import ip, mask_length
+from xfrmd.policy.addresses import dns_name, ip, mask_length
 from xfrmd.policy.composer import compose
 from xfrmd.policy.kinds import Kind, list_of, scalar, text, word
 from xfrmd.policy.nodes import MappingNode, Node, ScalarNode
@@ -44,13 +44,14 @@ def _read_names(node: Node, problems: Problems) -> Any:
         return problems.error(node, "expected is a mapping of names to addresses", "write host.example: [10.1.0.5]")
     found: dict[str, tuple[Address, ...]] = {}
     for key, value in node.pairs:
-        if not isinstance(key, ScalarNode) or not key.value:
-            problems.error(key, "expected is a name", "write host.example: [10.1.0.5]")
-        elif key.value in found:
-            problems.error(key, f"{quoted(key.value)} stands twice", "write all its addresses in one list")
+        name = dns_name(key.value) if isinstance(key, ScalarNode) else None
+        if name is None:
+            problems.error(key, "expected is a DNS name with a dot", "write host.example: [10.1.0.5]")
+        elif name in found:
+            problems.error(key, f"{quoted(name)} stands twice", "write all its addresses in one list")
         else:
             addresses = _HOSTS.read(value, problems)
-            found[key.value] = () if addresses is BAD else tuple(addresses)
+            found[name] = () if addresses is BAD else tuple(addresses)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from xfrmd.policy.filters import FILTER
+from xfrmd.policy.filters import FILTER, FILTERS
 from xfrmd.policy.identities import IDENTITY, PSK, SECRET
 from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, not_yet, text, word
 from xfrmd.policy.methods import (
@@ -50,7 +50,7 @@ FILTER_LIST: Final = Record(
     "Filters under one name, for any number of rules.",
     (
         _name("filter list"),
-        Field("filters", list_of(FILTER.kind(), "filters"), "the filters; their order has no meaning", required=True),
+        Field("filters", FILTERS, "the filters; their order has no meaning", required=True),
         _DESCRIPTION,
     ),
 )
