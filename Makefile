@@ -13,6 +13,8 @@ help: ## this list
 .venv/ready: pyproject.toml lab/setup
 	@lab/setup
 
+test: export XFRMD_WORLDS ?= 20000
+test: export XFRMD_KERNEL_WORLDS ?= 300
 test: lint types host-tests lab-tests kernel-tests ## everything: lint, types, and every tier of tests this user may run
 
 lint: .venv/ready ## ruff: rules and format

@@ -1,34 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Oracle, explain, nftables maps and SPD decide alike, on random policies and packets at their edges.
 
-XFRMD_EXAMPLES sets how many policies are tried (default 100; each with 24 packets).
+Two generators make them. tests/worlds knows the whole language and is quick: XFRMD_WORLDS policies (default 500, and
+20,000 in `make test`) with 50 packets each, from fixed seeds. Hypothesis varies what it finds interesting:
+XFRMD_EXAMPLES policies (default 100) with 24 packets each. What fails is shrunk and told as a golden case.
 """
 
 from __future__ import annotations
 
 import os
 import random
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.compiler_cases import addresses, facts, policy, rule
+from tests.worlds.engines import Engines
+from tests.worlds.golden import packet_text, story
+from tests.worlds.shrink import shrink
+from tests.worlds.traffic import Traffic
+from tests.worlds.world import World, world
 from xfrmd.compiler import compile_policy
-from xfrmd.compiler.exempt import LOOPBACK
-from xfrmd.compiler.explain import explain
-from xfrmd.compiler.interpreter import Interpreter, Seen, first_entry
 from xfrmd.compiler.nft_text import render
-from xfrmd.compiler.oracle import Decision, decide
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan, Verdict
+from xfrmd.model.plan import Plan
 from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, TCP, UDP, Packet, Ports, Selector
 from xfrmd.model.source import Span
-from xfrmd.model.spd import Direction, SpdAction
 from xfrmd.policy.words import Filter, PolicySet
 
 EXAMPLES = int(os.environ.get("XFRMD_EXAMPLES", "100"))
 PACKETS = 24
+WORLD_PACKETS = 50
 FACTS = st.sampled_from(
     [
         facts("10.1.0.5/16", "fd00:1::5/64", dns=("10.1.0.53", "fd00:1::35")),
@@ -107,75 +114,57 @@ def _packet(plan: Plan, host: HostFacts, dice: random.Random) -> Packet:
     return Packet(dice.random() < 0.5, Selector(_near(src, dice), _near(dst, dice), protocol, sport, dport))
 
 
-def _expected(decision: Decision) -> tuple[str, str, str]:
-    """What nftables does: in the clear, on an SA, and in the chain that holds packets."""
-    if decision.verdict is Verdict.BLOCK:
-        return "drop", "drop", "drop"
-    if decision.verdict is Verdict.NEGOTIATE:
-        return ("accept" if decision.inpass else "drop"), "accept", "queue"
-    return "accept", "accept", "accept"
-
-
-def _impossible(plan: Plan, packet: Packet) -> bool:
-    """To an own address outbound, or from one inbound: on the wire only a forger does that, and only nftables can tell
-    it from loopback.
-    """
-    selector = packet.selector
-    return (selector.src if packet.inbound else selector.dst).address in plan.local
-
-
-def _check_nft(plan: Plan, packet: Packet, decision: Decision) -> None:
-    if decision.rule == LOOPBACK:
-        return  # the interpreter's packets are on real interfaces
-    hook = "prerouting" if packet.inbound else "postrouting"
-    table = Interpreter(plan.nft)
-    clear, protected, held = _expected(decision)
-    assert table.run(hook, Seen(packet, plan.local, protected=False)) == clear
-    assert table.run(hook, Seen(packet, plan.local, protected=True)) == protected
-    if not packet.inbound and any(chain.name == "hold_output" for chain in plan.nft.chains):
-        for chain in ("hold_output", "hold_forward"):
-            assert table.run(chain, Seen(packet, plan.local, protected=False)) == held
-            assert table.run(chain, Seen(packet, plan.local, protected=True)) == "accept"
-
-
-def _check_spd(plan: Plan, packet: Packet, decision: Decision) -> None:
-    if decision.rule in ("exempt-ike", "exempt-esp", "exempt-ah", LOOPBACK) or _impossible(plan, packet):
-        return  # sockets, carriers and `lo` never come to the SPD
-    exempt = decision.rule.startswith("exempt-")
-    directions = [Direction.IN, *([] if exempt else [Direction.FWD])] if packet.inbound else [Direction.OUT]
-    for direction in directions:
-        entry = first_entry(plan.spd, direction, packet)
-        if decision.verdict is Verdict.NEGOTIATE:
-            won = next(f for f in plan.filters if f.inbound == packet.inbound and f.selector.contains(packet.selector))
-            assert entry is not None
-            assert (entry.action, entry.reqid, entry.optional) == (SpdAction.PROTECT, won.reqid, decision.inpass)
-        elif entry is not None and entry.optional:
-            assert decision.verdict is Verdict.PERMIT  # a group address under inpass
-            assert any(group.contains(packet.selector.dst) for group in plan.groups)
-        elif entry is not None:
-            wanted = SpdAction.DISCARD if decision.verdict is Verdict.BLOCK else SpdAction.BYPASS
-            assert entry.action is wanted
-
-
 @settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(policy_sets(), FACTS, st.integers(0, 2**32))
 def test_all_engines_decide_alike(policies: PolicySet, host: HostFacts, seed: int) -> None:
-    plan = compile_policy(policies, host)
+    engines = Engines(World(policies, host))
     dice = random.Random(seed)
     for _ in range(PACKETS):
-        packet = _packet(plan, host, dice)
-        decision = decide(policies, host, packet)
-        explained = explain(plan, packet)
-        assert (explained.verdict, explained.rule, explained.at, explained.weight) == (
-            decision.verdict,
-            decision.rule,
-            decision.at,
-            decision.weight,
-        )
-        _check_nft(plan, packet, decision)
-        _check_spd(plan, packet, decision)
+        packet = _packet(engines.plan, host, dice)
+        assert list(engines.disagreements(packet)) == [], packet_text(packet)
+
+
+WORLDS = int(os.environ.get("XFRMD_WORLDS", "500"))
+PROCESSES = min(2, os.cpu_count() or 1)
+
+
+def first_failure(seeds: range) -> int | None:
+    """The first seed whose world has a packet that the engines decide differently."""
+    return next((seed for seed in seeds if disagreement(world(seed), seed)), None)
+
+
+def disagreement(one: World, seed: int) -> tuple[Packet, list[str]] | None:
+    """A packet of this seed that the engines decide differently in a world, and what they say."""
+    engines = Engines(one)
+    for packet in islice(Traffic(one, seed), WORLD_PACKETS):
+        said = list(engines.disagreements(packet))
+        if said:
+            return packet, said
+    return None
+
+
+@pytest.mark.timeout(60 + WORLDS // 10)
+def test_all_engines_decide_alike_in_many_worlds() -> None:
+    chunks = [range(first, min(first + 50, WORLDS)) for first in range(0, WORLDS, 50)]
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        failed = [seed for seed in pool.map(first_failure, chunks) if seed is not None]
+    if failed:
+        pytest.fail(shrunk(failed[0]))
+
+
+def shrunk(seed: int) -> str:
+    """The story of a failing seed: its smallest world and the packet."""
+    found = disagreement(world(seed), seed)
+    assert found is not None
+    packet = found[0]
+
+    def said(one: World) -> list[str]:
+        return list(Engines(one).disagreements(packet))
+
+    smallest = shrink(world(seed), lambda one: bool(said(one)))
+    return story(smallest, [packet], [f"seed {seed}:", *said(smallest)])
 
 
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -76,18 +76,15 @@ class Exemption:
         )
 
     def selectors(self, own: Collection[Address]) -> Iterator[Selector]:
-        """The same as selectors. In the SPD, inbound is asked about what came to the host only, so its address need
-        not stand there; outbound is asked about what it forwards as well.
-        """
+        """The same as selectors, on a host with these addresses."""
         for family in self.families:
-            sources = [prefix for prefix in self.sources if prefix.family == family]
-            if self.near is Near.SRC:
-                sources = [Prefix.host(address) for address in own if address.family == family]
-            elif not self.sources:
-                sources = [Prefix.any(family)]
+            hosts = [Prefix.host(address) for address in own if address.family == family]
+            given = [prefix for prefix in self.sources if prefix.family == family]
             groups = [prefix for prefix in self.groups if prefix.family == family]
-            groups = groups if self.groups else [Prefix.any(family)]
-            for src, dst, sport, dport in product(sources, groups, self.sports, self.dports):
+            any_ = [Prefix.any(family)]
+            sources = hosts if self.near is Near.SRC else given if self.sources else any_
+            destinations = hosts if self.near is Near.DST else groups if self.groups else any_
+            for src, dst, sport, dport in product(sources, destinations, self.sports, self.dports):
                 yield Selector(src, dst, self.protocol, sport, dport)
 
 

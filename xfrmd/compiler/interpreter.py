@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from xfrmd.errors import LocalProtocolError
@@ -31,11 +32,11 @@ class Seen(NamedTuple):
         return self.packet.selector
 
 
-def _numbers(text: str) -> Iterator[range]:
+@lru_cache(maxsize=256)
+def _numbers(text: str) -> tuple[range, ...]:
     """`5`, `5-7` or `{ 5, 7 }` as ranges."""
-    for part in text.strip("{ }").split(","):
-        first, _, last = part.partition("-")
-        yield range(int(first), int(last or first) + 1)
+    parts = (part.partition("-") for part in text.strip("{ }").split(","))
+    return tuple(range(int(first), int(last or first) + 1) for first, _, last in parts)
 
 
 def _holds(text: str, number: int) -> bool:
@@ -72,8 +73,14 @@ def _is_icmp(seen: Seen, family: int, kind: int, code: int | None = None) -> boo
     return alike and code in (None, asked.dport.first)
 
 
+@lru_cache(maxsize=256)
+def _prefixes(text: str) -> tuple[Prefix, ...]:
+    return tuple(Prefix.parse(part.strip()) for part in text.strip("{ }").split(","))
+
+
 def _within(seen: Seen, name: str, text: str) -> bool:
-    return any(Prefix.parse(part.strip()).contains(_end(seen, name)) for part in text.strip("{ }").split(","))
+    end = _end(seen, name)
+    return any(prefix.contains(end) for prefix in _prefixes(text))
 
 
 _VALUE = r"(\{[^}]*\}|\S+)"
@@ -84,6 +91,7 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
         (r"meta l4proto 6 tproxy ip6? to :1", lambda _: False),  # in a chain that no TCP packet meets
         (r"socket transparent 1", lambda _: False),
         (r"meta mark 0x[0-9a-f]+", lambda _: False),  # released packets have their SA
+        (r"meta mark set 0x[0-9a-f]+", lambda _: True),
         (r"counter name \S+", lambda _: True),
         (r"meta l4proto (\d+)", lambda seen, number: seen.selector.protocol == int(number)),
         (r"meta nfproto ipv([46])", lambda seen, family: seen.selector.family == int(family)),
@@ -123,12 +131,48 @@ def _part(field: KeyField, selector: Selector) -> int | None:
     return selector.protocol if name == "l4proto" else NFPROTO[selector.family]
 
 
-def key(expression: str, selector: Selector) -> ElementKey | None:
-    """The key that a map's expression makes of a packet; None when the packet is of another IP version."""
-    fields = tuple(map(KeyField.parse, expression.split(" . ")))
-    values = [_part(field, selector) for field in fields]
-    found = [value for value in values if value is not None]
-    return pack_key(fields, found) if len(found) == len(values) else None
+def key(fields: tuple[KeyField, ...], selector: Selector) -> ElementKey | None:
+    """The key that a map's fields make of a packet; None when the packet is of another IP version."""
+    found = []
+    for field in fields:
+        value = _part(field, selector)
+        if value is None:
+            return None
+        found.append(value)
+    return pack_key(fields, found)
+
+
+class _Rule(NamedTuple):
+    """A rule that was read: its matches with their arguments, then a map that is asked, or what happens."""
+
+    matches: tuple[tuple[Callable[..., bool], tuple[str, ...]], ...]
+    map: str = ""
+    fields: tuple[KeyField, ...] = ()
+    verdict: str = ""
+    jump: str = ""
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> _Rule:
+    """Read a rule. LocalProtocolError for words that the compiler does not write."""
+    vmap = _VMAP.match(text)
+    if vmap:
+        return _Rule((), map=vmap[2], fields=tuple(map(KeyField.parse, vmap[1].split(" . "))))
+    matches: list[tuple[Callable[..., bool], tuple[str, ...]]] = []
+    rest = text
+    while rest:
+        verdict = _VERDICT.fullmatch(rest)
+        if verdict:
+            return _Rule(tuple(matches), verdict=verdict[1].split()[0], jump=verdict[2] or "")
+        for pattern, function in _MATCHES:
+            found = pattern.match(rest)
+            if found:
+                matches.append((function, found.groups()))
+                rest = rest[found.end() :].lstrip()
+                break
+        else:
+            raise LocalProtocolError(f"words that the compiler does not write: {rest!r}")
+    return _Rule(tuple(matches))
 
 
 class Interpreter:
@@ -136,14 +180,14 @@ class Interpreter:
 
     def __init__(self, table: NftTable) -> None:
         self._maps = {one.name: one for one in table.maps}
-        self._chains = {chain.name: chain for chain in table.chains}
+        self._chains = {chain.name: tuple(map(_read, chain.rules)) for chain in table.chains}
 
     def run(self, chain: str, seen: Seen) -> str:
         """What a base chain does with a packet: accept, drop or queue. A missing chain accepts."""
         return (self._run(chain, seen) if chain in self._chains else None) or "accept"
 
     def _run(self, chain: str, seen: Seen) -> str | None:
-        for rule in self._chains[chain].rules:
+        for rule in self._chains[chain]:
             verdict = self._rule(rule, seen)
             if verdict == "return":
                 return None
@@ -151,32 +195,30 @@ class Interpreter:
                 return verdict
         return None
 
-    def _rule(self, rule: str, seen: Seen) -> str | None:
-        vmap = _VMAP.match(rule)
-        if vmap:
-            asked = key(vmap[1], seen.selector)
-            return None if asked is None else self._maps[vmap[2]].elements.get(asked)
-        rest = rule
-        while rest:
-            verdict = _VERDICT.match(rest)
-            if verdict:
-                return self._run(verdict[2], seen) if verdict[2] else verdict[1].split()[0]
-            rest, holds = _match(rest, seen)
-            if not holds:
+    def _rule(self, rule: _Rule, seen: Seen) -> str | None:
+        if rule.map:
+            asked = key(rule.fields, seen.selector)
+            return None if asked is None else self._maps[rule.map].elements.get(asked)
+        for function, arguments in rule.matches:
+            if not function(seen, *arguments):
                 return None
-        return None
+        return self._run(rule.jump, seen) if rule.jump else rule.verdict or None
 
 
-def _match(text: str, seen: Seen) -> tuple[str, bool]:
-    """Try the first match of a rule: what follows it, and whether it holds."""
-    for pattern, function in _MATCHES:
-        found = pattern.match(text)
-        if found:
-            return text[found.end() :].lstrip(), function(seen, *found.groups())
-    raise LocalProtocolError(f"words that the compiler does not write: {text!r}")
+class SpdIndex:
+    """The SPD, ready to be asked about packets."""
+
+    def __init__(self, spd: Iterable[SpdEntry]) -> None:
+        self._entries: dict[tuple[Direction, int], list[SpdEntry]] = {}
+        for entry in sorted(spd, key=lambda one: one.priority):
+            self._entries.setdefault((entry.direction, entry.selector.family), []).append(entry)
+
+    def matching(self, direction: Direction, packet: Packet) -> Iterator[SpdEntry]:
+        """All entries that match a packet, in the order in which XFRM prefers them."""
+        entries = self._entries.get((direction, packet.selector.family), ())
+        return (one for one in entries if one.selector.contains(packet.selector))
 
 
 def first_entry(spd: Iterable[SpdEntry], direction: Direction, packet: Packet) -> SpdEntry | None:
     """The SPD entry that XFRM applies to a packet: the matching one with the smallest priority."""
-    matching = (one for one in spd if one.direction is direction and one.selector.contains(packet.selector))
-    return min(matching, key=lambda one: one.priority, default=None)
+    return next(SpdIndex(spd).matching(direction, packet), None)
