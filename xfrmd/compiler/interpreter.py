@@ -131,9 +131,14 @@ def _part(field: KeyField, selector: Selector) -> int | None:
     return selector.protocol if name == "l4proto" else NFPROTO[selector.family]
 
 
-def key(fields: tuple[KeyField, ...], selector: Selector) -> ElementKey | None:
-    """The key that a map's fields make of a packet; None when the packet is of another IP version."""
-    found = []
+@lru_cache(maxsize=1024)
+def _fields(expression: str) -> tuple[KeyField, ...]:
+    return tuple(map(KeyField.parse, expression.split(" . ")))
+
+
+def key(expression: str, selector: Selector) -> ElementKey | None:
+    """The key that a map's expression makes of a packet; None when the packet is of another IP version."""
+    fields, found = _fields(expression), list[int]()
     for field in fields:
         value = _part(field, selector)
         if value is None:
@@ -147,7 +152,7 @@ class _Rule(NamedTuple):
 
     matches: tuple[tuple[Callable[..., bool], tuple[str, ...]], ...]
     map: str = ""
-    fields: tuple[KeyField, ...] = ()
+    expression: str = ""
     verdict: str = ""
     jump: str = ""
 
@@ -157,7 +162,8 @@ def _read(text: str) -> _Rule:
     """Read a rule. LocalProtocolError for words that the compiler does not write."""
     vmap = _VMAP.match(text)
     if vmap:
-        return _Rule((), map=vmap[2], fields=tuple(map(KeyField.parse, vmap[1].split(" . "))))
+        _fields(vmap[1])
+        return _Rule((), map=vmap[2], expression=vmap[1])
     matches: list[tuple[Callable[..., bool], tuple[str, ...]]] = []
     rest = text
     while rest:
@@ -197,7 +203,7 @@ class Interpreter:
 
     def _rule(self, rule: _Rule, seen: Seen) -> str | None:
         if rule.map:
-            asked = key(rule.fields, seen.selector)
+            asked = key(rule.expression, seen.selector)
             return None if asked is None else self._maps[rule.map].elements.get(asked)
         for function, arguments in rule.matches:
             if not function(seen, *arguments):
