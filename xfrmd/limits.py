@@ -40,6 +40,8 @@ POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
 POLICY_DEPTH: Final = 16
 """Nesting of YAML nodes; the language itself needs 8."""
 
+AUTH_METHODS: Final = 16
+"""Authentication methods of one rule: peers are asked for one after the other."""
 PORT_RANGES: Final = 1024
 """Entries of one list of ports: each is a filter of its own for the kernel."""
 FILTER_PRODUCT: Final = 65_536

@@ -163,6 +163,7 @@ def test_methods(mode: str, method: str, message: str, remedy: str) -> None:
     assert problem.severity is Severity.ERROR
 
 
+DEFAULT_RULE = "assign: yes\n    activatedefaultrule: yes\n    defaultrule: {}"
 SECRET_LINE = "        psk: a shared secret of some length\n"
 OBJECTS = [
     ("version: 1", "version: 2", (1, 10), "version 2 of the language is not known", "write 1"),
@@ -193,39 +194,29 @@ OBJECTS = [
     ),
     ("psk: a shared secret of some length", "psk: ''", (16, 14), "0 characters", "write 1 to"),
     ("psk: a shared secret of some length", "psk: [x]", (16, 14), "a list stands here", "the secret as text"),
-    (
-        SECRET_LINE,
-        SECRET_LINE + "        tunnel: 10.0.0.1\n",
-        (17, 9),
-        "tunnel: a tunnel rule is not built yet",
-        "transport",
-    ),
-    (
-        SECRET_LINE,
-        SECRET_LINE + "        rootca: CN=x\n",
-        (17, 9),
-        "authentication by certificate is not built yet",
-        "psk",
-    ),
-    (
-        SECRET_LINE,
-        SECRET_LINE + "        kerberos: yes\n",
-        (17, 19),
-        "Kerberos authentication is not built yet",
-        "write no",
-    ),
     (SECRET_LINE, SECRET_LINE + "        conntype: wan\n", (17, 19), "'wan' is none of all, lan, dialup", "lan"),
     (SECRET_LINE, SECRET_LINE + "        local_id: a b\n", (17, 19), "'a b' is no identity", "host name"),
     (SECRET_LINE, SECRET_LINE + "        local_id: 10.1.0.300\n", (17, 19), "is no identity", "IP address"),
     (SECRET_LINE, SECRET_LINE + "        remote_id: '*.x'\n", (17, 20), "wildcards are not built yet", "one identity"),
     ("action: negotiate", "action: negotate", (8, 13), "none of permit, block, negotiate", "did you mean 'negotiate'?"),
-    ("action: negotiate", "soft: yes", (8, 11), "falling back to clear traffic is not built yet", "write no"),
     ("action: negotiate", "qmsecmethods: []", (8, 19), "list of quick mode methods is empty", "ESP[AES128-GCM]"),
     ("action: negotiate", "qmsecmethods: ''", (8, 19), "list of quick mode methods is empty", "ESP[AES128-GCM]"),
     ("assign: yes", "assign: yes\n    mmlifetime: 0", (12, 17), "0 is not between 1 and 2879", "minutes"),
     ("assign: yes", "assign: yes\n    mmlifetime: 1:30", (12, 17), "'1:30' is not a decimal number", "decimal digits"),
     ("assign: yes", "assign: yes\n    mmpfs: yes\n    qmpermm: 2", (13, 14), "one quick mode", "mmpfs: no"),
-    ("assign: yes", "assign: yes\n    activatedefaultrule: yes", (12, 26), "default response rule is not built", "no"),
+    (
+        "assign: yes",
+        "assign: yes\n    activatedefaultrule: yes",
+        (12, 26),
+        "cannot authenticate anybody",
+        "add defaultrule",
+    ),
+    ("assign: yes", DEFAULT_RULE, (13, 18), "default response rule needs a psk", "add psk"),
+    ("assign: yes", "assign: yes\n    softsaexpirationtime: 5", (12, 27), "not between 10 and 172799", "seconds"),
+    ("assign: yes", "assign: yes\n    unresolved: drop", (12, 17), "none of keep, block", "keep, block"),
+    ("assign: yes", "assign: yes\n    gponame: x", (12, 5), "gponame: assigning through a directory", "assign: yes"),
+    ("version: 1", "version: 1\nconfig: {ipsecexempt: 4}", (2, 23), "4 is not between 0 and 3", "0 to 3"),
+    ("version: 1", "version: 1\nconfig: {bootmode: block}", (2, 10), "bootmode: choosing what a start", "remove it"),
     ("assign: yes", "assign: yes\n    pollinginterval: 5", (12, 5), "pollinginterval:", "remove it"),
     (GOOD[GOOD.index("    rules:") :], "    rules: []\n", (12, 12), "the list of rules is empty", "add rules"),
     (GOOD[GOOD.index("    rules:") :], "    rules: x\n", (12, 12), "expected is a list of rules", "- "),

@@ -62,7 +62,7 @@ def test_examples(path: Path) -> None:
         ("dstport: 445", "mirrored: maybe"),
         ("action: negotiate", "action: deny"),
         ("action: negotiate", "qmsecmethods: []"),
-        ("action: negotiate", "soft: yes"),
+        ("action: negotiate", "soft: maybe"),
         ("filterlist: smb", "filterlist: [smb]"),
         ("psk: a shared secret of some length", "psk: {}"),
     ],

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from xfrmd.policy import authentication, tunnels
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.policy.records import Read
-from xfrmd.policy.words import Action, AddressWord, ConnectionType
+from xfrmd.policy.words import Action, AddressWord, ConnectionType, Filter
 
 
 def objects(document: Read, key: str) -> list[Read]:
@@ -31,10 +34,27 @@ class Checker:
                 self._unique(rules, "rule")
                 for rule in rules:
                     self._check_rule(rule)
+                if not self._problems.errors:  # else a half may only seem to be alone
+                    tunnels.check_pairs(self._halves(rules), self._problems)
             if policy.good("mmpfs", "qmpermm") and policy["mmpfs"] and policy["qmpermm"] > 1:
                 remedy = "remove qmpermm, or write mmpfs: no"
                 self._problems.error(policy.place("qmpermm"), "mmpfs allows one quick mode per main mode", remedy)
+            self._check_default_rule(policy)
         self._check_assigned()
+
+    def _check_default_rule(self, policy: Read) -> None:
+        if not policy.good("activatedefaultrule", "defaultrule"):
+            return
+        rule: Read | None = policy["defaultrule"]
+        if rule is not None:
+            authentication.check(rule, "the default response rule", self._problems)
+        if policy["activatedefaultrule"] and rule is None:
+            message = "the default response rule cannot authenticate anybody"
+            remedy = "add defaultrule: {psk: {file: /etc/xfrmd/psk}}, or write activatedefaultrule: no"
+            self._problems.error(policy.place("activatedefaultrule"), message, remedy)
+        if rule is not None and not policy["activatedefaultrule"]:
+            remedy = "write activatedefaultrule: yes, or remove it"
+            self._problems.warning(policy.place("defaultrule"), "the default response rule is not active", remedy)
 
     def _index(self, key: str, kind: str) -> dict[str, Read]:
         return self._unique(objects(self._document, key), kind)
@@ -66,31 +86,39 @@ class Checker:
     def _check_rule(self, rule: Read) -> None:
         filters = self._look_up(rule, "filterlist", self._lists, "filter list")
         action = self._look_up(rule, "filteraction", self._actions, "filter action")
-        if filters is not None and filters.good("filters"):
-            self._check_conntype(rule, filters)
+        whole = filters["filters"] if filters is not None and filters.good("filters") else []
+        self._check_conntype(rule, whole)
+        if rule.given("tunnel") and action is not None:
+            tunnels.check_rule(rule, action, self._problems)
         if action is None or not action.good("action"):
             return
         if action["action"] is not Action.NEGOTIATE:
             self._check_unused(rule, action["action"])
             return
-        if not rule.given("psk"):
-            self._problems.error(
-                rule.at, "a rule that negotiates needs a psk", "add psk: {file: /etc/xfrmd/psk} with the shared secret"
-            )
-        if filters is not None and filters.good("filters"):
-            self._check_mirrored(rule, filters)
+        authentication.check(rule, "a rule that negotiates", self._problems)
+        for one in whole:
+            if rule.given("tunnel"):
+                tunnels.check_filter(rule, one, self._problems)
+            else:
+                self._check_mirrored(rule, one)
+
+    def _halves(self, rules: list[Read]) -> Iterator[tunnels.Half]:
+        """The filters of the active tunnel rules."""
+        for rule in rules:
+            if rule.given("tunnel") and rule["activate"]:
+                yield from (tunnels.Half(rule, one) for one in self._lists[rule["filterlist"]]["filters"])
 
     def _check_unused(self, rule: Read, action: Action) -> None:
-        for key in ("psk", "local_id", "remote_id"):
-            if rule.given(key) and rule.good(key):
+        for key in ("auth", "psk", "kerberos", "rootca", "local_id", "remote_id"):
+            if rule.given(key) and rule.good(key) and rule[key]:
                 message = f"{key} has no meaning with action: {action.value}"
                 self._problems.warning(rule.place(key), message, f"remove {key}")
 
-    def _check_conntype(self, rule: Read, filters: Read) -> None:
+    def _check_conntype(self, rule: Read, filters: list[Filter]) -> None:
         """A connection type chooses among the addresses of `me`, so without `me` it would say nothing."""
         if not rule.good("conntype") or rule["conntype"] is ConnectionType.ALL:
             return
-        for one in filters["filters"]:
+        for one in filters:
             if AddressWord.ME not in (one.src, one.dst):
                 message = (
                     f"rule {quoted(str(rule['name']))} is for {rule['conntype'].value} only, but no side here is me"
@@ -98,11 +126,10 @@ class Checker:
                 remedy = "write me on the side of this host, or conntype: all in the rule"
                 self._problems.error(one.at, message, remedy)
 
-    def _check_mirrored(self, rule: Read, filters: Read) -> None:
-        for one in filters["filters"]:
-            if not one.mirrored:
-                message = f"rule {quoted(str(rule['name']))} negotiates, but this filter knows one direction only"
-                self._problems.error(one.at, message, "write mirrored: yes; protection always has two directions")
+    def _check_mirrored(self, rule: Read, one: Filter) -> None:
+        if not one.mirrored:
+            message = f"rule {quoted(str(rule['name']))} negotiates, but this filter knows one direction only"
+            self._problems.error(one.at, message, "write mirrored: yes; protection always has two directions")
 
     def _check_assigned(self) -> None:
         policies = objects(self._document, "policies")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.secret import Secret, SecretRef, SecretSource
+from xfrmd.model.source import Span
 from xfrmd.policy.addresses import ip
 from xfrmd.policy.kinds import Kind, one_of, scalar, text
 from xfrmd.policy.nodes import MappingNode, Node
@@ -87,9 +88,8 @@ _REFERENCE: Final = SECRET.kind()
 PSK: Final = one_of((_INLINE, _REFERENCE), lambda node: _REFERENCE if isinstance(node, MappingNode) else _INLINE)
 
 
-def check_secret(secret: bytes, read: Read, problems: Problems) -> None:
+def check_secret(secret: bytes, place: Span, problems: Problems) -> None:
     """Warn about a secret that is weak, or that was perhaps meant otherwise."""
-    place = read.place("psk")
     if len(secret) < SHORT_SECRET:
         remedy = "make a long one: openssl rand -base64 32"
         problems.warning(place, f"a shared secret of {len(secret)} octets can be guessed offline", remedy)

@@ -55,18 +55,6 @@ def _read_flag(node: Node, problems: Problems) -> Any:
 FLAG: Final = Kind("yes or no", {"enum": [True, False, "yes", "no"]}, _read_flag)
 
 
-def not_yet(what: str) -> Kind:
-    """A flag whose `yes` this version cannot honour yet, and therefore refuses."""
-
-    def read(node: Node, problems: Problems) -> Any:
-        value = _read_flag(node, problems)
-        if value is True:
-            return problems.error(node, f"{what} is not built yet, so it cannot be switched on", "write no")
-        return value
-
-    return Kind("no (yes is not built yet)", {"enum": [False, "no"]}, read)
-
-
 def number(text: str, node: Node, problems: Problems) -> Any:
     """A decimal number as written, or BAD with a remedy that names what YAML would have made of it."""
     if _DECIMAL.fullmatch(text):

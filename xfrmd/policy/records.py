@@ -64,6 +64,10 @@ class Read:
         """Does the key stand in the file?"""
         return name in self._nodes
 
+    def names(self) -> tuple[str, ...]:
+        """The keys that stand in the file, in its order."""
+        return tuple(self._nodes)
+
     def good(self, *names: str) -> bool:
         """Could all of these be read?"""
         return self.whole or all(self.values[name] is not BAD for name in names)

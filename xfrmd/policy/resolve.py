@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import PskAuth
+from xfrmd.model.pad import AuthMethod, PskAuth
 from xfrmd.model.proposals import Lifetime, Proposal
 from xfrmd.model.secret import Secret, SecretRef
-from xfrmd.model.source import Severity
+from xfrmd.model.source import Severity, Span
+from xfrmd.policy.authentication import methods
 from xfrmd.policy.consistency import objects
 from xfrmd.policy.identities import check_secret
 from xfrmd.policy.problems import Problems
 from xfrmd.policy.records import Read
 from xfrmd.policy.tables import filter_action
-from xfrmd.policy.words import Action, FilterAction, FilterList, Policy, PolicySet, Rule
+from xfrmd.policy.words import Action, Config, DefaultResponse, FilterAction, FilterList, Policy, PolicySet, Rule
 
 SecretReader = Callable[[SecretRef], bytes]
 """Gives the octets of a secret, the line break at its end left out; raises CredentialError when it cannot."""
@@ -37,53 +38,61 @@ class Resolver:
         """The policies."""
         made = [(self._policy(read), read["assign"]) for read in objects(self._document, "policies")]
         assigned = next((policy for policy, assign in made if assign), None)
-        return PolicySet(tuple(policy for policy, _ in made), assigned, self._problems.sorted())
+        read: Read | None = self._document["config"]
+        config = Config() if read is None else Config(read["ipsecexempt"])
+        return PolicySet(tuple(policy for policy, _ in made), assigned, self._problems.sorted(), config)
 
     def _by_name(self, key: str) -> dict[str, Read]:
         return {read["name"]: read for read in objects(self._document, key)}
 
-    def _secret(self, rule: Read, needed: bool) -> Secret:
-        value: Secret | SecretRef = rule["psk"]
+    def _secret(self, value: Secret | SecretRef, at: Span, needed: bool) -> Secret:
         if isinstance(value, SecretRef):
             ref = value
             try:
                 value = Secret(self._read_secret(ref))
             except CredentialError as error:
-                return self._unreadable(rule, ref, error, needed)
+                return self._unreadable(ref, at, error, needed)
         if len(value) == 0:
-            self._problems.error(rule.place("psk"), "the shared secret is empty", "write one: openssl rand -base64 32")
+            self._problems.error(at, "the shared secret is empty", "write one: openssl rand -base64 32")
         else:
-            check_secret(value.reveal(), rule, self._problems)
+            check_secret(value.reveal(), at, self._problems)
         return value
 
-    def _unreadable(self, rule: Read, ref: SecretRef, error: CredentialError, needed: bool) -> Secret:
+    def _unreadable(self, ref: SecretRef, at: Span, error: CredentialError, needed: bool) -> Secret:
         """A secret that cannot be read is an error only where it would be used."""
         remedy = (
             "create it, readable by the user of xfrmd alone" if ref.source.value == "file" else "set LoadCredential="
         )
         fatal = needed and self._unread is Severity.ERROR
         told = self._problems.error if fatal else self._problems.warning
-        told(rule.place("psk"), str(error), remedy)
+        told(at, str(error), remedy)
         return Secret(b"")
 
-    def _auth(self, rule: Read, action: FilterAction, assigned: bool) -> tuple[PskAuth, ...]:
-        if action.action is not Action.NEGOTIATE or not rule.given("psk"):
-            return ()
-        return (PskAuth(self._secret(rule, assigned and rule["activate"])),)
+    def _auth(self, read: Read, needed: bool) -> tuple[AuthMethod, ...]:
+        """The methods that are built, the best first."""
+        return tuple(
+            PskAuth(self._secret(one.value, one.at, needed))
+            for one in methods(read)
+            if isinstance(one.value, Secret | SecretRef)
+        )
 
     def _rule(self, read: Read, assigned: bool) -> Rule:
         action = self._action(read["filteraction"])
+        if read["tunnel"] is not None and read["activate"] and assigned:
+            remedy = "write activate: no for both rules of the tunnel"
+            self._problems.error(read.place("tunnel"), "the compiler has no tunnels yet", remedy)
         return Rule(
             name=read["name"],
             filter_list=self._list(read["filterlist"]),
             filter_action=action,
-            auth=self._auth(read, action, assigned),
+            auth=self._auth(read, assigned and read["activate"]) if action.action is Action.NEGOTIATE else (),
             at=read.at,
             conntype=read["conntype"],
             active=read["activate"],
             local_id=read["local_id"],
             remote_id=read["remote_id"],
             description=read["description"],
+            tunnel=read["tunnel"],
         )
 
     def _list(self, name: str) -> FilterList:
@@ -106,6 +115,17 @@ class Resolver:
             qmpermm=1 if read["mmpfs"] else read["qmpermm"],
             mmpfs=read["mmpfs"],
             description=read["description"],
+            soft_seconds=read["softsaexpirationtime"],
+            default_response=self._default_response(read),
+            unresolved=read["unresolved"],
+        )
+
+    def _default_response(self, policy: Read) -> DefaultResponse | None:
+        read: Read | None = policy["defaultrule"]
+        if read is None or not policy["activatedefaultrule"]:
+            return None
+        return DefaultResponse(
+            auth=self._auth(read, policy["assign"]), qmsecmethods=read["qmsecmethods"], at=read.at, qmpfs=read["qmpfs"]
         )
 
 

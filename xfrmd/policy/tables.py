@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from xfrmd.policy.authentication import FIELDS as AUTHENTICATION
+from xfrmd.policy.authentication import METHOD
 from xfrmd.policy.filters import FILTER, FILTERS
-from xfrmd.policy.identities import IDENTITY, PSK, SECRET
-from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, not_yet, text, word
+from xfrmd.policy.identities import IDENTITY, SECRET
+from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, text, word
 from xfrmd.policy.methods import (
     DEFAULT_MAIN,
     DEFAULT_MAIN_PROPOSALS,
@@ -18,14 +20,18 @@ from xfrmd.policy.methods import (
 )
 from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.records import Field, Later, Read, Record
-from xfrmd.policy.words import Action, ConnectionType, FilterAction
+from xfrmd.policy.tunnels import TUNNEL
+from xfrmd.policy.words import Action, ConnectionType, FilterAction, Unresolved
 
 VERSION: Final = 1
 NAME: Final = text("a name", 1, 255)
 MM_MINUTES: Final = 480
 """Lifetime of a main mode SA as in Windows."""
+SOFT_SECONDS: Final = 300
+"""Lifetime of a soft SA as in Windows."""
 _ACTIONS: Final = {action.value: action for action in Action}
 _CONNECTIONS: Final = {kind.value: kind for kind in ConnectionType}
+_UNRESOLVED: Final = {choice.value: choice for choice in Unresolved}
 _DESCRIPTION: Final = Field("description", text(), "free text", default="", shown="empty", netsh="description")
 
 
@@ -58,7 +64,7 @@ FILTER_LIST: Final = Record(
 
 def _build_action(read: Read, problems: Problems) -> Any:
     if read["action"] in (Action.PERMIT, Action.BLOCK):
-        for key in ("qmsecmethods", "qmpfs", "inpass"):
+        for key in ("qmsecmethods", "qmpfs", "inpass", "soft"):
             if read.given(key) and read[key]:
                 message = f"{key} has no meaning with action: {read['action'].value}"
                 problems.warning(read.place(key), message, f"remove {key}, or write action: negotiate")
@@ -95,13 +101,19 @@ FILTER_ACTION: Final = Record(
             shown="no",
             netsh="inpass",
         ),
-        Field("soft", not_yet("falling back to clear traffic"), "fall back to clear", default=False, shown="no"),
+        Field(
+            "soft",
+            FLAG,
+            "fall back to clear with a peer that does not answer IKE at all",
+            default=False,
+            shown="no",
+            netsh="soft",
+        ),
         _DESCRIPTION,
     ),
     build=_build_action,
 )
 
-_AUTH_REMEDY: Final = "remove it and write psk: {file: /etc/xfrmd/psk}"
 RULE: Final = Record(
     "rule",
     "A filter list, the action for it, and how peers prove who they are.",
@@ -109,7 +121,8 @@ RULE: Final = Record(
         Field("name", NAME, "name of the rule, once in its policy", required=True, netsh="name"),
         Field("filterlist", NAME, "name of a filter list", required=True, netsh="filterlist"),
         Field("filteraction", NAME, "name of a filter action", required=True, netsh="filteraction"),
-        Field("psk", PSK, "shared secret; required with negotiate", shown="none", netsh="psk"),
+        *AUTHENTICATION,
+        Field("tunnel", TUNNEL, "end of the tunnel that packets take", shown="none: transport mode", netsh="tunnel"),
         Field("local_id", IDENTITY, "identity this host shows", shown="its IP address"),
         Field("remote_id", IDENTITY, "identity the peer must show", shown="its IP address"),
         Field(
@@ -121,13 +134,24 @@ RULE: Final = Record(
             netsh="conntype",
         ),
         Field("activate", FLAG, "no: keep the rule, but do not use it", default=True, shown="yes", netsh="activate"),
-        Field("kerberos", not_yet("Kerberos authentication"), "Kerberos", default=False, shown="no", netsh="kerberos"),
         _DESCRIPTION,
     ),
+)
+
+DEFAULT_RULE: Final = Record(
+    "default response rule",
+    "How peers that no rule names are answered. It never begins a negotiation, and never blocks.",
     (
-        Later("tunnel", "a tunnel rule", "remove it: this version protects in transport mode only"),
-        Later("rootca", "authentication by certificate", _AUTH_REMEDY),
-        Later("auth", "an ordered list of authentication methods", "remove it and write psk"),
+        *AUTHENTICATION,
+        Field(
+            "qmsecmethods",
+            QUICK_METHODS,
+            "how packets are protected, the best first",
+            default=DEFAULT_QUICK_PROPOSALS,
+            shown=" ".join(DEFAULT_QUICK),
+            netsh="qmsecmethods",
+        ),
+        Field("qmpfs", FLAG, "a key exchange of its own for each quick mode", default=False, shown="no", netsh="qmpfs"),
     ),
 )
 
@@ -165,18 +189,56 @@ POLICY: Final = Record(
         Field("mmpfs", FLAG, "yes: one quick mode per main mode", default=False, shown="no", netsh="mmpfs"),
         Field(
             "activatedefaultrule",
-            not_yet("the default response rule"),
-            "answer peers that no rule names",
+            FLAG,
+            "yes: answer peers that no rule names, as defaultrule says",
             default=False,
             shown="no",
             netsh="activatedefaultrule",
+        ),
+        Field("defaultrule", DEFAULT_RULE.kind(), "the default response rule", netsh="set defaultrule"),
+        Field(
+            "softsaexpirationtime",
+            integer(10, 172_799, "seconds"),
+            "seconds that a fallback to clear lasts",
+            default=SOFT_SECONDS,
+            shown=str(SOFT_SECONDS),
+            netsh="softsaexpirationtime",
+        ),
+        Field(
+            "unresolved",
+            word(_UNRESOLVED),
+            "DNS names without an address: keep the last ones, or block",
+            default=Unresolved.KEEP,
+            shown="keep",
         ),
         _DESCRIPTION,
     ),
     (
         Later("pollinginterval", "asking a directory for a newer policy", "remove it"),
         Later("gponame", "assigning through a directory", "remove it and write assign: yes"),
-        Later("softsaexpirationtime", "falling back to clear traffic", "remove it"),
+    ),
+)
+
+_CONFIG_LATER: Final = "remove it"
+CONFIG: Final = Record(
+    "configuration",
+    "Settings of the computer, beside its policies.",
+    (
+        Field(
+            "ipsecexempt",
+            integer(0, 3),
+            "what passes ahead of all filters, beside what the protection itself needs",
+            default=3,
+            shown="3, which is IKE alone",
+            netsh="set config property=ipsecexempt",
+        ),
+    ),
+    (
+        Later("bootmode", "choosing what a start of the system lets pass", _CONFIG_LATER),
+        Later("bootexemptions", "exemptions while the system starts", _CONFIG_LATER),
+        Later("strongcrlcheck", "checking revocation lists", _CONFIG_LATER),
+        Later("ipsecdiagnostics", "choosing what is logged", "remove it; see xfrmd run --debug"),
+        Later("ipsecloginterval", "choosing how often is logged", _CONFIG_LATER),
     ),
 )
 
@@ -188,6 +250,7 @@ DOCUMENT: Final = Record(
         Field("policies", list_of(POLICY.kind(), "policies"), "the policies", required=True),
         Field("filterlists", list_of(FILTER_LIST.kind(), "filter lists"), "the filter lists", required=True),
         Field("filteractions", list_of(FILTER_ACTION.kind(), "filter actions"), "the filter actions", required=True),
+        Field("config", CONFIG.kind(), "settings of the computer", shown="those of Windows Server 2003"),
     ),
     (
         Later("include", "including other files", "write all objects in one file"),
@@ -195,7 +258,7 @@ DOCUMENT: Final = Record(
         Later("allow_weak", "allowing weak algorithms", "remove it and use the algorithms that the remedies name"),
     ),
 )
-RECORDS: Final = (DOCUMENT, POLICY, RULE, SECRET, FILTER_LIST, FILTER, FILTER_ACTION)
+RECORDS: Final = (DOCUMENT, POLICY, DEFAULT_RULE, RULE, METHOD, SECRET, FILTER_LIST, FILTER, FILTER_ACTION, CONFIG)
 
 
 def filter_action(read: Read) -> FilterAction:
@@ -209,5 +272,6 @@ def filter_action(read: Read) -> FilterAction:
         qmsecmethods=methods,
         qmpfs=negotiate and read["qmpfs"],
         inpass=negotiate and read["inpass"],
+        soft=negotiate and read["soft"],
         description=read["description"],
     )

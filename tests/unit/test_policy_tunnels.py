@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tunnel rules: two halves that mirror each other, and what is said about any other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.policy_text import problems_of, read
+from xfrmd.model.addresses import Address
+from xfrmd.model.source import Problem
+
+TUNNEL = """\
+version: 1
+filterlists:
+  - name: there
+    filters: [{srcaddr: 10.1.0.0/16, dstaddr: 10.2.0.0/16, mirrored: no}]
+  - name: back
+    filters: [{srcaddr: 10.2.0.0/16, dstaddr: 10.1.0.0/16, mirrored: no}]
+filteractions:
+  - name: require
+policies:
+  - name: Site
+    assign: yes
+    rules:
+      - {name: out, filterlist: there, filteraction: require, tunnel: 198.51.100.2, psk: a shared secret of ours}
+      - {name: in, filterlist: back, filteraction: require, tunnel: gw.example, psk: a shared secret of ours}
+"""
+WAITING = "the compiler has no tunnels yet"
+
+
+def problems(*changes: tuple[str, str]) -> list[Problem]:
+    text = TUNNEL
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return [one for one in problems_of(text) if one.message != WAITING]
+
+
+def test_two_rules_that_mirror_each_other_are_a_tunnel() -> None:
+    assert problems() == []
+    out, back = read(TUNNEL.replace("assign: yes", "assign: no")).policies[0].rules
+    assert (out.tunnel, back.tunnel) == (Address.parse("198.51.100.2"), "gw.example")
+
+
+MISTAKES = [
+    ("tunnel: gw.example", "tunnel: 10.1.0", 14, "neither an address nor a DNS name", "write an address"),
+    ("tunnel: gw.example", "tunnel: 0.0.0.0", 14, "0.0.0.0 names no host", "remove tunnel for transport"),
+    ("tunnel: gw.example", "tunnel: 224.0.0.1", 14, "is not one host's address", "name a gateway"),
+    ("tunnel: gw.example", "tunnel: '::1'", 14, "loopback", "name a gateway"),
+    ("tunnel: gw.example", "tunnel: [a.b]", 14, "a list stands here", "write an address"),
+    (
+        "tunnel: gw.example",
+        "tunnel: 198.51.100.2",
+        13,
+        "'in' is the way back of this tunnel, but names the same",
+        "far",
+    ),
+    ("10.1.0.0/16, mirrored: no", "10.1.0.0/16", 6, "rule 'in' is a tunnel, but this filter is mirrored", "no"),
+    ("10.2.0.0/16, mirrored: no", "10.2.0.0/16, mirrored: no, protocol: gre", 4, "carries all protocols", "remove"),
+    ("- name: require", "- {name: require, soft: yes}", 13, "a tunnel cannot fall back to clear", "without soft"),
+    ("- name: require", "- {name: require, inpass: yes}", 13, "a tunnel cannot let clear packets in", "inpass"),
+    (
+        "- name: require",
+        "- {name: require, action: block}",
+        13,
+        "a tunnel needs action: negotiate, not block",
+        "remove",
+    ),
+    ("name: in,", "name: in, activate: no,", 13, "one half of a tunnel (10.1.0.0/16 to 10.2.0.0/16)", "{srcaddr: 10.2"),
+    ("psk: a shared secret of ours}\n      -", "psk: another secret of ours}\n      -", 13, "but differs", "authentic"),
+    ("name: out,", "name: out, conntype: lan,", 4, "is for lan only", "conntype: all"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "message", "remedy"), MISTAKES, ids=[row[1] for row in MISTAKES])
+def test_mistakes(old: str, new: str, line: int, message: str, remedy: str) -> None:
+    problem = problems((old, new))[0]
+    assert problem.at.line == line
+    assert message in problem.message
+    assert remedy in problem.remedy
+
+
+def test_the_remedy_of_a_lone_half_is_the_rule_that_is_missing() -> None:
+    lone = TUNNEL.splitlines(keepends=True)[-1]
+    (problem,) = problems((lone, ""))
+    listed, rule = problem.remedy.split(" and a rule ")
+    listed = listed.removeprefix("add a filter list NEW with ")
+    rule = rule.partition(" with the same authentication")[0]
+    mended = (
+        ("- name: back", f"- {{name: NEW, filters: [{listed}]}}\n  - name: back"),
+        (lone, f"      - {rule[:-1]}, psk: a shared secret of ours}}\n".replace("END", "198.51.100.1")),
+    )
+    assert problems(*mended) == []
+
+
+def test_each_contradiction_is_told_once() -> None:
+    assert len(problems(("tunnel: gw.example", "tunnel: 198.51.100.2"))) == 1
+    out = TUNNEL.splitlines(keepends=True)[-2]
+    (problem,) = problems((out, out + out.replace("name: out", "name: again")))
+    assert problem.at.line == 14
+    assert "rule 'out' has a tunnel with the same filter" in problem.message
+
+
+def test_all_to_all_is_its_own_mirror() -> None:
+    everything = (("10.1.0.0/16", "any"), ("10.2.0.0/16", "any"))
+    assert problems(*everything) == []
+    assert len(problems(*everything, ("tunnel: gw.example", "tunnel: 198.51.100.2"))) == 1
+    (lone,) = problems(*everything, ("name: in,", "name: in, activate: no,"))
+    assert "one half of a tunnel (any to any)" in lone.message
+
+
+def test_a_tunnel_is_refused_as_long_as_nothing_would_make_it() -> None:
+    assert [one.message for one in problems_of(TUNNEL)] == [WAITING, WAITING]
