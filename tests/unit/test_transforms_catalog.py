@@ -27,6 +27,11 @@ from xfrmd.transforms import catalog, encr, esn, integ, ke, prf
         (catalog.key_exchange, "dhgroup20", Transform(4, 20)),
         (catalog.key_exchange, "ECDHP256", Transform(4, 19)),
         (catalog.key_exchange, "3", Transform(4, 14)),
+        (catalog.key_exchange, "2", Transform(4, 2)),
+        (catalog.key_exchange, "High", Transform(4, 14)),
+        (catalog.encryption, "3DES", Transform(1, 3)),
+        (catalog.integrity, "HMAC-SHA1", Transform(3, 2)),
+        (catalog.prf, "SHA", Transform(2, 2)),
     ],
 )
 def test_names(find: Callable[[str], Transform], name: str, right: Transform) -> None:
@@ -36,18 +41,31 @@ def test_names(find: Callable[[str], Transform], name: str, right: Transform) ->
 @pytest.mark.parametrize(
     ("find", "name", "known"),
     [
-        (catalog.encryption, "3DES", "AES128-GCM"),
+        (catalog.encryption, "DES", "AES128-GCM"),
         (catalog.encryption, "", "AES256"),
         (catalog.encryption, "SHA256", "CHACHA20-POLY1305"),
         (catalog.integrity, "MD5", "SHA512"),
-        (catalog.prf, "SHA1", "SHA256"),
-        (catalog.key_exchange, "DHGroup2", "MODP2048"),
+        (catalog.prf, "MD5", "SHA256"),
+        (catalog.key_exchange, "DHGroup1", "MODP2048"),
         (catalog.key_exchange, "14", "X25519"),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(find: Callable[[str], Transform], name: str, known: str) -> None:
     with pytest.raises(ValueError, match=known):
         find(name)
+
+
+@pytest.mark.parametrize("find", [catalog.encryption, catalog.integrity, catalog.prf, catalog.key_exchange])
+def test_weak_algorithms_are_no_suggestion(find: Callable[[str], Transform]) -> None:
+    with pytest.raises(ValueError, match="known are") as caught:
+        find("nothing")
+    assert not set(str(caught.value).partition("known are ")[2].split(", ")) & {"3DES", "SHA1", "MODP1024", "MODP1536"}
+
+
+def test_weak_are_those_of_windows_server_2003() -> None:
+    tables = (encr.ROWS, prf.ROWS, integ.ROWS, ke.ROWS)
+    weak = [row.name for rows in tables for row in rows if catalog.is_weak(row.transform)]
+    assert sorted(weak) == ["3DES", "MODP1024", "MODP1536", "SHA1", "SHA1"]
 
 
 def test_every_row_is_found_by_its_number_and_named_after_its_row() -> None:
@@ -65,14 +83,14 @@ def test_every_row_is_found_by_its_number_and_named_after_its_row() -> None:
 
 def test_no_two_rows_are_the_same_transform() -> None:
     transforms = [row.transform for rows in (encr.ROWS, prf.ROWS, integ.ROWS, ke.ROWS, esn.ROWS) for row in rows]
-    assert len(set(transforms)) == len(transforms) == 21
+    assert len(set(transforms)) == len(transforms) == 26
 
 
 @pytest.mark.parametrize(
     ("transform", "name"),
     [
         (Transform(TransformType.ENCR, 99, 128), "ENCR 99/128"),
-        (Transform(TransformType.KE, 2), "KE 2"),
+        (Transform(TransformType.KE, 1), "KE 1"),
         (Transform(241, 7), "TYPE 241 7"),
     ],
 )

@@ -17,7 +17,7 @@ PRF = catalog.prf("SHA256")
 GCM = catalog.encryption("AES128-GCM")
 CBC = catalog.encryption("AES128")
 SHA256 = catalog.integrity("SHA256")
-UNKNOWN = [Transform(TransformType.ENCR, 3), Transform(TransformType.PRF, 1), Transform(TransformType.INTEG, 1)]
+UNKNOWN = [Transform(TransformType.ENCR, 2), Transform(TransformType.PRF, 1), Transform(TransformType.INTEG, 1)]
 
 
 def cipher_of(row: encr.EncrRow) -> IkeCipher:
@@ -79,8 +79,8 @@ def test_octets_that_nobody_sealed_are_the_peer_s_fault(
         (CBC, bytes(16), None, b""),
         (CBC, bytes(16), SHA256, bytes(31)),
         (CBC, bytes(20), SHA256, bytes(32)),
-        (CBC, bytes(16), Transform(TransformType.INTEG, 2), bytes(20)),
-        (Transform(TransformType.ENCR, 3), bytes(24), SHA256, bytes(32)),
+        (CBC, bytes(16), Transform(TransformType.INTEG, 1), bytes(16)),
+        (Transform(TransformType.ENCR, 2), bytes(8), SHA256, bytes(32)),
     ],
 )
 def test_ciphers_that_cannot_be_made(
@@ -95,7 +95,7 @@ def test_unknown_algorithms_are_our_fault() -> None:
         prf_compute(UNKNOWN[1], b"", b"")
     with pytest.raises(LocalProtocolError, match="PRF 1"):
         ike_keys(UNKNOWN[1], GCM, None, ni=b"", nr=b"", shared=b"", spi_i=b"", spi_r=b"")
-    with pytest.raises(LocalProtocolError, match="ENCR 3"):
+    with pytest.raises(LocalProtocolError, match="ENCR 2"):
         ike_keys(PRF, UNKNOWN[0], None, ni=b"", nr=b"", shared=b"", spi_i=b"", spi_r=b"")
     with pytest.raises(LocalProtocolError, match="INTEG 1"):
         child_keys(PRF, b"", ni=b"", nr=b"", shared=None, encr=CBC, integ=UNKNOWN[2])

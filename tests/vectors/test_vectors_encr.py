@@ -96,6 +96,14 @@ ANSWERS = {
         "c0c1c2c3c4c5c6c7d0d1d2d3d4d5d6d72e202500000000090000004529000029",
         "610394701f8d017f7c129248896b71bfe25236efd7cdc67066906315b2",
     ),
+    "3DES": Answer(
+        "NIST's example values for TDES in CBC mode, three keys",
+        "0123456789abcdef23456789abcdef01456789abcdef0123",
+        "f69f2445df4f9b17",
+        NIST_PLAINTEXT,
+        "",
+        "2079c3d53aa763e193b79e2569ab5262516570481f25b50f73c0bda85c8e0da7",
+    ),
 }
 INTEG_KEY = bytes(range(32))
 

@@ -86,11 +86,13 @@ PAIRS = {
         "11187331c279962d93d604243fd592cb9d0a926f422e47187521287e7156c5c4d603135569b9e9d09cf5d4a270f59746",
     ),
 }
-# SHA-256 of the primes that RFC 3526 3 to 5 print, and the private exponent's size in octets.
+# SHA-256 of the primes that RFC 2409 6.2 and RFC 3526 2 to 5 print, and the private exponent's size in octets.
 PRIMES = {
     "MODP2048": ("d66436f79bbd6b2e38c0ffbd079be904d2641415e2e67140e09448be9a60890e", 29),
     "MODP3072": ("48cf8b092fbce4359d9871abf74f98e25b6163379eaa15cd9087e800c6d1c55c", 35),
     "MODP4096": ("4ee95187682bcb230ad26a95205f6920e84708f6251b3894329b09ec23919e33", 41),
+    "MODP1536": ("64fcc83ec403930bf18393dbc883ccaa1fbb08ac876f77f7aa99748ca945019b", 25),
+    "MODP1024": ("3f35a3f5f6c4376a744acad409bb22f8d897f949d2311d885adaa890981b67a0", 22),
 }
 # Seeds whose public value, and whose secret shared with the seed "peer", begin with a zero octet.
 LEADING_ZERO = {"MODP2048": (580, 778), "MODP3072": (251, 74), "MODP4096": (321, 41), "ECP256": (303, 96)}
@@ -122,7 +124,7 @@ def test_curves(row: ke.KeRow) -> None:
 
 
 @pytest.mark.parametrize("row", MODP, ids=lambda r: r.name)
-def test_primes_are_those_of_rfc_3526(row: ke.KeRow) -> None:
+def test_primes_are_those_of_the_rfcs(row: ke.KeRow) -> None:
     group = GROUPS[row.id]
     assert hashlib.sha256(prime(group).to_bytes(row.public_len)).hexdigest() == PRIMES[row.name][0]
 

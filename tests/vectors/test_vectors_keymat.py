@@ -74,6 +74,8 @@ CAVS = {
 }
 GCM = catalog.encryption("AES128-GCM")
 CBC = catalog.encryption("AES256")
+STRONG = [row for row in prf.ROWS if not row.weak]
+"""The weak one is held by its RFC's answers and by the definitions below."""
 
 
 def plain_prf_plus(name: str, key: bytes, seed: bytes, length: int) -> bytes:
@@ -88,10 +90,10 @@ def plain_prf_plus(name: str, key: bytes, seed: bytes, length: int) -> bytes:
 
 
 def test_every_prf_has_its_answer() -> None:
-    assert {row.name for row in prf.ROWS} == set(CAVS)
+    assert {row.name for row in STRONG} == set(CAVS)
 
 
-@pytest.mark.parametrize("row", prf.ROWS, ids=lambda r: r.name)
+@pytest.mark.parametrize("row", STRONG, ids=lambda r: r.name)
 def test_keys_of_an_ike_sa(row: prf.PrfRow) -> None:
     case = CAVS[row.name]
     ni, nr, spi_i, spi_r, shared = (bytes.fromhex(t) for t in (case.ni, case.nr, case.spi_i, case.spi_r, case.shared))
@@ -103,7 +105,7 @@ def test_keys_of_an_ike_sa(row: prf.PrfRow) -> None:
     assert [len(part) for part in (keys.sk_d, keys.sk_ai, keys.sk_ei, keys.sk_pr)] == [row.key_len, 0, 20, row.key_len]
 
 
-@pytest.mark.parametrize("row", prf.ROWS, ids=lambda r: r.name)
+@pytest.mark.parametrize("row", STRONG, ids=lambda r: r.name)
 def test_keys_of_a_rekeyed_ike_sa(row: prf.PrfRow) -> None:
     """The old SA's prf makes SKEYSEED, the new one's the keys (RFC 7296 2.18)."""
     case = CAVS[row.name]
@@ -149,7 +151,7 @@ def expected_child(row: prf.PrfRow, seed: bytes, sizes: tuple[int, int]) -> list
 COMBINATIONS: list[tuple[Transform | None, Transform | None, tuple[int, int]]] = [
     *[(r.transform, None, (r.key_bits // 8 + 4, 0)) for r in encr.ROWS if r.aead],
     *[
-        (r.transform, i.transform, (r.key_bits // 8, int(i.name[3:]) // 8))
+        (r.transform, i.transform, (r.key_bits // 8, 20 if i.weak else int(i.name[3:]) // 8))
         for r in encr.ROWS
         if not r.aead
         for i in integ.ROWS
@@ -177,7 +179,7 @@ def test_keys_of_child_sas(row: prf.PrfRow, pfs: bool) -> None:
 
 
 @pytest.mark.parametrize("row", prf.ROWS, ids=lambda r: r.name)
-@pytest.mark.parametrize("length", [1, 31, 32, 33, 64, 129, 255 * 32])
+@pytest.mark.parametrize("length", [1, 20, 31, 32, 33, 64, 129, 255 * 20])
 def test_prf_plus_is_its_definition(row: prf.PrfRow, length: int) -> None:
     assert prf_plus(row.transform, b"key", b"seed", length) == plain_prf_plus(row.hash, b"key", b"seed", length)
 

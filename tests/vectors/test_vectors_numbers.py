@@ -33,9 +33,20 @@ IANA: dict[tuple[Row, ...], dict[str, str]] = {
         "AES192": "AES-CBC",
         "AES256": "AES-CBC",
         "CHACHA20-POLY1305": "ChaCha20-Poly1305",
+        "3DES": "3DES",
     },
-    prf.ROWS: {"SHA256": "PRF_HMAC_SHA2_256", "SHA384": "PRF_HMAC_SHA2_384", "SHA512": "PRF_HMAC_SHA2_512"},
-    integ.ROWS: {"SHA256": "SHA2-256-128", "SHA384": "SHA2-384-192", "SHA512": "SHA2-512-256"},
+    prf.ROWS: {
+        "SHA256": "PRF_HMAC_SHA2_256",
+        "SHA384": "PRF_HMAC_SHA2_384",
+        "SHA512": "PRF_HMAC_SHA2_512",
+        "SHA1": "PRF_HMAC_SHA1",
+    },
+    integ.ROWS: {
+        "SHA256": "SHA2-256-128",
+        "SHA384": "SHA2-384-192",
+        "SHA512": "SHA2-512-256",
+        "SHA1": "HMAC-SHA1-96",
+    },
     ke.ROWS: {
         "X25519": "curve25519gr",
         "ECP256": "256randECPgr",
@@ -43,6 +54,8 @@ IANA: dict[tuple[Row, ...], dict[str, str]] = {
         "MODP2048": "2048MODPgr",
         "MODP3072": "3072MODPgr",
         "MODP4096": "4096MODPgr",
+        "MODP1536": "1536MODPgr",
+        "MODP1024": "1024MODPgr",
     },
     esn.ROWS: {"NO-ESN": "No ESN", "ESN": "ESN"},
 }
@@ -70,6 +83,7 @@ ENCR_SIZES = {
     "AES192":            (24, 0, 16, 16, 0),
     "AES256":            (32, 0, 16, 16, 0),
     "CHACHA20-POLY1305": (32, 4, 8,  1,  16),
+    "3DES":              (24, 0, 8,  8,  0),   # RFC 2451 2
 }
 KE_SIZES = {
     #           public shared, octets: RFC 8031 3.1, RFC 5903 7 and 9, RFC 3526
@@ -79,18 +93,22 @@ KE_SIZES = {
     "MODP2048": (256, 256),
     "MODP3072": (384, 384),
     "MODP4096": (512, 512),
+    "MODP1536": (192, 192),
+    "MODP1024": (128, 128),
 }
 HMAC_SIZES = {
     #         key = output, ICV, octets: RFC 4868 2.6
     "SHA256": (32, 16),
     "SHA384": (48, 24),
     "SHA512": (64, 32),
+    "SHA1":   (20, 12),  # RFC 2404 3
 }
 # IKEv1: RFC 2409 appendix A with RFC 3602 5.2, RFC 2407 4.4.4 with RFC 4106 8.3, RFC 4868 3, RFC 5903 5.
 V1_ENCR = {"AES128-GCM": (None, 20), "AES192-GCM": (None, 20), "AES256-GCM": (None, 20), "AES128": (7, 12),
-           "AES192": (7, 12), "AES256": (7, 12), "CHACHA20-POLY1305": (None, None)}
-V1_HASH = {"SHA256": (4, 5), "SHA384": (5, 6), "SHA512": (6, 7)}
-V1_GROUP = {"X25519": None, "ECP256": 19, "ECP384": 20, "MODP2048": 14, "MODP3072": 15, "MODP4096": 16}
+           "AES192": (7, 12), "AES256": (7, 12), "CHACHA20-POLY1305": (None, None), "3DES": (5, 3)}
+V1_HASH = {"SHA256": (4, 5), "SHA384": (5, 6), "SHA512": (6, 7), "SHA1": (2, 2)}
+V1_GROUP = {"X25519": None, "ECP256": 19, "ECP384": 20, "MODP2048": 14, "MODP3072": 15, "MODP4096": 16,
+            "MODP1536": 5, "MODP1024": 2}
 # fmt: on
 
 
@@ -99,7 +117,8 @@ def test_sizes_of_ciphers() -> None:
     assert found == ENCR_SIZES
     assert {r.name: r.key_len for r in encr.ROWS} == {name: s[0] + s[1] for name, s in ENCR_SIZES.items()}
     assert {r.name for r in encr.ROWS if r.aead} == {name for name, s in ENCR_SIZES.items() if s[4]}
-    assert {r.name for r in encr.ROWS if not r.key_attribute} == {"CHACHA20-POLY1305"}  # RFC 7634 4
+    without = {r.name for r in encr.ROWS if not r.key_attribute}
+    assert without == {"CHACHA20-POLY1305", "3DES"}, "RFC 7634 4, RFC 7296 3.3.5"
 
 
 def test_sizes_of_key_exchanges() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xfrmd.policy import authentication, tunnels
+from xfrmd.policy.methods import Methods
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 from xfrmd.policy.records import Read
 from xfrmd.policy.words import Action, AddressWord, ConnectionType, Filter
@@ -40,7 +41,15 @@ class Checker:
                 remedy = "remove qmpermm, or write mmpfs: no"
                 self._problems.error(policy.place("qmpermm"), "mmpfs allows one quick mode per main mode", remedy)
             self._check_default_rule(policy)
+            self._check_methods(policy, "mmsecmethods", "main mode methods")
+        for action in objects(self._document, "filteractions"):
+            self._check_methods(action, "qmsecmethods", "quick mode methods")
         self._check_assigned()
+
+    def _check_methods(self, read: Read, key: str, what: str) -> None:
+        if read.good(key) and self._document.good("allow_weak"):
+            methods: Methods = read[key]
+            methods.check(read.place(key), what, self._problems, allowed=self._document["allow_weak"])
 
     def _check_default_rule(self, policy: Read) -> None:
         if not policy.good("activatedefaultrule", "defaultrule"):
@@ -48,6 +57,7 @@ class Checker:
         rule: Read | None = policy["defaultrule"]
         if rule is not None:
             authentication.check(rule, "the default response rule", self._problems)
+            self._check_methods(rule, "qmsecmethods", "quick mode methods")
         if policy["activatedefaultrule"] and rule is None:
             message = "the default response rule cannot authenticate anybody"
             remedy = "add defaultrule: {psk: {file: /etc/xfrmd/psk}}, or write activatedefaultrule: no"

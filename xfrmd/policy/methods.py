@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Security methods in netsh's grammar: `ESP[AES128-GCM]:100000k/3600s` and `AES256-SHA256-DHGroup14`.
 
-The names are those of the transform catalog. Windows Server 2003's own (DES, 3DES, MD5, SHA1, groups 1 and 2) are
-known too, to be refused with what to write in their place.
+The names are those of the transform catalog, which has Windows Server 2003's own as well: 3DES, SHA1 and groups 2 and 5
+for policies that say `allow_weak: true`. DES, MD5 and group 1 are understood, so that such a policy can be written
+down, but a method that has one of them is never offered.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform, TransformType
+from xfrmd.model.source import Span
 from xfrmd.policy.kinds import Kind, scalar
 from xfrmd.policy.nodes import Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
@@ -29,13 +31,50 @@ _MM_FORM: Final = "write encryption-hash-group, such as AES256-SHA256-DHGroup14"
 _CIPHER: Final = "use AES128-GCM, or AES128"
 _HASH: Final = "use SHA256"
 _GROUP: Final = "use X25519, ECP256 or DHGroup14 (netsh's group 3)"
-_WEAK: Final = {
-    **dict.fromkeys(("des", "3des", "descbc", "3descbc", "rc4", "blowfish", "cast"), _CIPHER),
-    **dict.fromkeys(("md5", "sha", "sha1", "hmacmd5", "hmacsha1"), _HASH),
-    **dict.fromkeys(("1", "2", "5", "dhgroup1", "dhgroup2", "dhgroup5", "low", "medium"), _GROUP),
-    **dict.fromkeys(("group1", "group2", "group5", "modp768", "modp1024", "modp1536", "dhgroup22"), _GROUP),
+_UNFIT: Final = {
+    **dict.fromkeys(("des", "descbc"), _CIPHER),
+    **dict.fromkeys(("md5", "hmacmd5"), _HASH),
+    **dict.fromkeys(("1", "dhgroup1", "group1", "modp768", "low"), _GROUP),
+}
+"""Read under `allow_weak`, and never negotiated."""
+_REMEDIES: Final = {
+    TransformType.ENCR: _CIPHER,
+    TransformType.PRF: _HASH,
+    TransformType.INTEG: _HASH,
+    TransformType.KE: _GROUP,
 }
 _NAMES: Final = ("AES128", "AES192", "AES256", "AES128-GCM", "AES192-GCM", "AES256-GCM", "CHACHA20-POLY1305")
+
+
+class Weak(NamedTuple):
+    """A weak algorithm in a method: where, what, what to use instead. `unfit`: the method is not offered at all."""
+
+    at: Span
+    what: str
+    remedy: str
+    unfit: bool
+
+
+class Methods(NamedTuple):
+    """Methods as read: those that can be offered, in their order, and what is weak among all that stand there."""
+
+    proposals: tuple[Proposal, ...]
+    weak: tuple[Weak, ...] = ()
+
+    def check(self, at: Span, what: str, problems: Problems, *, allowed: bool) -> None:
+        """Refuse weak algorithms, or where they are allowed tell which methods are left out."""
+        for one in self.weak:
+            if not allowed:
+                instead = "" if one.unfit else "; or write allow_weak: true in the policy file"
+                problems.error(one.at, f"{one.what} is too weak to protect anything", one.remedy + instead)
+            elif one.unfit:
+                problems.warning(one.at, f"{one.what} is never negotiated: this method is left out", one.remedy)
+        if allowed and not self.proposals:
+            problems.error(at, f"none of these {what} can be negotiated", "add one of today")
+
+
+_UNOFFERED: Final = Transform(TransformType.ENCR, 0)
+"""Stands for an algorithm that is understood and never offered; its number is reserved (IANA)."""
 
 
 class _Reporter:
@@ -44,24 +83,38 @@ class _Reporter:
     def __init__(self, method: str, node: Node, problems: Problems) -> None:
         self._method, self._node, self._problems = method, node, problems
         self.good = True
+        self.weak: list[Weak] = []
 
     def error(self, message: str, remedy: str) -> None:
         self.good = False
         self._problems.error(self._node, f"{quoted(self._method)}: {message}", remedy)
 
     def find(self, name: str, find: Callable[[str], Transform], what: str) -> Transform | None:
-        """The transform of a name, None (reported) when it is weak or unknown."""
-        weak = _WEAK.get(name.casefold().replace("-", "").replace("_", ""))
-        if weak is not None:
-            self.error(f"{what} {name} is too weak to protect anything", weak)
-            return None
+        """The transform of a name, None (reported) when it is unknown. What is weak is noted."""
+        unfit = _UNFIT.get(name.casefold().replace("-", "").replace("_", ""))
+        if unfit is not None:
+            self._note(name, what, unfit, unfit=True)
+            return _UNOFFERED
         try:
-            return find(name)
+            found = find(name)
         except ValueError as error:
             known = str(error).partition("known are ")[2] or ", ".join(_NAMES)
             remedy = f"{did_you_mean(name, known.split(', '), '')} known are {known}".strip()
             self.error(f"{quoted(name)} is no {what} known here", remedy)
             return None
+        if catalog.is_weak(found):
+            self._note(name, what, _REMEDIES[TransformType(found.type)], unfit=False)
+        return found
+
+    def _note(self, name: str, what: str, remedy: str, *, unfit: bool) -> None:
+        at = self._problems.span(self._node)
+        self.weak.append(Weak(at, f"{quoted(self._method)}: {what} {name}", remedy, unfit))
+
+    def proposal(self, protocol: ProtocolId, transforms: Iterable[Transform], lifetime: Lifetime) -> Any:
+        """The method as a proposal, None for one that is not offered, BAD when something was wrong."""
+        if not self.good:
+            return BAD
+        return None if any(one.unfit for one in self.weak) else Proposal(protocol, tuple(transforms), lifetime)
 
 
 def _is_aead(transform: Transform | None) -> bool:
@@ -81,8 +134,7 @@ def _lifetime(text: str | None, report: _Reporter) -> Lifetime:
     return found
 
 
-def _quick_method(method: str, node: Node, problems: Problems) -> Any:
-    report = _Reporter(method, node, problems)
+def _quick_method(method: str, report: _Reporter) -> Any:
     match = _ESP.fullmatch(method)
     if match is None:
         if method[:3].casefold() == "ah[":
@@ -105,14 +157,11 @@ def _quick_method(method: str, node: Node, problems: Problems) -> Any:
             report.error(f"{cipher} needs an integrity algorithm beside it", f"write ESP[{cipher},SHA256]")
     else:
         integrity = report.find(hash_name, catalog.integrity, "integrity")
-    if not report.good or encryption is None:
-        return BAD
-    transforms = [t for t in (encryption, integrity, Transform(TransformType.ESN, 0)) if t is not None]
-    return Proposal(ProtocolId.ESP, tuple(transforms), limits)
+    transforms = (t for t in (encryption, integrity, Transform(TransformType.ESN, 0)) if t is not None)
+    return report.proposal(ProtocolId.ESP, transforms, limits)
 
 
-def _main_method(method: str, node: Node, problems: Problems) -> Any:
-    report = _Reporter(method, node, problems)
+def _main_method(method: str, report: _Reporter) -> Any:
     parts = method.rsplit("-", 2)
     if len(parts) != 3 or not all(parts):
         report.error("this is no main mode method", _MM_FORM)
@@ -123,11 +172,11 @@ def _main_method(method: str, node: Node, problems: Problems) -> Any:
     exchange = report.find(group, catalog.key_exchange, "group")
     if encryption is None or prf is None or exchange is None:
         return BAD
-    integrity = () if _is_aead(encryption) else (catalog.integrity(hash_name),)
-    return Proposal(ProtocolId.IKE, (encryption, *integrity, prf, exchange), Lifetime(0))
+    integrity = () if _is_aead(encryption) or prf is _UNOFFERED else (catalog.integrity(hash_name),)
+    return report.proposal(ProtocolId.IKE, (encryption, *integrity, prf, exchange), Lifetime(0))
 
 
-def _methods(what: str, one: Callable[[str, Node, Problems], Any], example: str) -> Kind:
+def _methods(what: str, one: Callable[[str, _Reporter], Any], example: str) -> Kind:
     """An ordered list of methods; netsh's one string of several methods is understood too."""
 
     def read(node: Node, problems: Problems) -> Any:
@@ -138,14 +187,16 @@ def _methods(what: str, one: Callable[[str, Node, Problems], Any], example: str)
             if not any(text is None for _, text in texts):
                 problems.error(node, f"the list of {what} is empty", f"add one, such as {example}, or remove the key")
             return BAD
-        proposals: dict[Proposal, None] = {}
+        proposals: dict[Any, None] = {}
+        weak: list[Weak] = []
         for word, item in found:
-            proposal = one(word, item, problems)
-            if proposal in proposals:
+            report = _Reporter(word, item, problems)
+            proposal = one(word, report)
+            weak += report.weak
+            if proposal is not None and proposal is not BAD and proposal in proposals:
                 problems.warning(item, f"{quoted(word)} stands twice", "remove one of the two")
-            elif proposal is not BAD:
-                proposals[proposal] = None
-        return tuple(proposals) or BAD
+            proposals[proposal] = None
+        return BAD if BAD in proposals else Methods(tuple(one for one in proposals if one is not None), tuple(weak))
 
     item = {"type": "string", "minLength": 4}
     schema = {"anyOf": [{"type": "array", "items": item, "minItems": 1}, item]}
@@ -166,10 +217,10 @@ DEFAULT_MAIN: Final = (
 """The quickest first, then what peers without X25519 or AES-GCM have."""
 
 
-def _defaults(methods: tuple[str, ...], one: Callable[[str, Node, Problems], Any]) -> tuple[Proposal, ...]:
+def _defaults(methods: tuple[str, ...], one: Callable[[str, _Reporter], Any]) -> Methods:
     problems, nowhere = Problems(""), ScalarNode(1, 1, "", plain=True)
-    return tuple(one(method, nowhere, problems) for method in methods)
+    return Methods(tuple(one(method, _Reporter(method, nowhere, problems)) for method in methods))
 
 
-DEFAULT_QUICK_PROPOSALS: Final = _defaults(DEFAULT_QUICK, _quick_method)
-DEFAULT_MAIN_PROPOSALS: Final = _defaults(DEFAULT_MAIN, _main_method)
+DEFAULT_QUICK_METHODS: Final = _defaults(DEFAULT_QUICK, _quick_method)
+DEFAULT_MAIN_METHODS: Final = _defaults(DEFAULT_MAIN, _main_method)

@@ -110,7 +110,7 @@ class Resolver:
         return Policy(
             name=read["name"],
             rules=tuple(self._rule(rule, read["assign"]) for rule in read["rules"]),
-            mmsecmethods=_with_lifetime(read["mmsecmethods"], 60 * read["mmlifetime"]),
+            mmsecmethods=_with_lifetime(read["mmsecmethods"].proposals, 60 * read["mmlifetime"]),
             at=read.at,
             qmpermm=1 if read["mmpfs"] else read["qmpermm"],
             mmpfs=read["mmpfs"],
@@ -125,7 +125,10 @@ class Resolver:
         if read is None or not policy["activatedefaultrule"]:
             return None
         return DefaultResponse(
-            auth=self._auth(read, policy["assign"]), qmsecmethods=read["qmsecmethods"], at=read.at, qmpfs=read["qmpfs"]
+            auth=self._auth(read, policy["assign"]),
+            qmsecmethods=read["qmsecmethods"].proposals,
+            at=read.at,
+            qmpfs=read["qmpfs"],
         )
 
 

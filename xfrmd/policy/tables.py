@@ -12,9 +12,9 @@ from xfrmd.policy.identities import IDENTITY, SECRET
 from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, text, word
 from xfrmd.policy.methods import (
     DEFAULT_MAIN,
-    DEFAULT_MAIN_PROPOSALS,
+    DEFAULT_MAIN_METHODS,
     DEFAULT_QUICK,
-    DEFAULT_QUICK_PROPOSALS,
+    DEFAULT_QUICK_METHODS,
     MAIN_METHODS,
     QUICK_METHODS,
 )
@@ -88,7 +88,7 @@ FILTER_ACTION: Final = Record(
             "qmsecmethods",
             QUICK_METHODS,
             "how packets are protected, the best first: ESP[cipher,integrity]:KBk/Ss",
-            default=DEFAULT_QUICK_PROPOSALS,
+            default=DEFAULT_QUICK_METHODS,
             shown=" ".join(DEFAULT_QUICK),
             netsh="qmsecmethods",
         ),
@@ -147,7 +147,7 @@ DEFAULT_RULE: Final = Record(
             "qmsecmethods",
             QUICK_METHODS,
             "how packets are protected, the best first",
-            default=DEFAULT_QUICK_PROPOSALS,
+            default=DEFAULT_QUICK_METHODS,
             shown=" ".join(DEFAULT_QUICK),
             netsh="qmsecmethods",
         ),
@@ -166,7 +166,7 @@ POLICY: Final = Record(
             "mmsecmethods",
             MAIN_METHODS,
             "how IKE itself is protected, the best first: encryption-hash-group",
-            default=DEFAULT_MAIN_PROPOSALS,
+            default=DEFAULT_MAIN_METHODS,
             shown=" ".join(DEFAULT_MAIN),
             netsh="mmsecmethods",
         ),
@@ -250,12 +250,18 @@ DOCUMENT: Final = Record(
         Field("policies", list_of(POLICY.kind(), "policies"), "the policies", required=True),
         Field("filterlists", list_of(FILTER_LIST.kind(), "filter lists"), "the filter lists", required=True),
         Field("filteractions", list_of(FILTER_ACTION.kind(), "filter actions"), "the filter actions", required=True),
+        Field(
+            "allow_weak",
+            FLAG,
+            "yes: Windows Server 2003's algorithms may stand in methods, and be negotiated as far as they can be",
+            default=False,
+            shown="no",
+        ),
         Field("config", CONFIG.kind(), "settings of the computer", shown="those of Windows Server 2003"),
     ),
     (
         Later("include", "including other files", "write all objects in one file"),
         Later("variables", "variables", "write the values out"),
-        Later("allow_weak", "allowing weak algorithms", "remove it and use the algorithms that the remedies name"),
     ),
 )
 RECORDS: Final = (DOCUMENT, POLICY, DEFAULT_RULE, RULE, METHOD, SECRET, FILTER_LIST, FILTER, FILTER_ACTION, CONFIG)
@@ -264,7 +270,7 @@ RECORDS: Final = (DOCUMENT, POLICY, DEFAULT_RULE, RULE, METHOD, SECRET, FILTER_L
 def filter_action(read: Read) -> FilterAction:
     """The filter action that was read; only for a whole one."""
     negotiate = read["action"] is Action.NEGOTIATE
-    methods = read["qmsecmethods"] if negotiate else ()
+    methods = read["qmsecmethods"].proposals if negotiate else ()
     return FilterAction(
         name=read["name"],
         action=read["action"],

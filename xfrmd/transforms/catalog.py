@@ -31,21 +31,32 @@ def _by_name(names: Iterable[tuple[str, Transform]], aliases: Mapping[str, str])
     return found | {_fold(alias): found[_fold(name)] for alias, name in aliases.items()}
 
 
+_HASH_ALIASES: Final = {"SHA": "SHA1", "HMAC-SHA1": "SHA1"}
 _ENCR_NAMES: Final = _by_name(((r.name, r.transform) for r in encr.ROWS), {})
-_PRF_NAMES: Final = _by_name(((r.name, r.transform) for r in prf_table.ROWS), {})
-_INTEG_NAMES: Final = _by_name(((r.name, r.transform) for r in integ.ROWS), {})
+_PRF_NAMES: Final = _by_name(((r.name, r.transform) for r in prf_table.ROWS), _HASH_ALIASES)
+_INTEG_NAMES: Final = _by_name(((r.name, r.transform) for r in integ.ROWS), _HASH_ALIASES)
 _KE_NAMES: Final = _by_name(((r.name, r.transform) for r in ke.ROWS), ke.ALIASES)
 
 _TYPE_NAMES: Final = {int(t): t.name for t in TransformType}
 _NAMES: Final[dict[Transform, str]] = {
     transform: row.name for table in (_ENCR, _PRF, _INTEG, _KE, _ESN) for transform, row in table.items()
 }
+_WEAK: Final = frozenset(
+    row.transform for rows in (encr.ROWS, prf_table.ROWS, integ.ROWS, ke.ROWS) for row in rows if row.weak
+)
+
+
+def is_weak(transform: Transform) -> bool:
+    """Is it one of Windows Server 2003's, to be offered only where the policy allows weak algorithms?"""
+    return transform in _WEAK
 
 
 def _find(kind: str, name: str, names: Mapping[str, Transform], rows: Iterable[Transform]) -> Transform:
     found = names.get(_fold(name))
     if found is None:
-        raise ValueError(f"{name!r} is no {kind} algorithm; known are {', '.join(_NAMES[row] for row in rows)}")
+        raise ValueError(
+            f"{name!r} is no {kind} algorithm; known are {', '.join(_NAMES[row] for row in rows if row not in _WEAK)}"
+        )
     return found
 
 

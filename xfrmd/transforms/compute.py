@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms import catalog
-from xfrmd.transforms.encr import ENCR_CHACHA20_POLY1305, EncrRow
+from xfrmd.transforms.encr import ENCR_3DES, ENCR_CHACHA20_POLY1305, EncrRow
 from xfrmd.transforms.exchange import Entropy, KeyExchange, key_exchange_new
 from xfrmd.transforms.integ import IntegRow
 from xfrmd.transforms.prf import PrfRow
@@ -27,6 +28,7 @@ from xfrmd.transforms.prf import PrfRow
 __all__ = ["Entropy", "IkeCipher", "KeyExchange", "key_exchange_new", "prf_compute", "prf_plus"]
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1(),  # noqa: S303 (in HMAC alone, and only where a policy allows it)
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
@@ -125,13 +127,13 @@ class _Aead(IkeCipher):
 
 
 class _CbcHmac(IkeCipher):
-    """AES-CBC (RFC 3602) with an HMAC over `aad`, IV and ciphertext (RFC 7296 3.14)."""
+    """AES-CBC (RFC 3602) or 3DES-CBC (RFC 2451) with an HMAC over `aad`, IV and ciphertext (RFC 7296 3.14)."""
 
     __slots__ = ("_algorithm", "_hash", "_integ_key")
 
     def __init__(self, encr: EncrRow, integ: IntegRow, encr_key: bytes, integ_key: bytes) -> None:
         self.iv_len, self.icv_len, self.block_len = encr.iv_len, integ.icv_len, encr.block_len
-        self._algorithm = algorithms.AES(encr_key)
+        self._algorithm = TripleDES(encr_key) if encr.id == ENCR_3DES else algorithms.AES(encr_key)
         self._integ_key, self._hash = integ_key, integ.hash
 
     def seal(self, iv: bytes, plaintext: bytes, aad: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from xfrmd.model.proposals import Transform, TransformType
 
+ENCR_3DES: Final = 3
 ENCR_AES_CBC: Final = 12
 ENCR_AES_GCM_16: Final = 20
 ENCR_CHACHA20_POLY1305: Final = 28
@@ -36,6 +37,8 @@ class EncrRow(NamedTuple):
     kernel_name: str
     """Name of XFRMA_ALG_CRYPT or XFRMA_ALG_AEAD."""
     kernel_icv_bits: int
+    weak: bool = False
+    """Windows Server 2003's: only where the policy allows weak algorithms by name."""
 
     @property
     def transform(self) -> Transform:
@@ -49,6 +52,7 @@ class EncrRow(NamedTuple):
 
 
 _CBC: Final = "cbc(aes)"
+_3DES: Final = "cbc(des3_ede)"
 _GCM: Final = "rfc4106(gcm(aes))"
 _CHACHA: Final = "rfc7539esp(chacha20,poly1305)"
 
@@ -62,5 +66,6 @@ ROWS: Final = (
     EncrRow("AES192",            7,     12,    12,   192, True,  0,   16, 16,  0,  False, _CBC,    0),
     EncrRow("AES256",            7,     12,    12,   256, True,  0,   16, 16,  0,  False, _CBC,    0),
     EncrRow("CHACHA20-POLY1305", None,  None,  28,   256, False, 4,   8,  1,   16, True,  _CHACHA, 128),
+    EncrRow("3DES",              5,     3,     3,    192, False, 0,   8,  8,   0,  False, _3DES,   0, weak=True),
 )
 # fmt: on

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Transform Type 4, key exchange: one row per method (RFC 7296 3.3.2; RFC 3526, RFC 5903, RFC 8031)."""
+"""Transform Type 4, key exchange: one row per method (RFC 7296 3.3.2; RFC 2409 6.2, RFC 3526, RFC 5903, RFC 8031)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class KeRow(NamedTuple):
     """Octets of the Key Exchange Data in the KE payload."""
     shared_len: int
     """Octets of the shared secret, leading zeros included."""
+    weak: bool = False
+    """Windows Server 2003's: only where the policy allows weak algorithms by name."""
 
     @property
     def transform(self) -> Transform:
@@ -45,6 +47,8 @@ ROWS: Final = (
     KeRow("MODP2048", 14,   14,   KeKind.MODP,       256,   256),
     KeRow("MODP3072", 15,   15,   KeKind.MODP,       384,   384),
     KeRow("MODP4096", 16,   16,   KeKind.MODP,       512,   512),
+    KeRow("MODP1536", 5,    5,    KeKind.MODP,       192,   192, weak=True),
+    KeRow("MODP1024", 2,    2,    KeKind.MODP,       128,   128, weak=True),
 )
 # fmt: on
 
@@ -58,5 +62,13 @@ ALIASES: Final = {
     "DHGroup19": "ECP256",
     "DHGroup20": "ECP384",
     "DHGroup31": "X25519",
-    "3": "MODP2048",  # what netsh calls the 2048-bit group in mmsecmethods
+    "DHGroup2": "MODP1024",
+    "DHGroup5": "MODP1536",
+    # netsh's names of groups in mmsecmethods, and those of the dialogue
+    "2": "MODP1024",
+    "3": "MODP2048",
+    "5": "MODP1536",
+    "Medium": "MODP1024",
+    "High": "MODP2048",
+    "2048": "MODP2048",
 }

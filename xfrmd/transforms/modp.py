@@ -23,13 +23,17 @@ with warnings.catch_warnings():
 
 
 class ModpGroup(NamedTuple):
-    """A group of RFC 3526: prime 2^bits - 2^(bits-64) - 1 + 2^64 ([2^(bits-130) pi] + offset), generator 2."""
+    """A group of RFC 2409 6.2 or RFC 3526, its generator 2.
+
+    The prime is 2^bits - 2^(bits-64) - 1 + 2^64 ([2^(bits-130) pi] + offset).
+    """
 
     bits: int
     offset: int
     secret_len: int
     """Octets of the private exponent: RFC 7919 wants at least 225, 275 and 325 bits of it (RFC 3526 8 says the same in
-    effect); longer ones cost time in proportion and add nothing that the group itself does not already limit.
+    effect, and 180 bits for group 5); longer ones cost time in proportion and add nothing that the group itself does
+    not already limit.
     """
 
     @property
@@ -41,6 +45,8 @@ class ModpGroup(NamedTuple):
 # fmt: off
 GROUPS: Final = {
     #              bits  offset   exponent
+    2:  ModpGroup(1024, 129093,  22),
+    5:  ModpGroup(1536, 741804,  25),
     14: ModpGroup(2048, 124476,  29),
     15: ModpGroup(3072, 1690314, 35),
     16: ModpGroup(4096, 240904,  41),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Transform Type 2, pseudorandom function: one row per algorithm (RFC 7296 2.13, RFC 4868 2.1.2)."""
+"""Transform Type 2, pseudorandom function: one row per algorithm (RFC 7296 2.13, RFC 4868 2.1.2, RFC 2104)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class PrfRow(NamedTuple):
     out_len: int
     hash: str
     """Name as hashlib knows it."""
+    weak: bool = False
+    """Windows Server 2003's: only where the policy allows weak algorithms by name."""
 
     @property
     def transform(self) -> Transform:
@@ -33,5 +35,6 @@ ROWS: Final = (
     PrfRow("SHA256", 4,    5,    32, 32, "sha256"),
     PrfRow("SHA384", 5,    6,    48, 48, "sha384"),
     PrfRow("SHA512", 6,    7,    64, 64, "sha512"),
+    PrfRow("SHA1",   2,    2,    20, 20, "sha1", weak=True),
 )
 # fmt: on
