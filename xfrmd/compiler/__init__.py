@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xfrmd.compiler.check import check
-from xfrmd.compiler.compile import compile_policy
+from xfrmd.compiler.check import check, examine
+from xfrmd.compiler.compile import Compilation, compile_policy
 
-__all__ = ["check", "compile_policy"]
+__all__ = ["Compilation", "check", "compile_policy", "examine"]

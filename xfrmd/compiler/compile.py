@@ -1,46 +1,246 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a policy and the host's facts to its Plan. Equal input gives an equal Plan."""
+"""From a policy and the host's facts to its Plan, whole or change by change. Equal input gives an equal Plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Final
 
-from xfrmd.compiler import nft, pad, protect, reqids, spd
+from xfrmd.compiler import nft, pad, protect, spd
 from xfrmd.compiler.actions import BY_ACTION
-from xfrmd.compiler.exempt import groups
-from xfrmd.compiler.expand import Expanded, expand, generic_filters
-from xfrmd.compiler.regions import Overlap, Region, settle
+from xfrmd.compiler.bulk import sort_into_layers
+from xfrmd.compiler.exempt import groups, groups_exempt, spd_selectors
+from xfrmd.compiler.expand import Expansion, Generic, generic_filters
+from xfrmd.compiler.layers import Layer, Overlap, rank
+from xfrmd.compiler.maps import Maps
+from xfrmd.compiler.reqids import Reqids
+from xfrmd.compiler.views import View
+from xfrmd.compiler.weight import class_of
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan, Verdict
-from xfrmd.policy.words import AddressWord, Policy, PolicySet
+from xfrmd.model.nft import NftTable
+from xfrmd.model.pad import PadEntry
+from xfrmd.model.plan import Plan, PlanDelta, ProtectPolicy, SpecificFilter, Verdict
+from xfrmd.model.spd import Direction, SpdEntry
+from xfrmd.policy.words import AddressSpec, AddressWord, PolicySet
+
+MOST_CHANGED: Final = 500
+"""Generic filters that are changed one by one; with more of them, compiling anew is as quick."""
 
 
-def _numbered(filters: Sequence[Expanded]) -> tuple[Expanded, ...]:
-    """Give negotiate filters their reqids, one per filter and IP version."""
-    names = {
-        index: reqids.name_of(one.generic, one.specific.selector.family)
-        for index, one in enumerate(filters)
-        if one.specific.verdict is Verdict.NEGOTIATE
-    }
-    numbers = reqids.number(names.values())
-    return tuple(
-        one._replace(specific=replace(one.specific, reqid=numbers[names[index]])) if index in names else one
-        for index, one in enumerate(filters)
+class Compilation:
+    """An assigned policy on one host: its Plan, kept up to date as filters and facts change.
+
+    The Plan is a view: after a change it shows what holds now. Whoever needs what held before, compiles it apart.
+    """
+
+    def __init__(self, policies: PolicySet, facts: HostFacts, known: Reqids | None = None) -> None:
+        """Compile. `known` gives filters that have reqids already the same again, so that their SAs stay.
+
+        Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when the policy
+        has more negotiate filters than there are reqids.
+        """
+        assert policies.assigned is not None
+        self.policy, self.config, self.facts = policies.assigned, policies.config, facts
+        self.own = tuple(sorted(facts.own_addresses()))
+        self.groups = groups(facts)
+        self.generics: dict[int, Generic] = {one.number: one for one in generic_filters(self.policy)}
+        self._expansion = Expansion(facts, self.policy.unresolved)
+        self.reqids = Reqids() if known is None else known
+        filters = chain.from_iterable(map(self._expansion.specifics, self.generics.values()))
+        self.layers = sort_into_layers(self.reqids.give(filters, self.generics))
+        self.maps = Maps()
+        self.maps.fill(self.layers)
+        self._guarded = self.own if _restricts_me(self.generics.values()) else None
+        self._by_word: dict[AddressSpec, list[Generic]] | None = None
+        self._sides = self._spd() if any(map(_protects, self.regions())) else None
+        self.plan = self._plan(self._table())
+
+    # What is in it
+
+    def regions(self) -> Iterator[SpecificFilter]:
+        """All regions, in the order of their layers."""
+        return chain.from_iterable(layer.regions() for layer in self.layers.values())
+
+    def negotiated(self) -> list[SpecificFilter]:
+        """The regions of negotiate filters, heaviest first."""
+        return sorted(filter(_protects, self.regions()), key=rank)
+
+    def filters(self) -> Iterator[SpecificFilter]:
+        """All specific filters before cutting."""
+        return chain.from_iterable(layer.filters() for layer in self.layers.values())
+
+    def overlaps(self) -> Iterator[Overlap]:
+        """Filters of one class that met."""
+        return chain.from_iterable(layer.overlaps() for layer in self.layers.values())
+
+    def peers(self) -> Iterator[PadEntry]:
+        """PAD entries of all negotiate filters, with repeats."""
+        return protect.peers(self.negotiated(), self.generics, self.policy, self.own)
+
+    # Making the Plan
+
+    def _table(self) -> NftTable:
+        responds = self.policy.default_response is not None
+        return nft.table(self.maps, self.groups, self._guarded, self.config.ipsecexempt, responds=responds)
+
+    def _plan(self, table: NftTable) -> Plan:
+        return Plan(
+            policy=self.policy.name,
+            filters=View(lambda: tuple(sorted(self.regions(), key=rank))),
+            nft=table,
+            spd=View(self._spd_entries),
+            protect=View(self._protected),
+            pad=View(lambda: pad.entries(self.peers())),
+            local=self.own,
+            groups=self.groups,
+            ipsecexempt=self.config.ipsecexempt,
+        )
+
+    def _protected(self) -> tuple[ProtectPolicy, ...]:
+        return protect.policies(self.negotiated(), self.generics, self.policy, self.own)
+
+    def _spd(self) -> dict[bool, spd.Side]:
+        selectors = [*spd_selectors(self.own, self.config.ipsecexempt, self.groups)]
+        sides = {}
+        for inbound, direction in ((False, Direction.OUT), (True, Direction.IN)):
+            exempt = [selector for of, selector in selectors if of is direction]
+            sides[inbound] = spd.Side(direction, () if groups_exempt(self.config.ipsecexempt) else self.groups, exempt)
+            layers = sorted(key for key in self.layers if key[0] == inbound)
+            sides[inbound].fill(chain.from_iterable(self.layers[key].regions() for key in layers))
+        return sides
+
+    def _spd_entries(self) -> tuple[SpdEntry, ...]:
+        if self._sides is None:
+            return ()
+        out, inward = (self._sides[inbound].stacks.entries() for inbound in (False, True))
+        return out + inward + spd.forwarded(inward)
+
+    # Changing it
+
+    def refresh(self, facts: HostFacts) -> PlanDelta | None:
+        """Follow new facts, as far as that touches few filters. None: compile anew; nothing was changed.
+
+        Raises TooMuchError: compile anew as well, and this Compilation is of no more use.
+        """
+        if facts.interfaces != self.facts.interfaces:
+            return None
+        touched = self._speaking_of(changed_words(self.facts, facts))
+        before, after = self._expansion, Expansion(facts, self.policy.unresolved)
+        delta = self._exchange(touched, before, touched, after)
+        if delta is not None:
+            self.facts, self._expansion = facts, after
+        return delta
+
+    def change(self, gone: Sequence[Generic], new: Sequence[Generic]) -> PlanDelta | None:
+        """Take filters out of the policy and put others in, under numbers that no other has. As `refresh` otherwise."""
+        for one in new:
+            self.generics[one.number] = one
+        delta = self._exchange(gone, self._expansion, new, self._expansion)
+        for one in gone if delta is not None else new:
+            del self.generics[one.number]
+        if delta is not None:
+            self._by_word = None
+        return delta
+
+    def _speaking_of(self, words: Iterable[AddressSpec]) -> list[Generic]:
+        if self._by_word is None:
+            self._by_word = {}
+            for one in self.generics.values():
+                for spec in {one.filter.src, one.filter.dst}:
+                    if not isinstance(spec, tuple) and spec not in (AddressWord.ME, AddressWord.ANY):
+                        self._by_word.setdefault(spec, []).append(one)
+        return list({one.number: one for word in words for one in self._by_word.get(word, ())}.values())
+
+    def _exchange(
+        self, gone: Sequence[Generic], before: Expansion, new: Sequence[Generic], after: Expansion
+    ) -> PlanDelta | None:
+        if len(gone) + len(new) > MOST_CHANGED:
+            return None
+        going, coming = (
+            dict.fromkeys(self.reqids.give(chain.from_iterable(map(expansion.specifics, side)), self.generics))
+            for side, expansion in ((gone, before), (new, after))
+        )
+        for one in [one for one in going if one in coming]:
+            del going[one], coming[one]
+        if self._sides is None and any(map(_protects, coming)):
+            return None
+        return self._carry_out(list(going), list(coming))
+
+    def _carry_out(self, going: list[SpecificFilter], coming: list[SpecificFilter]) -> PlanDelta:
+        self.maps.begin()
+        for inbound, side in (self._sides or {}).items():
+            side.prepare(self._regions_of(inbound))
+            side.stacks.begin()
+        net: Counter[SpecificFilter] = Counter()
+        for step, filters in ((Layer.remove, going), (Layer.add, coming)):
+            for one in filters:
+                key = (one.inbound, class_of(one.weight))
+                change = step(self.layers.setdefault(key, Layer()), one)
+                self.maps.change(key, change)
+                net.subtract(change.gone)
+                net.update(change.new)
+        gone, new = ([one for one, count in net.items() if count * sign > 0] for sign in (-1, 1))
+        elements, structure = self.maps.end()
+        spd_gone, spd_new = self._change_spd(gone, new)
+        negotiates = any(map(_protects, (*gone, *new)))
+        self._renew(structure)
+        return PlanDelta(elements, structure, spd_gone, spd_new, negotiates)
+
+    def _regions_of(self, inbound: bool) -> Iterator[SpecificFilter]:
+        layers = (layer for (way, _), layer in self.layers.items() if way == inbound)
+        return chain.from_iterable(layer.regions() for layer in layers)
+
+    def _change_spd(
+        self, gone: list[SpecificFilter], new: list[SpecificFilter]
+    ) -> tuple[tuple[SpdEntry, ...], tuple[SpdEntry, ...]]:
+        going: list[SpdEntry] = []
+        coming: list[SpdEntry] = []
+        for inbound, side in (self._sides or {}).items():
+            side.change([one for one in gone if one.inbound == inbound], [one for one in new if one.inbound == inbound])
+            for found, every in zip(side.stacks.end(), (going, coming), strict=True):
+                every.extend(found)
+                every.extend(spd.forwarded(found) if inbound else ())
+        return tuple(going), tuple(coming)
+
+    def _renew(self, structure: bool) -> None:
+        """Show in the Plan what holds now."""
+        for part in (self.plan.filters, self.plan.spd, self.plan.protect, self.plan.pad):
+            assert isinstance(part, View)
+            part.renew()
+        guarded = self.own if _restricts_me(self.generics.values()) else None
+        if structure:
+            self._guarded = guarded
+            self.plan = replace(self.plan, nft=self._table())
+
+
+def changed_words(before: HostFacts, after: HostFacts) -> list[AddressSpec]:
+    """What policies can say that stands for other addresses now."""
+    pairs = (
+        (AddressWord.DNS_SERVERS, before.dns_servers, after.dns_servers),
+        (AddressWord.WINS_SERVERS, before.wins_servers, after.wins_servers),
+        (AddressWord.DHCP_SERVER, before.dhcp_servers, after.dhcp_servers),
+        (AddressWord.DEFAULT_GATEWAY, before.default_gateways, after.default_gateways),
     )
+    names = {*before.names, *after.names}
+    return [
+        *(word for word, old, new in pairs if old != new),
+        *sorted(name for name in names if before.names.get(name) != after.names.get(name)),
+    ]
 
 
-def regions_of(policy: Policy, facts: HostFacts) -> tuple[tuple[Region, ...], tuple[Overlap, ...]]:
-    """The specific filters of a policy, numbered and cut apart, heaviest first; and which of equal class met."""
-    return settle(_numbered(expand(policy, facts)))
+def _protects(one: SpecificFilter) -> bool:
+    return one.verdict is Verdict.NEGOTIATE
 
 
-def _restricts_me(policy: Policy) -> bool:
+def _restricts_me(generics: Iterable[Generic]) -> bool:
     """Does a filter that protects or blocks speak of `me`?"""
     return any(
-        AddressWord.ME in (generic.filter.src, generic.filter.dst)
-        for generic in generic_filters(policy)
-        if BY_ACTION[generic.rule.filter_action.action].verdict is not Verdict.PERMIT
+        AddressWord.ME in (one.filter.src, one.filter.dst)
+        for one in generics
+        if BY_ACTION[one.rule.filter_action.action].verdict is not Verdict.PERMIT
     )
 
 
@@ -50,19 +250,10 @@ def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
     Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when the policy has
     more negotiate filters than there are reqids.
     """
-    policy, own = policies.assigned, tuple(sorted(facts.own_addresses()))
-    if policy is None:
-        return Plan("", (), nft.table((), (), None), (), (), ())
-    regions, _ = regions_of(policy, facts)
-    group_prefixes, level = groups(facts), policies.config.ipsecexempt
-    return Plan(
-        policy=policy.name,
-        filters=tuple(one.expanded.specific for one in regions),
-        nft=nft.table(regions, group_prefixes, own if _restricts_me(policy) else None, level),
-        spd=spd.entries(regions, own, group_prefixes, level),
-        protect=protect.policies(regions, own),
-        pad=pad.entries(regions, policy, own),
-        local=own,
-        groups=group_prefixes,
-        ipsecexempt=level,
-    )
+    if policies.assigned is None:
+        return NO_PLAN
+    return Compilation(policies, facts).plan
+
+
+NO_PLAN: Final = Plan("", (), NftTable((), (), nft.COUNTERS), (), (), ())
+"""Nothing is assigned, nothing is filtered."""

@@ -8,32 +8,32 @@
 - `me` on both sides gives nothing: such traffic never leaves the host.
 - `icmp` without a type is ICMP in IPv4 and ICMPv6 in IPv6. With a type it is IPv4 only, as the numbers differ there;
   `icmpv6` is IPv6 only.
+- A DNS name without an answer gives nothing, or under `unresolved: block` stands for any address: a permit filter then
+  gives nothing, the others block, and weigh as the host that they speak of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xfrmd.compiler.actions import BY_ACTION
-from xfrmd.compiler.weight import range_length, weigh
+from xfrmd.compiler.blocks import is_icmp
+from xfrmd.compiler.weight import range_length, weigh_widths
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts, InterfaceKind
-from xfrmd.model.plan import FilterOrigin, SpecificFilter
+from xfrmd.model.plan import FilterOrigin, SpecificFilter, Verdict
 from xfrmd.model.selector import ICMP, ICMPV6, Selector
-from xfrmd.model.source import Span
-from xfrmd.policy.words import AddressSpec, AddressWord, ConnectionType, Filter, Policy, Rule
+from xfrmd.policy.words import AddressSpec, AddressWord, ConnectionType, Filter, Policy, Rule, Unresolved
 
-KINDS = {
+KINDS: Final = {
     ConnectionType.ALL: frozenset(InterfaceKind),
     ConnectionType.LAN: frozenset({InterfaceKind.LAN}),
     ConnectionType.DIALUP: frozenset({InterfaceKind.DIALUP}),
 }
-
-Place = tuple[Span, str, Span]
-"""Where a filter stands: place and name of its rule, then its own place. The smaller one wins between equals."""
+SPACING: Final = 1 << 20
+"""Between the numbers of two filters: room for twenty that come between them, one after the other."""
 
 
 class End(NamedTuple):
@@ -48,35 +48,28 @@ class End(NamedTuple):
         return self.prefixes[0].family
 
 
-@dataclass(frozen=True, slots=True)
-class Generic:
-    """A filter of the policy as its rule uses it."""
+class Generic(NamedTuple):
+    """A filter of the policy as its rule uses it. Of equal weights the smaller number wins."""
 
+    number: int
     rule: Rule
     filter: Filter
     origin: FilterOrigin
 
-    @property
-    def place(self) -> Place:
-        """Decides between filters of equal weight: the smaller place wins."""
-        return (self.rule.at, self.rule.name, self.filter.at)
 
-
-class Expanded(NamedTuple):
-    """A specific filter and the generic one that it comes from."""
-
-    specific: SpecificFilter
-    generic: Generic
+def generic_of(number: int, policy: Policy, rule: Rule, one: Filter) -> Generic:
+    """A filter as its rule uses it."""
+    origin = FilterOrigin(policy.name, rule.name, rule.filter_list.name, rule.filter_action.name, one.at)
+    return Generic(number, rule, one, origin)
 
 
 def generic_filters(policy: Policy) -> Iterator[Generic]:
-    """The filters of all active rules."""
-    for rule in policy.rules:
-        if not rule.active:
-            continue
-        for one in rule.filter_list.filters:
-            origin = FilterOrigin(policy.name, rule.name, rule.filter_list.name, rule.filter_action.name, one.at)
-            yield Generic(rule, one, origin)
+    """The filters of all active rules in the order of the file: rules by their place, then filters by theirs."""
+    number = 0
+    for rule in sorted(policy.rules, key=lambda rule: (rule.at, rule.name)):
+        for one in sorted(rule.filter_list.filters, key=lambda one: one.at) if rule.active else ():
+            yield generic_of(number, policy, rule, one)
+            number += SPACING
 
 
 def _hosts(addresses: tuple[Address, ...]) -> tuple[End, ...]:
@@ -91,6 +84,10 @@ def _literal(prefixes: tuple[Prefix, ...]) -> Iterator[End]:
             yield End(ours, range_length(bits, sum(1 << (bits - prefix.length) for prefix in ours)))
 
 
+_ANY: Final = tuple(End((Prefix.any(family),), 0) for family in BITS)
+_UNRESOLVED: Final = tuple(End((Prefix.any(family),), bits) for family, bits in BITS.items())
+
+
 def resolve(spec: AddressSpec, facts: HostFacts, kinds: frozenset[InterfaceKind]) -> tuple[End, ...]:
     """The addresses behind one side of a filter; none when the facts know none."""
     if isinstance(spec, tuple):
@@ -101,7 +98,7 @@ def resolve(spec: AddressSpec, facts: HostFacts, kinds: frozenset[InterfaceKind]
         case AddressWord.ME:
             return _hosts(facts.own_addresses(kinds))
         case AddressWord.ANY:
-            return tuple(End((Prefix.any(family),), 0) for family in BITS)
+            return _ANY
         case AddressWord.DNS_SERVERS:
             return _hosts(facts.dns_servers)
         case AddressWord.WINS_SERVERS:
@@ -131,38 +128,77 @@ def _directions(one: Filter) -> tuple[bool, ...]:
     return (False, True)
 
 
-def _one_way(generic: Generic, src: End, dst: End, protocol: int) -> Iterator[SpecificFilter]:
+class Expansion:
+    """Expands filters of one policy on a host with these facts."""
+
+    def __init__(self, facts: HostFacts, unresolved: Unresolved) -> None:
+        self._facts = facts
+        self._blocks_unresolved = unresolved is Unresolved.BLOCK
+        self._known: dict[tuple[AddressSpec, ConnectionType], tuple[End, ...]] = {}
+
+    def _ends(self, spec: AddressSpec, conntype: ConnectionType) -> tuple[End, ...]:
+        if type(spec) is tuple and len(spec) == 1:  # the most of a large policy
+            return (End(spec, spec[0].length),)
+        found = self._known.get((spec, conntype))
+        if found is None:
+            found = self._known[spec, conntype] = resolve(spec, self._facts, KINDS[conntype])
+        return found
+
+    def is_open(self, spec: AddressSpec) -> bool:
+        """Is it a DNS name that has no answer, under a policy that blocks then?"""
+        return self._blocks_unresolved and isinstance(spec, str) and spec not in self._facts.names
+
+    def specifics(self, generic: Generic) -> list[SpecificFilter]:
+        """All specific filters of one generic filter, without reqids. A filter may come up twice."""
+        one, conntype = generic.filter, generic.rule.conntype
+        found: list[SpecificFilter] = []
+        if one.src is AddressWord.ME and one.dst is AddressWord.ME:
+            return found
+        verdict = BY_ACTION[generic.rule.filter_action.action].verdict
+        sources, destinations = self._ends(one.src, conntype), self._ends(one.dst, conntype)
+        if self._blocks_unresolved and (self.is_open(one.src) or self.is_open(one.dst)):
+            if verdict is Verdict.PERMIT:
+                return found
+            verdict = Verdict.BLOCK
+            sources = _UNRESOLVED if self.is_open(one.src) else sources
+            destinations = _UNRESOLVED if self.is_open(one.dst) else destinations
+        for src in sources:
+            protocol = protocol_in(src.family, one)
+            for dst in destinations if protocol is not None else ():
+                if dst.family == src.family:
+                    assert protocol is not None
+                    found += _one_way(generic, verdict, (src, dst), protocol)
+        return found
+
+
+def _one_way(generic: Generic, verdict: Verdict, ends: tuple[End, End], protocol: int) -> Iterator[SpecificFilter]:
     """The specific filters of one pair of ends and all port ranges, as written and mirrored."""
-    one, action = generic.filter, generic.rule.filter_action
-    verdict = BY_ACTION[action.action].verdict
-    for from_, to, sport, dport in product(src.prefixes, dst.prefixes, one.sports, one.dports):
+    one, action, origin, number = generic.filter, generic.rule.filter_action, generic.origin, generic.number
+    (sources, source), (destinations, destination) = ends
+    inpass, soft = (action.inpass, action.soft) if verdict is Verdict.NEGOTIATE else (False, False)
+    turns, named, ways = not is_icmp(protocol), protocol != 0, _directions(one)
+    for from_, to, sport, dport in product(sources, destinations, one.sports, one.dports):
+        swidth, dwidth = sport.last - sport.first + 1, dport.last - dport.first + 1
         ahead = Selector(from_, to, protocol, sport, dport)
-        back = ahead.reversed
-        ways = [(ahead, weigh(src.length, dst.length, protocol, sport, dport), False)]
+        weight, _ = weigh_widths(source, destination, named, swidth, dwidth)
+        for inbound in ways:
+            yield SpecificFilter(inbound, ahead, verdict, weight, origin, 0, inpass, soft, number)
         if one.mirrored:
-            ways.append((back, weigh(dst.length, src.length, protocol, back.sport, back.dport), True))
-        for (selector, weight, flipped), inbound in product(ways, _directions(one)):
-            yield SpecificFilter(inbound ^ flipped, selector, verdict, weight, generic.origin, 0, action.inpass)
+            back = Selector(to, from_, protocol, dport, sport) if turns else Selector(to, from_, *ahead[2:])
+            widths = (dwidth, swidth) if turns else (swidth, dwidth)
+            weight, _ = weigh_widths(destination, source, named, *widths)
+            for inbound in ways:
+                yield SpecificFilter(not inbound, back, verdict, weight, origin, 0, inpass, soft, number)
 
 
-def expand_one(generic: Generic, facts: HostFacts) -> Iterator[SpecificFilter]:
-    """All specific filters of one generic filter on a host with these facts. A filter may come up twice."""
-    one = generic.filter
-    if one.src is AddressWord.ME and one.dst is AddressWord.ME:
-        return
-    kinds = KINDS[generic.rule.conntype]
-    destinations = resolve(one.dst, facts, kinds)
-    for src in resolve(one.src, facts, kinds):
-        protocol = protocol_in(src.family, one)
-        if protocol is None:
-            continue
-        for dst in destinations:
-            if dst.family == src.family:
-                yield from _one_way(generic, src, dst, protocol)
+class Expanded(NamedTuple):
+    """A specific filter and the generic one that it comes from."""
+
+    specific: SpecificFilter
+    generic: Generic
 
 
 def expand(policy: Policy, facts: HostFacts) -> tuple[Expanded, ...]:
     """All specific filters of a policy, in the order of the policy."""
-    return tuple(
-        Expanded(specific, generic) for generic in generic_filters(policy) for specific in expand_one(generic, facts)
-    )
+    expansion = Expansion(facts, policy.unresolved)
+    return tuple(Expanded(one, generic) for generic in generic_filters(policy) for one in expansion.specifics(generic))

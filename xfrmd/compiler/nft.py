@@ -27,17 +27,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from xfrmd import limits
-from xfrmd.compiler import ports
-from xfrmd.compiler.actions import BY_VERDICT
-from xfrmd.compiler.exempt import DEFAULT_LEVEL, Exemption, exemptions, groups_exempt
-from xfrmd.compiler.regions import Region
+from xfrmd.compiler.blocks import DPORT, NAMED, SPORT, WHOLE_PORT, Shape, fields_of
+from xfrmd.compiler.exempt import Exemption, exemptions, groups_exempt
+from xfrmd.compiler.maps import SIDES, Maps, whole_addresses
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftChain, NftMap, NftTable, pack_key
-from xfrmd.model.plan import SpecificFilter, Verdict
-from xfrmd.model.selector import ICMP, ICMPV6, Selector
+from xfrmd.model.nft import ElementKey, KeyField, NftChain, NftMap, NftTable
 
 PREROUTING: Final = "type filter hook prerouting priority -190; policy accept;"
 POSTROUTING: Final = "type filter hook postrouting priority 150; policy accept;"
@@ -50,90 +47,15 @@ route the packet anew, which finds its SA (docs/decisions/0003).
 """
 DEFRAGMENT: Final = ("meta l4proto 6 tproxy ip to :1", "meta l4proto 6 tproxy ip6 to :1")
 """Never met by a packet: the chain is for protocol 255, its rules are for TCP."""
-_SIDES: Final = {True: "in", False: "out"}
 _FAMILY: Final = {4: "ip", 6: "ip6"}
-
-
-class Shape(NamedTuple):
-    """The bits of a packet that a map's key holds: prefix lengths, whether the protocol, masks of the port fields."""
-
-    family: int
-    src: int
-    dst: int
-    protocol: bool
-    sport: int
-    dport: int
-
-
-def port_fields(block: Selector) -> tuple[int, int, int, int] | None:
-    """Value and mask of the first and of the second 16 bits behind the IP header, for a block selector.
-
-    Those are the ports. In ICMP the first are type and code, one octet each, and the second a checksum. None: no packet
-    has such a type or code.
-    """
-    sport, dport = block.sport, block.dport
-    if block.protocol not in (ICMP, ICMPV6):
-        return sport.first, ports.mask(sport), dport.first, ports.mask(dport)
-    if sport.first > 255 or dport.first > 255:
-        return None
-    kinds, codes = ports.mask(sport) & 255, ports.mask(dport) & 255
-    return sport.first << 8 | dport.first, kinds << 8 | codes, 0, 0
-
-
-def _fields(shape: Shape) -> tuple[KeyField, ...]:
-    """The fields of a key."""
-    ip, found = _FAMILY[shape.family], []
-    if shape.src == 0 and shape.dst == 0:
-        found.append(KeyField.whole("meta nfproto"))
-    for name, length in (("saddr", shape.src), ("daddr", shape.dst)):
-        if length:
-            found.append(KeyField(f"{ip} {name}", Prefix(shape.family, 0, length).mask))
-    if shape.protocol:
-        found.append(KeyField.whole("meta l4proto"))
-    found += [KeyField(f"th {name}", mask) for name, mask in (("sport", shape.sport), ("dport", shape.dport)) if mask]
-    return tuple(found)
-
-
-def _key(shape: Shape, selector: Selector, sport: int, dport: int) -> ElementKey:
-    values = [] if shape.src or shape.dst else [NFPROTO[shape.family]]
-    values += [end.value for end in (selector.src, selector.dst) if end.length]
-    if shape.protocol:
-        values.append(selector.protocol)
-    values += [value for value, mask in ((sport, shape.sport), (dport, shape.dport)) if mask]
-    return pack_key(_fields(shape), values)
-
-
-def _element(one: SpecificFilter) -> str:
-    """What a filter's element does. With `inpass` the inbound action is to let pass, on an SA or in the clear."""
-    if one.inpass and one.inbound and one.verdict is Verdict.NEGOTIATE:
-        return "accept"
-    return BY_VERDICT[one.verdict].element
-
-
-def maps(regions: Iterable[Region], inbound: bool) -> tuple[NftMap, ...]:
-    """The maps of one direction in the order in which they are asked."""
-    found: dict[tuple[int, Shape], dict[ElementKey, str]] = {}
-    for weight_class, expanded in regions:
-        one = expanded.specific
-        if one.inbound != inbound:
-            continue
-        for block in ports.split(one.selector):
-            fields = port_fields(block)
-            if fields is None:
-                continue
-            sport, smask, dport, dmask = fields
-            shape = Shape(block.family, block.src.length, block.dst.length, block.protocol != 0, smask, dmask)
-            found.setdefault((-weight_class, shape), {})[_key(shape, block, sport, dport)] = _element(one)
-    return tuple(
-        _map(_SIDES[inbound], -weight_class, shape, elements)
-        for (weight_class, shape), elements in sorted(found.items(), key=lambda item: item[0])
-    )
-
-
-def _map(side: str, weight_class: int, shape: Shape, elements: dict[ElementKey, str]) -> NftMap:
-    protocol = "p" if shape.protocol else "a"
-    name = f"{side}{shape.family}_{shape.src}_{shape.dst}_{protocol}_{shape.sport:x}_{shape.dport:x}"
-    return NftMap(f"{name}_{weight_class:x}", _fields(shape), elements)
+DYNAMIC: Final = {
+    "psd": NAMED | WHOLE_PORT << SPORT | WHOLE_PORT << DPORT,
+    "ps": NAMED | WHOLE_PORT << SPORT,
+    "pd": NAMED | WHOLE_PORT << DPORT,
+    "p": NAMED,
+    "a": 0,
+}
+"""What the filters of the default response rule name beside two hosts: protocol, source port, destination port."""
 
 
 def _group_rules(side: str, groups: tuple[Prefix, ...]) -> tuple[str, ...]:
@@ -151,9 +73,17 @@ def _exempt(side: str, inbound: bool, exempt: tuple[Exemption, ...]) -> NftChain
     return NftChain(f"exempt_{side}", "", rules)
 
 
-def _classify(side: str, asked: tuple[NftMap, ...]) -> NftChain:
+def _classify(side: str, asked: Iterable[NftMap]) -> NftChain:
     rules = tuple(f"{one.expression} vmap @{one.name}" for one in asked)
     return NftChain(f"classify_{side}", "", (*rules, f"counter name pass_{side} accept"))
+
+
+def dynamic_maps(side: str) -> Iterator[NftMap]:
+    """Empty maps for filters that the default response rule makes at run time, between two hosts each. Asked last."""
+    for family in _FAMILY:
+        hosts = whole_addresses(Shape(family, 0, icmp=False))
+        for name, mask in DYNAMIC.items():
+            yield NftMap(f"dyn_{side}{family}_{name}", fields_of(hosts._replace(mask=hosts.mask | mask)), {})
 
 
 def _own_maps(own: tuple[Address, ...]) -> tuple[NftMap, ...]:
@@ -182,13 +112,17 @@ def _hold(name: str, hook: str, groups: tuple[Prefix, ...]) -> NftChain:
 
 
 def _chains(
-    asked: dict[str, tuple[NftMap, ...]], groups: tuple[Prefix, ...], exempt: tuple[Exemption, ...], *, guarded: bool
+    asked: dict[str, list[NftMap]],
+    negotiates: dict[str, bool],
+    groups: tuple[Prefix, ...],
+    exempt: tuple[Exemption, ...],
+    *,
+    guarded: bool,
 ) -> Iterator[NftChain]:
     fence = {"in": "meta secpath missing", "out": "rt ipsec missing"}
     for side, inbound in (("in", True), ("out", False)):
         yield _exempt(side, inbound, exempt)
         yield _classify(side, asked[side])
-    negotiates = {side: any("return" in one.elements.values() for one in asked[side]) for side in asked}
     for side, name, hook, loopback in (
         ("in", "prerouting", PREROUTING, 'iifname "lo" accept'),
         ("out", "postrouting", POSTROUTING, 'oifname "lo" accept'),
@@ -217,21 +151,24 @@ caught; held: packets that wait for an SA.
 
 
 def table(
-    regions: tuple[Region, ...],
-    groups: tuple[Prefix, ...],
-    guarded: tuple[Address, ...] | None,
-    level: int = DEFAULT_LEVEL,
+    maps: Maps, groups: tuple[Prefix, ...], guarded: tuple[Address, ...] | None, level: int, *, responds: bool
 ) -> NftTable:
-    """The whole table, with the exemptions of this `ipsecexempt`. No regions and no guard: an empty table, nothing is
+    """The whole table, with the exemptions of this `ipsecexempt`. No maps and no guard: an empty table, nothing is
     filtered.
 
     `guarded`: the host's addresses, when the policy protects or blocks what `me` sends or receives; None otherwise.
+    `responds`: there is a default response rule, whose filters come and go at run time.
     """
-    if not regions and guarded is None:
+    asked = {side: [*maps.asked(inbound)] for inbound, side in SIDES.items()}
+    if responds:
+        for side in asked:
+            asked[side] += dynamic_maps(side)
+    if guarded is None and not any(asked.values()):
         return NftTable((), (), COUNTERS)
-    asked = {side: maps(regions, inbound) for inbound, side in _SIDES.items()}
     known = () if guarded is None else _own_maps(guarded)
     guards = () if guarded is None else tuple(_guards(known))
+    negotiates = {side: responds or maps.negotiates(inbound) for inbound, side in SIDES.items()}
     exempt, dropped = exemptions(level, groups), () if groups_exempt(level) else groups
-    chains = (*guards, NftChain("defragment", "", DEFRAGMENT), *_chains(asked, dropped, exempt, guarded=bool(guards)))
-    return NftTable((*known, *asked["in"], *asked["out"]), chains, COUNTERS)
+    chains = _chains(asked, negotiates, dropped, exempt, guarded=bool(guards))
+    defragment = NftChain("defragment", "", DEFRAGMENT)
+    return NftTable((*known, *asked["in"], *asked["out"]), (*guards, defragment, *chains), COUNTERS)

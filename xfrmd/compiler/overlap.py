@@ -1,129 +1,116 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which of many selectors overlap a given one, without comparing all pairs.
 
-Every field of a block selector is a prefix (of an address, of a port) or a value that may be left out (the protocol).
-Two selectors overlap exactly when each field agrees in the bits that both fix. So selectors of one shape (which bits
-they fix) are hashed by the bits that they share with the asker's shape: a question costs one hash lookup per shape.
+Blocks of one mask are hashed by the bits that they share with the asker's mask: a question costs one hash lookup per
+mask that is in the index.
 """
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-from xfrmd.compiler import ports
-from xfrmd.model.addresses import BITS
+from xfrmd.compiler.blocks import Block, blocks_of
 from xfrmd.model.selector import Selector
 
 Item = TypeVar("Item")
-
-
-class Shape(NamedTuple):
-    """Which bits a block selector fixes: leading bits of addresses and ports, and whether the protocol is named."""
-
-    family: int
-    src: int
-    dst: int
-    protocol: int
-    sport: int
-    dport: int
-
-    def shared(self, other: Shape) -> Shape:
-        """The bits that both fix."""
-        return Shape(*map(min, self, other))
-
-
-Key = tuple[int, int, int, int, int]
-
-
-def shape_of(block: Selector) -> Shape:
-    """The shape of a selector whose ports are blocks."""
-    return Shape(
-        block.family,
-        block.src.length,
-        block.dst.length,
-        int(block.protocol != 0),
-        ports.length(block.sport),
-        ports.length(block.dport),
-    )
-
-
-def key_of(block: Selector, shape: Shape) -> Key:
-    """The bits of a selector that `shape` fixes; it must fix no more than the selector's own shape."""
-    bits = BITS[shape.family]
-    return (
-        block.src.value >> (bits - shape.src),
-        block.dst.value >> (bits - shape.dst),
-        block.protocol if shape.protocol else 0,
-        block.sport.first >> (16 - shape.sport),
-        block.dport.first >> (16 - shape.dport),
-    )
+_View = dict[int, list[Item]]
 
 
 class _Group(Generic[Item]):
-    """Selectors of one shape, hashed by each set of bits that was asked for."""
+    """Blocks of one mask, hashed by each set of bits that was asked for."""
 
-    __slots__ = ("entries", "shape", "views")
+    __slots__ = ("entries", "mask", "views")
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.entries: list[tuple[Selector, Item]] = []
-        self.views: dict[Shape, dict[Key, list[Item]]] = {}
+    def __init__(self, mask: int) -> None:
+        self.mask = mask
+        self.entries: dict[int, list[Item]] = {}
+        self.views: dict[int, _View[Item]] = {mask: self.entries}
 
-    def add(self, block: Selector, item: Item) -> None:
-        self.entries.append((block, item))
-        for shape, view in self.views.items():
-            view.setdefault(key_of(block, shape), []).append(item)
+    def add(self, value: int, item: Item) -> None:
+        for shared, view in self.views.items():
+            view.setdefault(value & shared, []).append(item)
 
-    def view(self, shape: Shape) -> dict[Key, list[Item]]:
-        """The selectors by the bits of `shape`; made when it is first asked for."""
-        if shape not in self.views:
-            made: dict[Key, list[Item]] = {}
-            for block, item in self.entries:
-                made.setdefault(key_of(block, shape), []).append(item)
-            self.views[shape] = made
-        return self.views[shape]
+    def remove(self, value: int, item: Item) -> None:
+        for shared, view in self.views.items():
+            key = value & shared
+            left = [other for other in view.get(key, ()) if other is not item]
+            if left:
+                view[key] = left
+            else:
+                view.pop(key, None)
+
+    def view(self, shared: int) -> _View[Item]:
+        """The blocks by the bits of `shared`; made when it is first asked for."""
+        found = self.views.get(shared)
+        if found is None:
+            found = {}
+            for value, items in self.entries.items():
+                found.setdefault(value & shared, []).extend(items)
+            self.views[shared] = found
+        return found
 
 
 class OverlapIndex(Generic[Item]):
-    """Selectors with an item each. Asking costs one hash lookup per shape that is in the index."""
+    """Selectors with an item each. Items are told apart by identity."""
+
+    __slots__ = ("_asked", "_groups")
 
     def __init__(self) -> None:
-        self._groups: dict[Shape, _Group[Item]] = {}
-        self._asked: dict[Shape, dict[Shape, list[dict[Key, list[Item]]]]] = {}
-        """For each shape that was asked about: the views to look into, by the bits that their keys hold."""
+        self._groups: dict[tuple[int, int], _Group[Item]] = {}
+        self._asked: dict[tuple[int, int], list[tuple[int, _View[Item]]]] = {}
+        """For each mask that was asked about, by IP version: the views to look into, with the bits of their keys."""
 
     def add(self, selector: Selector, item: Item) -> None:
         """Put in a selector, whatever its ports."""
-        for block in ports.split(selector):
-            shape = shape_of(block)
-            group = self._groups.get(shape)
-            if group is None:
-                group = self._groups[shape] = _Group(shape)
-                for asked, views in self._asked.items():
-                    self._look_into(group, asked, views)
-            group.add(block, item)
+        for block in blocks_of(selector):
+            self.add_block(selector.family, block, item)
+
+    def add_block(self, family: int, block: Block, item: Item) -> None:
+        """Put in one block."""
+        group = self._groups.get((family, block.mask))
+        if group is None:
+            group = self._groups[family, block.mask] = _Group(block.mask)
+            for (of, asked), views in self._asked.items():
+                if of == family:
+                    shared = asked & block.mask
+                    views.append((shared, group.view(shared)))
+        group.add(block.value, item)
+
+    def remove(self, selector: Selector, item: Item) -> None:
+        """Take out what `add` put in."""
+        for block in blocks_of(selector):
+            self.remove_block(selector.family, block, item)
+
+    def remove_block(self, family: int, block: Block, item: Item) -> None:
+        """Take out what `add_block` put in."""
+        self._groups[family, block.mask].remove(block.value, item)
 
     def find(self, selector: Selector) -> list[Item]:
-        """Items of all selectors that overlap this one, each once (by identity), in an order that is fixed."""
+        """Items of all selectors that overlap this one, each once, in an order that is fixed."""
         found: dict[int, Item] = {}
-        for block in ports.split(selector):
-            for shape, views in self._views(shape_of(block)).items():
-                key = key_of(block, shape)
-                for view in views:
-                    for item in view.get(key, ()):
-                        found[id(item)] = item
+        for block in blocks_of(selector):
+            for item in self.find_block(selector.family, block):
+                found[id(item)] = item
         return list(found.values())
 
-    def _views(self, asked: Shape) -> dict[Shape, list[dict[Key, list[Item]]]]:
-        if asked not in self._asked:
-            views: dict[Shape, list[dict[Key, list[Item]]]] = {}
-            for group in self._groups.values():
-                self._look_into(group, asked, views)
-            self._asked[asked] = views
-        return self._asked[asked]
+    def find_block(self, family: int, block: Block) -> list[Item]:
+        """Items of all blocks that overlap this one. An item with several blocks may come up several times."""
+        value, found = block.value, list[Item]()
+        for shared, view in self._views(family, block.mask):
+            items = view.get(value & shared)
+            if items:
+                found += items
+        return found
 
-    @staticmethod
-    def _look_into(group: _Group[Item], asked: Shape, views: dict[Shape, list[dict[Key, list[Item]]]]) -> None:
-        if group.shape.family == asked.family:
-            shared = group.shape.shared(asked)
-            views.setdefault(shared, []).append(group.view(shared))
+    def meets(self, family: int, block: Block) -> bool:
+        """Is there any block that overlaps this one?"""
+        value = block.value
+        return any(value & shared in view for shared, view in self._views(family, block.mask))
+
+    def _views(self, family: int, asked: int) -> list[tuple[int, _View[Item]]]:
+        views = self._asked.get((family, asked))
+        if views is None:
+            views = self._asked[family, asked] = [
+                (asked & mask, group.view(asked & mask)) for (of, mask), group in self._groups.items() if of == family
+            ]
+        return views

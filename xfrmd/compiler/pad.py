@@ -5,27 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xfrmd.compiler.protect import peers
-from xfrmd.compiler.regions import Region
-from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.addresses import Prefix
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.source import Problem, Severity
-from xfrmd.policy.words import Policy
 
 
-def _by_pair(
-    regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]
-) -> dict[tuple[Prefix, Prefix], list[PadEntry]]:
+def _by_pair(peers: Iterable[PadEntry]) -> dict[tuple[Prefix, Prefix], list[PadEntry]]:
     """For each pair of addresses the entries that want it, one per rule, the first in the file first."""
     found: dict[tuple[Prefix, Prefix], dict[str, PadEntry]] = {}
-    for entry in peers(regions, policy, own):
+    for entry in peers:
         found.setdefault((entry.local, entry.remote), {}).setdefault(entry.rule, entry)
     return {pair: sorted(rules.values(), key=lambda one: (one.at, one.rule)) for pair, rules in found.items()}
 
 
-def entries(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> tuple[PadEntry, ...]:
+def entries(peers: Iterable[PadEntry]) -> tuple[PadEntry, ...]:
     """One entry per pair of addresses, the narrowest first. Where rules disagree the first in the file holds."""
-    chosen = [wanted[0] for wanted in _by_pair(regions, policy, own).values()]
+    chosen = [wanted[0] for wanted in _by_pair(peers).values()]
     return tuple(sorted(chosen, key=lambda one: (-one.local.length - one.remote.length, one.local, one.remote)))
 
 
@@ -33,13 +28,13 @@ def _settings(entry: PadEntry) -> tuple[object, ...]:
     return (entry.auth, entry.local_id, entry.remote_id)
 
 
-def conflicts(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> tuple[Problem, ...]:
+def conflicts(peers: Iterable[PadEntry]) -> tuple[Problem, ...]:
     """Rules that want different authentication for the same pair of addresses, each pair of rules told once.
 
     IKE authenticates a pair of hosts, not a port, so only one of them could hold.
     """
     told: dict[tuple[str, str], Problem] = {}
-    for (local, remote), wanted in _by_pair(regions, policy, own).items():
+    for (local, remote), wanted in _by_pair(peers).items():
         first = wanted[0]
         for other in wanted[1:]:
             if _settings(other) != _settings(first):

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from xfrmd.compiler.expand import Expanded, Generic
-from xfrmd.compiler.regions import Region
+from xfrmd.compiler.expand import Generic
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import MainMode, PadEntry
-from xfrmd.model.plan import ProtectPolicy, SpecificFilter, Verdict, Weight
+from xfrmd.model.plan import ProtectPolicy, SpecificFilter, Weight
 from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Mode
 from xfrmd.policy.words import Policy
@@ -53,22 +52,22 @@ class Nearness:
         return self.has_own(selector.src) or not self.has_own(selector.dst)
 
 
-def negotiated(regions: Iterable[Region]) -> Iterator[Expanded]:
-    """The specific negotiate filters."""
-    return (one.expanded for one in regions if one.expanded.specific.verdict is Verdict.NEGOTIATE)
+def policies(
+    negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], policy: Policy, own: tuple[Address, ...]
+) -> tuple[ProtectPolicy, ...]:
+    """One entry per reqid, heaviest first. Its weight is that of its heaviest selector, seen outbound.
 
-
-def policies(regions: Iterable[Region], own: tuple[Address, ...]) -> tuple[ProtectPolicy, ...]:
-    """One entry per reqid, heaviest first. Its weight is that of its heaviest selector, seen outbound."""
+    `negotiated`: the regions of negotiate filters.
+    """
     near, found = Nearness(own), dict[int, _Negotiated]()
-    for specific, generic in negotiated(regions):
-        selector = _outbound(specific)
+    for one in negotiated:
+        selector = _outbound(one)
         if near.starts_here(selector):
-            weight = _outbound_weight(specific)
-            entry = found.setdefault(specific.reqid, _Negotiated(generic, weight))
+            weight = _outbound_weight(one)
+            entry = found.setdefault(one.reqid, _Negotiated(generics[one.number], weight))
             entry.weight = max(entry.weight, weight)
             entry.selectors[selector] = None
-    made = [_policy(reqid, entry) for reqid, entry in found.items()]
+    made = [_policy(reqid, entry, policy) for reqid, entry in found.items()]
     return tuple(sorted(made, key=lambda one: (tuple(-part for part in one.weight), one.reqid)))
 
 
@@ -83,7 +82,7 @@ def _outbound_weight(one: SpecificFilter) -> Weight:
     )
 
 
-def _policy(reqid: int, entry: _Negotiated) -> ProtectPolicy:
+def _policy(reqid: int, entry: _Negotiated, policy: Policy) -> ProtectPolicy:
     action = entry.generic.rule.filter_action
     return ProtectPolicy(
         reqid=reqid,
@@ -95,6 +94,7 @@ def _policy(reqid: int, entry: _Negotiated) -> ProtectPolicy:
         origin=entry.generic.origin,
         soft=action.soft,
         inpass=action.inpass,
+        soft_seconds=policy.soft_seconds if action.soft else 0,
     )
 
 
@@ -103,11 +103,13 @@ def main_mode(policy: Policy) -> MainMode:
     return MainMode(policy.mmsecmethods, 1 if policy.mmpfs else policy.qmpermm)
 
 
-def peers(regions: Iterable[Region], policy: Policy, own: tuple[Address, ...]) -> Iterator[PadEntry]:
+def peers(
+    negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], policy: Policy, own: tuple[Address, ...]
+) -> Iterator[PadEntry]:
     """A PAD entry for each negotiate filter's address pairs, in no particular order and with repeats."""
     near, settings = Nearness(own), main_mode(policy)
-    for specific, generic in negotiated(regions):
-        selector, rule = _outbound(specific), generic.rule
+    for one in negotiated:
+        selector, rule = _outbound(one), generics[one.number].rule
         if near.starts_here(selector):
             yield PadEntry(
                 local=selector.src,

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from xfrmd import limits
 from xfrmd.compiler.expand import Generic
 from xfrmd.errors import PolicyError
+from xfrmd.model.plan import SpecificFilter, Verdict
 from xfrmd.policy.words import AddressSpec, AddressWord
 
 _COUNT = limits.REQID_LAST - limits.REQID_FIRST + 1
@@ -28,20 +29,55 @@ def name_of(generic: Generic, family: int) -> str:
     return "\0".join((*parts, str(one.protocol), ports, str(one.mirrored)))
 
 
-def number(names: Iterable[str]) -> dict[str, int]:
-    """A reqid for each name. Names that collide take the next free number, in the order of their hashes.
+class Reqids:
+    """Who has which number. A name that collides takes the next free one; who has one keeps it while it is used."""
 
-    Raises PolicyError when there are more names than numbers.
-    """
-    hashed = sorted((hashlib.blake2b(name.encode(), digest_size=8).digest(), name) for name in set(names))
-    if len(hashed) > _COUNT:
-        raise PolicyError(
-            f"{len(hashed)} negotiate filters, but only {_COUNT} are possible; use subnets or port ranges"
-        )
-    taken: dict[int, str] = {}
-    for digest, name in hashed:
-        slot = int.from_bytes(digest) % _COUNT
-        while slot in taken:
-            slot = (slot + 1) % _COUNT
-        taken[slot] = name
-    return {name: limits.REQID_FIRST + slot for slot, name in taken.items()}
+    def __init__(self, known: Mapping[str, int] | None = None) -> None:
+        self._numbers: dict[str, int] = dict(known or {})
+        self._taken = set(self._numbers.values())
+
+    def keeping(self, names: Iterable[str]) -> Reqids:
+        """The same without names that are no longer used."""
+        return Reqids({name: self._numbers[name] for name in names if name in self._numbers})
+
+    def assign(self, names: Iterable[str]) -> None:
+        """A number for each name, new ones in the order of their hashes.
+
+        Raises PolicyError when there are more names than numbers.
+        """
+        fresh = {name for name in names if name not in self._numbers}
+        if len(fresh) + len(self._taken) > _COUNT:
+            count = len(fresh) + len(self._taken)
+            raise PolicyError(f"{count} negotiate filters, but only {_COUNT} are possible; use subnets or port ranges")
+        for digest, name in sorted((hashlib.blake2b(name.encode(), digest_size=8).digest(), name) for name in fresh):
+            number = limits.REQID_FIRST + int.from_bytes(digest) % _COUNT
+            while number in self._taken:
+                number = limits.REQID_FIRST + (number - limits.REQID_FIRST + 1) % _COUNT
+            self._numbers[name] = number
+            self._taken.add(number)
+
+    def __getitem__(self, name: str) -> int:
+        return self._numbers[name]
+
+    def give(self, filters: Iterable[SpecificFilter], generics: Mapping[int, Generic]) -> list[SpecificFilter]:
+        """The filters, those that negotiate with their number: one per filter and IP version."""
+        found = list(filters)
+        negotiated = {(one.number, one.selector.family): "" for one in found if one.verdict is Verdict.NEGOTIATE}
+        for key in negotiated:
+            negotiated[key] = name_of(generics[key[0]], key[1])
+        self.assign(negotiated.values())
+        if not negotiated:
+            return found
+        return [
+            one
+            if one.verdict is not Verdict.NEGOTIATE
+            else one._replace(reqid=self._numbers[negotiated[one.number, one.selector.family]])
+            for one in found
+        ]
+
+
+def number(names: Iterable[str]) -> dict[str, int]:
+    """A reqid for each name, of names that have none yet. Raises PolicyError when there are more than numbers."""
+    wanted, made = [*names], Reqids()
+    made.assign(wanted)
+    return {name: made[name] for name in wanted}

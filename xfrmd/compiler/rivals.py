@@ -33,7 +33,7 @@ def _thinned(rule: Rule, packet: Packet) -> Rule:
 
 
 def _order(one: Expanded) -> tuple[object, ...]:
-    return (tuple(-part for part in one.specific.weight), one.generic.place)
+    return (tuple(-part for part in one.specific.weight), one.generic.number)
 
 
 def rivals(policy: Policy, facts: HostFacts, packet: Packet) -> tuple[Expanded, ...]:

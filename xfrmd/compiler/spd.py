@@ -10,86 +10,186 @@ FWD repeats IN: a forwarded packet is checked there by its addresses on the wire
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Final, NamedTuple
 
 from xfrmd.compiler import ports
 from xfrmd.compiler.actions import BY_VERDICT
-from xfrmd.compiler.exempt import DEFAULT_LEVEL, groups_exempt, spd_selectors
 from xfrmd.compiler.overlap import OverlapIndex
-from xfrmd.compiler.regions import Region
-from xfrmd.compiler.weight import AHEAD_GROUP, EXEMPT_PRIORITY, priority_of
-from xfrmd.model.addresses import Address, Prefix
+from xfrmd.compiler.stacks import EntryStacks
+from xfrmd.compiler.weight import AHEAD_GROUP, EXEMPT_PRIORITY, class_of, priority_of
+from xfrmd.model.addresses import Prefix
 from xfrmd.model.plan import SpecificFilter
 from xfrmd.model.selector import Selector
-from xfrmd.model.spd import Direction, SpdAction, SpdEntry
+from xfrmd.model.spd import Direction, Mode, SpdAction, SpdEntry
+
+CASCADE: Final = 2000
+"""Permit and block filters looked at again after one change; with more, compiling anew is quicker."""
 
 
-class _Spd:
-    """Entries of one direction, put in from the lightest to the heaviest."""
+class Candidate(NamedTuple):
+    """Something that becomes an entry only where it overlaps a lighter one that decides otherwise."""
 
-    def __init__(self, direction: Direction) -> None:
-        self._direction = direction
-        self._present: OverlapIndex[SpdAction] = OverlapIndex()
-        self._entries: dict[Selector, SpdEntry] = {}
-
-    def put(self, selector: Selector, action: SpdAction, priority: int, reqid: int = 0, optional: bool = False) -> None:
-        """Add an entry. It replaces a lighter one of the same selector, which could never be reached."""
-        self._present.add(selector, action)
-        for block in ports.split(selector):
-            entry = SpdEntry(self._direction, block, action, priority, reqid=reqid, optional=optional)
-            self._entries[block] = entry
-
-    def put_ahead(self, selector: Selector, action: SpdAction, priority: int) -> None:
-        """Add an entry if a lighter one decides some of its packets otherwise."""
-        if any(other is not action for other in self._present.find(selector)):
-            self.put(selector, action, priority)
-
-    def entries(self) -> tuple[SpdEntry, ...]:
-        """All entries, the first asked first."""
-        return tuple(sorted(self._entries.values(), key=lambda entry: (entry.priority, entry.selector)))
+    priority: int
+    selector: Selector
+    action: SpdAction
 
 
-def _grouped(one: SpecificFilter, groups: Iterable[Prefix]) -> Iterator[Selector]:
+class TooMuchError(Exception):
+    """A change touches so much that compiling anew is quicker."""
+
+
+def _grouped(selector: Selector, groups: Iterable[Prefix]) -> Iterator[Selector]:
     """The part of a negotiate filter that speaks of multicast and broadcast."""
     for group in groups:
-        if group.overlaps(one.selector.dst):
-            yield one.selector._replace(dst=max(group, one.selector.dst, key=lambda prefix: prefix.length))
+        if group.overlaps(selector.dst):
+            yield selector._replace(dst=max(group, selector.dst, key=lambda prefix: prefix.length))
 
 
-def _fill(spd: _Spd, regions: Iterable[Region], groups: tuple[Prefix, ...]) -> None:
-    for weight_class, expanded in regions:
-        one, priority = expanded.specific, priority_of(weight_class)
-        action = BY_VERDICT[one.verdict].spd
-        if action is not SpdAction.PROTECT:
-            spd.put_ahead(one.selector, action, priority)
-            continue
-        optional = one.inpass and one.inbound
-        spd.put(one.selector, action, priority, one.reqid, optional)
-        if not optional:
-            for selector in _grouped(one, groups):
-                spd.put_ahead(selector, SpdAction.DISCARD, priority - AHEAD_GROUP)
+def _entries(direction: Direction, one: SpecificFilter, groups: tuple[Prefix, ...]) -> Iterator[SpdEntry]:
+    """The entries of a negotiate filter's region; they depend on no other."""
+    priority, optional = priority_of(class_of(one.weight)), one.inpass and one.inbound
+    mode = Mode.TRANSPORT if one.tunnel is None else Mode.TUNNEL
+    for block in ports.split(one.selector):
+        yield SpdEntry(direction, block, SpdAction.PROTECT, priority, one.reqid, mode, optional, one.tunnel)
+    if not optional:
+        for part in _grouped(one.selector, groups):
+            for block in ports.split(part):
+                yield SpdEntry(direction, block, SpdAction.DISCARD, priority - AHEAD_GROUP)
 
 
-def _direction(
-    direction: Direction, regions: tuple[Region, ...], own: tuple[Address, ...], groups: tuple[Prefix, ...], level: int
-) -> tuple[SpdEntry, ...]:
-    spd, inbound = _Spd(direction), direction is Direction.IN
-    lightest_first = [region for region in reversed(regions) if region.expanded.specific.inbound == inbound]
-    _fill(spd, lightest_first, () if groups_exempt(level) else groups)
-    for where, selector in spd_selectors(own, level, groups):
-        if where is direction:
-            spd.put_ahead(selector, SpdAction.BYPASS, EXEMPT_PRIORITY)
-    return spd.entries()
+def _candidate(one: SpecificFilter) -> Candidate:
+    return Candidate(priority_of(class_of(one.weight)), one.selector, BY_VERDICT[one.verdict].spd)
 
 
-def entries(
-    regions: tuple[Region, ...], own: tuple[Address, ...], groups: tuple[Prefix, ...], level: int = DEFAULT_LEVEL
-) -> tuple[SpdEntry, ...]:
-    """The SPD: OUT, IN and FWD, each in the order in which it is asked, with the exemptions of this `ipsecexempt`."""
-    if not any(BY_VERDICT[region.expanded.specific.verdict].spd is SpdAction.PROTECT for region in regions):
-        return ()
-    out = _direction(Direction.OUT, regions, own, groups, level)
-    inward = _direction(Direction.IN, regions, own, groups, level)
-    forward = tuple(replace(entry, direction=Direction.FWD) for entry in inward if entry.priority != EXEMPT_PRIORITY)
-    return out + inward + forward
+def _protects(one: SpecificFilter) -> bool:
+    return BY_VERDICT[one.verdict].spd is SpdAction.PROTECT
+
+
+class Side:
+    """Entries of one direction, OUT or IN. `exempt`: what bypasses before all filters."""
+
+    def __init__(self, direction: Direction, groups: tuple[Prefix, ...], exempt: Iterable[Selector]) -> None:
+        self.stacks = EntryStacks()
+        self._direction = direction
+        self._groups = groups
+        self._exempt = [Candidate(EXEMPT_PRIORITY, selector, SpdAction.BYPASS) for selector in exempt]
+        self._present: dict[SpdAction, OverlapIndex[SpdEntry]] = {action: OverlapIndex() for action in SpdAction}
+        self._candidates: OverlapIndex[Candidate] | None = None
+        """All that may become entries; made when the first change comes."""
+        self._entered: dict[Candidate, tuple[SpdEntry, ...]] = {}
+
+    def fill(self, lightest_first: Iterable[SpecificFilter]) -> None:
+        """Put in all regions of this direction at once."""
+        for one in lightest_first:
+            if _protects(one):
+                for entry in _entries(self._direction, one, self._groups):
+                    self._enter(entry)
+            else:
+                candidate = _candidate(one)
+                if self._needed(candidate):
+                    self._enter_candidate(candidate)
+        for candidate in self._exempt:
+            if self._needed(candidate):
+                self._enter_candidate(candidate)
+
+    def prepare(self, regions: Iterable[SpecificFilter]) -> None:
+        """To be called before the first change, with all regions of this direction as they are."""
+        if self._candidates is None:
+            self._candidates = OverlapIndex()
+            for one in regions:
+                if not _protects(one):
+                    self._candidates.add(one.selector, _candidate(one))
+            for candidate in self._exempt:
+                self._candidates.add(candidate.selector, candidate)
+
+    def change(self, gone: Iterable[SpecificFilter], new: Iterable[SpecificFilter]) -> None:
+        """Take regions out and put others in. Raises TooMuchError, after which this side is of no more use."""
+        candidates = self._candidates
+        assert candidates is not None, "prepare() comes first"
+        touched: list[Selector] = []
+        ahead: dict[Candidate, None] = {}
+        for one in gone:
+            touched.append(one.selector)
+            if _protects(one):
+                for entry in _entries(self._direction, one, self._groups):
+                    self._leave(entry)
+            else:
+                self._forget(candidates, _candidate(one))
+        for one in new:
+            touched.append(one.selector)
+            if _protects(one):
+                for entry in _entries(self._direction, one, self._groups):
+                    self._enter(entry)
+            else:
+                candidate = _candidate(one)
+                candidates.add(candidate.selector, candidate)
+                ahead[candidate] = None
+        for selector in touched:
+            ahead.update(dict.fromkeys(candidates.find(selector)))
+        self._cascade(candidates, ahead)
+
+    def _cascade(self, candidates: OverlapIndex[Candidate], ahead: Iterable[Candidate]) -> None:
+        """Look at candidates again, the lightest first, and at those that depend on what came or went."""
+        waiting = [(-one.priority, one) for one in ahead]
+        heapq.heapify(waiting)
+        seen: set[Candidate] = set()
+        while waiting:
+            _, one = heapq.heappop(waiting)
+            if one in seen:
+                continue
+            seen.add(one)
+            if len(seen) > CASCADE:
+                raise TooMuchError
+            needed, entered = self._needed(one), one in self._entered
+            if needed == entered:
+                continue
+            if needed:
+                self._enter_candidate(one)
+            else:
+                self._leave_candidate(one)
+            for other in candidates.find(one.selector):
+                if other.priority < one.priority:
+                    heapq.heappush(waiting, (-other.priority, other))
+
+    def _forget(self, candidates: OverlapIndex[Candidate], candidate: Candidate) -> None:
+        stored = next(other for other in candidates.find(candidate.selector) if other == candidate)
+        candidates.remove(candidate.selector, stored)
+        if candidate in self._entered:
+            self._leave_candidate(candidate)
+
+    def _needed(self, one: Candidate) -> bool:
+        """Does a lighter entry decide some of its packets otherwise?"""
+        return any(
+            entry.priority > one.priority
+            for action, present in self._present.items()
+            if action is not one.action
+            for entry in present.find(one.selector)
+        )
+
+    def _enter_candidate(self, one: Candidate) -> None:
+        made = tuple(SpdEntry(self._direction, block, one.action, one.priority) for block in ports.split(one.selector))
+        self._entered[one] = made
+        for entry in made:
+            self._enter(entry)
+
+    def _leave_candidate(self, one: Candidate) -> None:
+        for entry in self._entered.pop(one):
+            self._leave(entry)
+
+    def _enter(self, entry: SpdEntry) -> None:
+        self._present[entry.action].add(entry.selector, entry)
+        self.stacks.add(entry)
+
+    def _leave(self, entry: SpdEntry) -> None:
+        present = self._present[entry.action]
+        stored = next(other for other in present.find(entry.selector) if other == entry)
+        present.remove(entry.selector, stored)
+        self.stacks.remove(entry)
+
+
+def forwarded(entries: Iterable[SpdEntry]) -> tuple[SpdEntry, ...]:
+    """What IN's entries mean to packets that are forwarded."""
+    return tuple(replace(entry, direction=Direction.FWD) for entry in entries if entry.priority != EXEMPT_PRIORITY)

@@ -7,6 +7,7 @@ few classes mean few hash maps and stable priorities. Filters of one class that 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from xfrmd import limits
@@ -34,6 +35,13 @@ def weigh(source: int, destination: int, protocol: int, sport: Ports, dport: Por
         destination_port_named=int(not dport.is_any),
         port_precision=_WIDEST - sport.width - dport.width,
     )
+
+
+@lru_cache(maxsize=65536)
+def weigh_widths(source: int, destination: int, named: bool, sport: int, dport: int) -> tuple[Weight, int]:
+    """Weight and class of a filter whose ports have these widths; a weight knows no more of them."""
+    weight = weigh(source, destination, int(named), Ports(0, sport - 1), Ports(0, dport - 1))
+    return weight, class_of(weight)
 
 
 def range_length(bits: int, count: int) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,11 +56,11 @@ class FilterOrigin(NamedTuple):
     """Place of the filter in its filter list."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpecificFilter:
+class SpecificFilter(NamedTuple):
     """A filter with every word replaced by addresses: one direction, one selector, one verdict.
 
-    After compilation the regions of equal weight are disjoint, so (weight descending) decides.
+    After compilation the regions of equal weight are disjoint, so (weight descending) decides. A tuple, as there may be
+    hundreds of thousands.
     """
 
     inbound: bool
@@ -70,6 +70,11 @@ class SpecificFilter:
     origin: FilterOrigin
     reqid: int = 0
     inpass: bool = False
+    soft: bool = False
+    number: int = 0
+    """Order of its filter in the policy: of equal weights the smaller number wins. For nothing but comparing."""
+    tunnel: tuple[Address, Address] | None = None
+    """Outer source and destination, in the direction of the selector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +104,18 @@ class ProtectPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A policy compiled for one host. Equal input gives an equal Plan, byte for byte."""
+    """A policy compiled for one host. Equal input gives an equal Plan, byte for byte.
+
+    The compiler makes the long parts when they are first asked for, and keeps them up to date as facts change.
+    """
 
     policy: str
-    filters: tuple[SpecificFilter, ...]
+    filters: Sequence[SpecificFilter]
     """All specific filters, heaviest first."""
     nft: NftTable
-    spd: tuple[SpdEntry, ...]
-    protect: tuple[ProtectPolicy, ...]
-    pad: tuple[PadEntry, ...]
+    spd: Sequence[SpdEntry]
+    protect: Sequence[ProtectPolicy]
+    pad: Sequence[PadEntry]
     local: tuple[Address, ...] = ()
     """The host's addresses; exemptions such as IKE's hold for them only."""
     groups: tuple[Prefix, ...] = ()
