@@ -76,7 +76,7 @@ class Shape(NamedTuple):
     family: int
     mask: int
     icmp: bool
-    """The ports are an ICMP type and code, which share the first 16 bits behind the IP header."""
+    """There are ports, and they are an ICMP type and code, which share the first 16 bits behind the IP header."""
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -99,7 +99,8 @@ class Shape(NamedTuple):
     def __str__(self) -> str:
         source, destination = self.lengths
         sport, dport = self.ports
-        return f"{self.family}_{source}_{destination}_{'p' if self.protocol else 'a'}_{sport:x}_{dport:x}"
+        kind = "i" if self.icmp else "p" if self.protocol else "a"
+        return f"{self.family}_{source}_{destination}_{kind}_{sport:x}_{dport:x}"
 
 
 def is_icmp(protocol: int) -> bool:
@@ -107,9 +108,14 @@ def is_icmp(protocol: int) -> bool:
     return protocol in (ICMP, ICMPV6)
 
 
+def is_typed(selector: Selector) -> bool:
+    """Does it name an ICMP type or code?"""
+    return is_icmp(selector.protocol) and not (selector.sport.is_any and selector.dport.is_any)
+
+
 def shaped(selector: Selector) -> Iterator[tuple[Shape, int]]:
     """The blocks of a selector: the shape of each, and its value."""
-    family, icmp = selector.src.family, is_icmp(selector.protocol)
+    family, icmp = selector.src.family, is_typed(selector)
     for value, mask in blocks_of(selector):
         yield Shape(family, mask, icmp), value
 

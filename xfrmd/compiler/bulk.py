@@ -17,15 +17,16 @@ from xfrmd.compiler.blocks import (
     SPORT,
     WHOLE_PORT,
     Shape,
-    is_icmp,
     shaped,
 )
 from xfrmd.compiler.layers import Layer
 from xfrmd.compiler.maps import LayerKey
 from xfrmd.compiler.weight import class_of
 from xfrmd.model.plan import SpecificFilter
+from xfrmd.model.selector import ICMP, ICMPV6
 
 _ANY: Final = 65535
+_ICMPS: Final = (ICMP, ICMPV6)
 _Column = tuple[list[int], list[SpecificFilter]]
 """Values of blocks of one shape, and the filter of each."""
 
@@ -68,7 +69,7 @@ class _Columns:
             if (swide and swide != _ANY) or (dwide and dwide != _ANY):
                 self.put(one)
                 continue
-            icmp = is_icmp(protocol) if protocol else False
+            icmp = (protocol in _ICMPS) and not (swide and dwide)
             form = (one[0], src[0], src[2], dst[2], protocol != 0, icmp, swide, dwide, one[3])
             column = forms.get(form)
             if column is None:

@@ -12,7 +12,7 @@ from xfrmd.compiler.blocks import blocks_of
 from xfrmd.compiler.compile import Compilation
 from xfrmd.compiler.cut import subtract_all
 from xfrmd.compiler.expand import Generic
-from xfrmd.compiler.layers import Layer, rank
+from xfrmd.compiler.layers import Layer, meeting, rank
 from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.errors import PolicyError
 from xfrmd.model.addresses import Address, Prefix
@@ -140,7 +140,7 @@ def _lock_out(made: Compilation) -> Iterator[Problem]:
     for port in MANAGEMENT:
         for address in made.facts.own_addresses():
             asked = _management(address, port)
-            regions = chain.from_iterable(sorted(layer.meeting(asked), key=rank) for _, layer in layers)
+            regions = chain.from_iterable(sorted(meeting(layer, asked), key=rank) for _, layer in layers)
             block = _blocks(regions, asked)
             if block is not None:
                 yield Problem(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from xfrmd.compiler import nft, pad, protect, spd
 from xfrmd.compiler.actions import BY_ACTION
@@ -19,6 +19,7 @@ from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
@@ -30,30 +31,45 @@ MOST_CHANGED: Final = 500
 """Generic filters that are changed one by one; with more of them, compiling anew is as quick."""
 
 
+class Ground(NamedTuple):
+    """What everything is compiled on: this host's addresses, multicast and broadcast, and the `ipsecexempt`."""
+
+    own: tuple[Address, ...]
+    groups: tuple[Prefix, ...]
+    level: int
+
+
 class Compilation:
     """An assigned policy on one host: its Plan, kept up to date as filters and facts change.
 
     The Plan is a view: after a change it shows what holds now. Whoever needs what held before, compiles it apart.
     """
 
-    def __init__(self, policies: PolicySet, facts: HostFacts, known: Reqids | None = None) -> None:
-        """Compile. `known` gives filters that have reqids already the same again, so that their SAs stay.
+    def __init__(
+        self,
+        policies: PolicySet,
+        facts: HostFacts,
+        known: Reqids | None = None,
+        generics: Iterable[Generic] | None = None,
+    ) -> None:
+        """Compile. `known` gives filters that have reqids already the same again, so that their SAs stay. `generics`
+        are compiled in the place of the policy's filters, if given.
 
         Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when the policy
         has more negotiate filters than there are reqids.
         """
         assert policies.assigned is not None
-        self.policy, self.config, self.facts = policies.assigned, policies.config, facts
-        self.own = tuple(sorted(facts.own_addresses()))
-        self.groups = groups(facts)
-        self.generics: dict[int, Generic] = {one.number: one for one in generic_filters(self.policy)}
+        self.policy, self.facts = policies.assigned, facts
+        self.ground = Ground(tuple(sorted(facts.own_addresses())), groups(facts), policies.config.ipsecexempt)
+        self.generics: dict[int, Generic] = {
+            one.number: one for one in (generic_filters(self.policy) if generics is None else generics)
+        }
         self._expansion = Expansion(facts, self.policy.unresolved)
         self.reqids = Reqids() if known is None else known
         filters = chain.from_iterable(map(self._expansion.specifics, self.generics.values()))
         self.layers = sort_into_layers(self.reqids.give(filters, self.generics))
         self.maps = Maps()
         self.maps.fill(self.layers)
-        self._guarded = self.own if _restricts_me(self.generics.values()) else None
         self._by_word: dict[AddressSpec, list[Generic]] | None = None
         self._sides = self._spd() if any(map(_protects, self.regions())) else None
         self.plan = self._plan(self._table())
@@ -78,13 +94,14 @@ class Compilation:
 
     def peers(self) -> Iterator[PadEntry]:
         """PAD entries of all negotiate filters, with repeats."""
-        return protect.peers(self.negotiated(), self.generics, self.policy, self.own)
+        return protect.peers(self.negotiated(), self.generics, self.policy, self.ground.own)
 
     # Making the Plan
 
     def _table(self) -> NftTable:
+        guarded = self.ground.own if _restricts_me(self.generics.values()) else None
         responds = self.policy.default_response is not None
-        return nft.table(self.maps, self.groups, self._guarded, self.config.ipsecexempt, responds=responds)
+        return nft.table(self.maps, self.ground.groups, guarded, self.ground.level, responds=responds)
 
     def _plan(self, table: NftTable) -> Plan:
         return Plan(
@@ -94,20 +111,20 @@ class Compilation:
             spd=View(self._spd_entries),
             protect=View(self._protected),
             pad=View(lambda: pad.entries(self.peers())),
-            local=self.own,
-            groups=self.groups,
-            ipsecexempt=self.config.ipsecexempt,
+            local=self.ground.own,
+            groups=self.ground.groups,
+            ipsecexempt=self.ground.level,
         )
 
     def _protected(self) -> tuple[ProtectPolicy, ...]:
-        return protect.policies(self.negotiated(), self.generics, self.policy, self.own)
+        return protect.policies(self.negotiated(), self.generics, self.policy, self.ground.own)
 
     def _spd(self) -> dict[bool, spd.Side]:
-        selectors = [*spd_selectors(self.own, self.config.ipsecexempt, self.groups)]
+        selectors = [*spd_selectors(self.ground.own, self.ground.level, self.ground.groups)]
         sides = {}
         for inbound, direction in ((False, Direction.OUT), (True, Direction.IN)):
             exempt = [selector for of, selector in selectors if of is direction]
-            sides[inbound] = spd.Side(direction, () if groups_exempt(self.config.ipsecexempt) else self.groups, exempt)
+            sides[inbound] = spd.Side(direction, () if groups_exempt(self.ground.level) else self.ground.groups, exempt)
             layers = sorted(key for key in self.layers if key[0] == inbound)
             sides[inbound].fill(chain.from_iterable(self.layers[key].regions() for key in layers))
         return sides
@@ -139,10 +156,10 @@ class Compilation:
         for one in new:
             self.generics[one.number] = one
         delta = self._exchange(gone, self._expansion, new, self._expansion)
-        for one in gone if delta is not None else new:
-            del self.generics[one.number]
-        if delta is not None:
-            self._by_word = None
+        if delta is None:
+            for one in new:
+                del self.generics[one.number]
+        self._by_word = None
         return delta
 
     def _speaking_of(self, words: Iterable[AddressSpec]) -> list[Generic]:
@@ -167,9 +184,12 @@ class Compilation:
             del going[one], coming[one]
         if self._sides is None and any(map(_protects, coming)):
             return None
-        return self._carry_out(list(going), list(coming))
+        for number in {one.number for one in gone} - {one.number for one in new}:
+            del self.generics[number]
+        return self._carry_out(list(going), list(coming), guards=_restricts_me((*gone, *new)))
 
-    def _carry_out(self, going: list[SpecificFilter], coming: list[SpecificFilter]) -> PlanDelta:
+    def _carry_out(self, going: list[SpecificFilter], coming: list[SpecificFilter], *, guards: bool) -> PlanDelta:
+        """`guards`: filters that protect or block what speaks of `me` come or go."""
         self.maps.begin()
         for inbound, side in (self._sides or {}).items():
             side.prepare(self._regions_of(inbound))
@@ -186,7 +206,7 @@ class Compilation:
         elements, structure = self.maps.end()
         spd_gone, spd_new = self._change_spd(gone, new)
         negotiates = any(map(_protects, (*gone, *new)))
-        self._renew(structure)
+        structure = self._renew(structure, guards)
         return PlanDelta(elements, structure, spd_gone, spd_new, negotiates)
 
     def _regions_of(self, inbound: bool) -> Iterator[SpecificFilter]:
@@ -205,15 +225,16 @@ class Compilation:
                 every.extend(spd.forwarded(found) if inbound else ())
         return tuple(going), tuple(coming)
 
-    def _renew(self, structure: bool) -> None:
-        """Show in the Plan what holds now."""
+    def _renew(self, structure: bool, guards: bool) -> bool:
+        """Show in the Plan what holds now. Has the frame of the table changed?"""
         for part in (self.plan.filters, self.plan.spd, self.plan.protect, self.plan.pad):
             assert isinstance(part, View)
             part.renew()
-        guarded = self.own if _restricts_me(self.generics.values()) else None
-        if structure:
-            self._guarded = guarded
-            self.plan = replace(self.plan, nft=self._table())
+        if not (structure or guards):
+            return False
+        table, before = self._table(), self.plan.nft
+        self.plan = replace(self.plan, nft=table)
+        return structure or table.chains != before.chains
 
 
 def changed_words(before: HostFacts, after: HostFacts) -> list[AddressSpec]:

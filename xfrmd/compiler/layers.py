@@ -159,17 +159,6 @@ class Layer:
                     seen.add(id(one))
                     yield one
 
-    def meeting(self, selector: Selector) -> Iterator[SpecificFilter]:
-        """Regions that speak of packets of a selector; one with several blocks may come up several times."""
-        asked = [*shaped(selector)]
-        for shape in self.shapes():
-            owners = self.owners(shape)
-            for (family, mask, _), value in asked:
-                shared = mask & shape.mask
-                wanted = value & shared
-                if family == shape.family:
-                    yield from (owners[other] for other in owners if other & shared == wanted)
-
     def shapes(self) -> Iterator[Shape]:
         """The shapes of its blocks."""
         return iter(dict.fromkeys((*self.whole, *self.cut)))
@@ -264,3 +253,15 @@ def _collisions(
         other = table[value]
         if other is not one and other != one:
             met[one] = met[other] = None
+
+
+def meeting(layer: Layer, selector: Selector) -> Iterator[SpecificFilter]:
+    """Regions of a layer that speak of packets of a selector; one with several blocks may come up several times."""
+    asked = [*shaped(selector)]
+    for shape in layer.shapes():
+        owners = layer.owners(shape)
+        for (family, mask, _), value in asked:
+            shared = mask & shape.mask
+            wanted = value & shared
+            if family == shape.family:
+                yield from (owners[other] for other in owners if other & shared == wanted)
