@@ -47,6 +47,18 @@ PORT_RANGES: Final = 1024
 FILTER_PRODUCT: Final = 65_536
 """Filters that one entry with lists may stand for: some thousand addresses, or some hundred at each end."""
 
+INCLUDE_DEPTH: Final = 8
+"""Files that include one another: a fleet has a host's file, its site's, its company's."""
+INCLUDE_FILES: Final = 256
+"""Files of one policy. Together they are no larger than one file may be."""
+VARIABLE_DEPTH: Final = 16
+"""Variables that stand for one another."""
+VARIABLE_TEXT: Final = 4096
+"""Characters of one value: no text of a policy is longer than a quarter of it."""
+VARIABLE_ITEMS: Final = 1_000_000
+"""Values that lists of variables may make: ten times what a large policy has filters. Lists of lists could make more
+than any memory holds."""
+
 # Credentials.
 SECRET_SIZE: Final = 4096
 """A pre-shared key has some tens of octets; a file of more than this is another kind of file."""

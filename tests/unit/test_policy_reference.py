@@ -15,12 +15,14 @@ from xfrmd.model.source import Severity
 from xfrmd.policy import load
 from xfrmd.policy.facts import load_facts
 from xfrmd.policy.reference import fill
+from xfrmd.policy.sources import from_mapping
 from xfrmd.policy.tables import RECORDS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policy-reference.md").read_text()
 BLOCKS = [match[1] for match in re.finditer(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
+FILES = {block.split()[2]: block for block in BLOCKS if block.startswith("# file: ")}
 FACTS = [block for block in BLOCKS if block.startswith("# facts")]
-POLICIES = [block for block in BLOCKS if block not in FACTS]
+POLICIES = [block for block in BLOCKS if block not in FACTS and block not in FILES.values()]
 
 
 def test_every_object_of_the_language_has_its_table() -> None:
@@ -35,7 +37,7 @@ def test_the_tables_are_in_step() -> None:
 def test_examples_compile(block: str) -> None:
     (facts_block,) = FACTS
     facts = load_facts(facts_block, "reference")
-    policies = load(block, "reference", lambda _: SECRET)
+    policies = load(block, "reference", lambda _: SECRET, sources=from_mapping(FILES, {}))
     assert policies.warnings == ()
     assert [one for one in check(policies, facts) if one.severity is Severity.ERROR] == []
     assert compile_policy(policies, facts).filters

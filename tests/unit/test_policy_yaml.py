@@ -34,8 +34,8 @@ BAD: list[tuple[str | bytes, tuple[int, int], str, str]] = [
     ("version: 1\na: \x1b[0m", (2, 4), "U+001B is not allowed", "remove it"),
     (b"version: 1\nname: caf\xe9", (2, 10), "0xE9 is not UTF-8", "UTF-8"),
     (b"\xff\xfev\x00", (1, 1), "0xFF is not UTF-8", "UTF-8"),
-    ("- version: 1", (1, 1), "expected is a mapping for a policy file", "version, policies"),
-    ("5", (1, 1), "expected is a mapping for a policy file", "version, policies"),
+    ("- version: 1", (1, 1), "expected is a mapping for a policy file", "with version"),
+    ("5", (1, 1), "expected is a mapping for a policy file", "with version"),
     ("[" * 17, (1, 17), "nested deeper than 16 levels", "8 levels"),
     ("[" * 300_000, (1, 17), "nested deeper than 16 levels", "8 levels"),
     ("{a: " * 100_000, (1, 65), "nested deeper than 16 levels", "8 levels"),
@@ -102,6 +102,9 @@ def test_mutated_policies_never_raise_anything_else() -> None:
         b"99999",
         b"~",
         b"!!x ",
+        b"${a}",
+        b"\ninclude: [x]\n",
+        b"\nvariables: {a: [b, ${a}]}\n",
     ]
     wrong: list[Problem] = []
     for _ in range(3000):

@@ -76,7 +76,9 @@ class Checker:
             if name is BAD:
                 continue
             if name in found:
-                message = f"{kind} {quoted(name)} stands twice, first in line {found[name].at.line}"
+                first, at = found[name].at, read.at
+                place = f"in line {first.line}" if first.file == at.file else f"at {first.file}:{first.line}"
+                message = f"{kind} {quoted(name)} stands twice, first {place}"
                 self._problems.error(read.place("name"), message, "give each its own name, or remove one")
                 continue
             found[name] = read

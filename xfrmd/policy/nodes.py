@@ -31,6 +31,16 @@ class ScalarNode(Node):
         return self.plain and self.value in _NULLS
 
 
+class FromVariable(ScalarNode):
+    """Text that a variable gave, at the place where it is used. `variable` is "..." for a text with several parts."""
+
+    __slots__ = ("variable",)
+
+    def __init__(self, line: int, column: int, value: str, variable: str, *, plain: bool) -> None:
+        super().__init__(line, column, value, plain=plain)
+        self.variable = variable
+
+
 class SequenceNode(Node):
     """A list."""
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from xfrmd.errors import PolicyError
 from xfrmd.model.source import Problem, Severity, Span
-from xfrmd.policy.nodes import Node
+from xfrmd.policy.nodes import FromVariable, Node
 
 
 class Bad(enum.Enum):
@@ -30,13 +30,31 @@ class PolicyErrors(PolicyError):  # noqa: N818 (several PolicyErrors, which is w
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class Problems:
-    """Collects what is wrong with one file."""
+class _Found:
+    """The problems of all files."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self._found: list[Problem] = []
+    __slots__ = ("errors", "problems")
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
         self.errors = 0
+
+
+class Problems:
+    """Collects what is wrong with one file, and together with others what is wrong with all files of a policy."""
+
+    def __init__(self, file: str, found: _Found | None = None) -> None:
+        self.file = file
+        self._found = _Found() if found is None else found
+
+    def beside(self, file: str) -> Problems:
+        """For another file, whose problems are told together with those of this one."""
+        return Problems(file, self._found)
+
+    @property
+    def errors(self) -> int:
+        """How many errors were reported so far, in all files."""
+        return self._found.errors
 
     def span(self, node: Node) -> Span:
         """The place where a node begins."""
@@ -44,7 +62,7 @@ class Problems:
 
     def error(self, where: Node | Span, message: str, remedy: str) -> Literal[Bad.BAD]:
         """Report what keeps the file from being used. Returns BAD, so that a recogniser can return it."""
-        self.errors += 1
+        self._found.errors += 1
         self._add(Severity.ERROR, where, message, remedy)
         return BAD
 
@@ -54,11 +72,13 @@ class Problems:
 
     def _add(self, severity: Severity, where: Node | Span, message: str, remedy: str) -> None:
         at = where if isinstance(where, Span) else self.span(where)
-        self._found.append(Problem(severity, at, message, remedy))
+        if isinstance(where, FromVariable):
+            message += f" (from {'variables' if where.variable == '...' else f'variable {where.variable}'})"
+        self._found.problems.append(Problem(severity, at, message, remedy))
 
     def sorted(self) -> tuple[Problem, ...]:
-        """All problems in the order of the file."""
-        return tuple(sorted(self._found, key=lambda problem: problem.at))
+        """All problems, file by file in the order of the places."""
+        return tuple(sorted(self._found.problems, key=lambda problem: problem.at))
 
     def check(self) -> None:
         """Raise PolicyErrors when an error was reported."""

@@ -13,6 +13,8 @@ from xfrmd.policy.nodes import MappingNode, Node, ScalarNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 
 DEFINITIONS: Final = "#/$defs/"
+VARIABLE: Final[Schema] = {"$ref": f"{DEFINITIONS}variable"}
+"""A reference to a variable, where the value itself would be no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,20 @@ class Read:
         return self.at if node is None else self._problems.span(node)
 
 
+def _or_variable(schema: Schema) -> Schema:
+    """The schema of a value that a variable may stand for. Objects are never variables, and text may be anything."""
+    kind = schema.get("type")
+    if "$ref" in schema or "const" in schema or kind == "object" or (kind == "string" and "pattern" not in schema):
+        return schema
+    if kind == "array" and "$ref" in schema["items"]:
+        return schema
+    return {"anyOf": [*map(_or_items, schema.get("anyOf", [schema])), VARIABLE]}
+
+
+def _or_items(schema: Schema) -> Schema:
+    return schema | {"items": _or_variable(schema["items"])} if schema.get("type") == "array" else schema
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A mapping with known keys. `build` makes its value of what was read, and checks what several keys say together;
@@ -100,7 +116,7 @@ class Record:
             about: Schema = {"description": field.help}
             if field.shown and "\n" not in field.shown:
                 about["description"] += f" Default: {field.shown}."
-            properties[field.name] = about | field.kind.schema
+            properties[field.name] = about | _or_variable(field.kind.schema)
         required = [field.name for field in self.fields if field.required]
         found: Schema = {"type": "object", "description": self.help, "properties": properties}
         if required:

@@ -7,11 +7,13 @@ import json
 
 from xfrmd.policy.kinds import Schema
 from xfrmd.policy.tables import DOCUMENT, RECORDS
+from xfrmd.policy.variables import REFERENCE
 
 
 def json_schema() -> Schema:
     """The schema as a JSON value (draft 2020-12)."""
     definitions = {record.title.replace(" ", "-"): record.definition for record in RECORDS if record is not DOCUMENT}
+    definitions["variable"] = REFERENCE
     head: Schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "xfrmd policy"}
     return head | DOCUMENT.definition | {"$defs": definitions}
 

@@ -9,6 +9,7 @@ from xfrmd.policy.authentication import FIELDS as AUTHENTICATION
 from xfrmd.policy.authentication import METHOD
 from xfrmd.policy.filters import FILTER, FILTERS
 from xfrmd.policy.identities import IDENTITY, SECRET
+from xfrmd.policy.includes import INCLUDE
 from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, text, word
 from xfrmd.policy.methods import (
     DEFAULT_MAIN,
@@ -21,6 +22,7 @@ from xfrmd.policy.methods import (
 from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.records import Field, Later, Read, Record
 from xfrmd.policy.tunnels import TUNNEL
+from xfrmd.policy.variables import VARIABLES
 from xfrmd.policy.words import Action, ConnectionType, FilterAction, Unresolved
 
 VERSION: Final = 1
@@ -247,9 +249,21 @@ DOCUMENT: Final = Record(
     "Policies of xfrmd: Windows' IPsec policy model.",
     (
         Field("version", _version_kind(), f"version of the language: {VERSION}", required=True),
-        Field("policies", list_of(POLICY.kind(), "policies"), "the policies", required=True),
-        Field("filterlists", list_of(FILTER_LIST.kind(), "filter lists"), "the filter lists", required=True),
-        Field("filteractions", list_of(FILTER_ACTION.kind(), "filter actions"), "the filter actions", required=True),
+        Field("policies", list_of(POLICY.kind(), "policies"), "the policies", shown="**required** in one of the files"),
+        Field(
+            "filterlists",
+            list_of(FILTER_LIST.kind(), "filter lists"),
+            "the filter lists",
+            shown="**required** in one of the files",
+        ),
+        Field(
+            "filteractions",
+            list_of(FILTER_ACTION.kind(), "filter actions"),
+            "the filter actions",
+            shown="**required** in one of the files",
+        ),
+        Field("include", INCLUDE, "files whose objects and variables count as if they stood here", shown="none"),
+        Field("variables", VARIABLES, "values for ${name} in other values", shown="none"),
         Field(
             "allow_weak",
             FLAG,
@@ -258,10 +272,6 @@ DOCUMENT: Final = Record(
             shown="no",
         ),
         Field("config", CONFIG.kind(), "settings of the computer", shown="those of Windows Server 2003"),
-    ),
-    (
-        Later("include", "including other files", "write all objects in one file"),
-        Later("variables", "variables", "write the values out"),
     ),
 )
 RECORDS: Final = (DOCUMENT, POLICY, DEFAULT_RULE, RULE, METHOD, SECRET, FILTER_LIST, FILTER, FILTER_ACTION, CONFIG)
