@@ -25,8 +25,26 @@ NETLINK_TIMEOUT: Final = 5.0
 """The kernel answers within milliseconds; a longer silence is a lost answer."""
 NETLINK_BATCH: Final = 64
 """Requests in one send: under a millisecond of the event loop, as the kernel works while the caller waits."""
+NETLINK_BULK: Final = 512
+"""The same where no event loop waits: 160,000 policies a second instead of 100,000."""
 NETLINK_EVENTS_BUFFER: Final = 4 * 1024 * 1024
 """Receive buffer for events: a few thousand ACQUIREs while the loop is busy."""
+NFT_MESSAGE: Final = 60_000
+"""Elements in one message: the length of an attribute is a number of 16 bits."""
+NFT_BATCH: Final = 1024 * 1024
+"""Octets sent at once when a new map is filled: the kernel keeps an account of each element until the batch ends."""
+NFT_SEND_BUFFER: Final = 128 * 1024 * 1024
+"""One change of the elements of all maps must fit into one batch: six times that of 200,000 elements. No memory is
+taken for it before it is used."""
+CHANGE_LAST: Final = 4096
+"""Elements or SPD entries up to which a change is carried out and proved one by one. From there on it is cheaper to
+look at everything."""
+APPLY_TRIES: Final = 4
+"""Times that the kernel is looked at anew, when others change nftables between our look and our step."""
+HASH_FROM: Final = 128
+"""SPD entries from which on the kernel's hash thresholds are fitted to them."""
+HASH_BUCKET: Final = 16
+"""SPD entries that may share one hash value: they are a list in the kernel."""
 
 # Facts of the host.
 FACTS_SETTLE: Final = 0.2

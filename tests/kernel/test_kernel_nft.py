@@ -12,10 +12,10 @@ import pytest
 from lab.netns import Host, namespaces
 from tests.unit.nft_cases import nft_map
 from xfrmd.adapters.nft import NftLoader
-from xfrmd.adapters.nft_listing import Counted, differences
+from xfrmd.adapters.nft_listing import differences
 from xfrmd.compiler.nft_text import render
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import NftChain, NftTable
+from xfrmd.model.nft import Counted, NftChain, NftTable
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)")]
 
@@ -99,7 +99,7 @@ def test_what_others_change_in_our_table_is_seen(host: Host, nft: NftLoader) -> 
     host.run("nft", "insert rule inet xfrmd output accept")
     host.run("nft", "delete element inet xfrmd m { 10.0.0.0 . tcp }")
     found = differences(TABLE, nft.observe())
-    assert [one.split(":")[0] for one in found] == ["map m", "chain output differs from rule 1 on"]
+    assert [one.split(":")[0] for one in found] == ["chain output differs from rule 1 on", "map m"]
 
 
 def test_without_privilege_the_remedy_is_said(host: Host) -> None:

@@ -21,6 +21,7 @@ from xfrmd.adapters.hold import PacketHold
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.adapters.xfrm.sockets import XfrmSocket, add_policy
+from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.compiler import compile_policy
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.reconcile import Reconciler
@@ -77,7 +78,7 @@ class Protected:
         assert keep_first_packets() == ""
         nft = NftLoader()
         try:
-            assert Reconciler(self.xfrm, nft).apply(plan).degraded == ()
+            assert Reconciler(Spd(), nft).apply(plan).degraded == ()
         finally:
             nft.close()
 

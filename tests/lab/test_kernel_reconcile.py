@@ -12,6 +12,7 @@ from lab.netns import Host, namespaces
 from xfrmd import limits
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.xfrm.sockets import XfrmSocket, add_policy
+from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.compiler import compile_policy
 from xfrmd.daemon.reconcile import Reconciler
 from xfrmd.errors import KernelError
@@ -63,12 +64,14 @@ class Kernel:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.xfrm = host.inside(XfrmSocket)
+        self.spd = host.inside(Spd)
         self.nft = host.inside(NftLoader)
         host.inside(self.nft.observe)
-        self.reconciler = Reconciler(self.xfrm, self.nft)
+        self.reconciler = Reconciler(self.spd, self.nft)
 
     def close(self) -> None:
         self.xfrm.close()
+        self.spd.close()
         self.nft.close()
 
 
@@ -91,7 +94,7 @@ def test_any_policy_follows_any_other(kernel: Kernel) -> None:
     for one in plans:
         outcome = kernel.reconciler.apply(one)
         assert outcome.degraded == ()
-        assert outcome.changes["LoadTable"] == 1
+        assert outcome.changes["ExchangeTable"] == 1
         assert kernel.reconciler.check(one).degraded == ()
         assert len(kernel.xfrm.policies()) == len(one.spd)
         assert kernel.reconciler.apply(one).changes == {}, "the same again is nothing to do"
@@ -100,7 +103,7 @@ def test_any_policy_follows_any_other(kernel: Kernel) -> None:
 def test_a_new_daemon_takes_over_by_difference(kernel: Kernel) -> None:
     kernel.reconciler.apply(plan("require", "permit", 2))
     before = {policy.index for policy in kernel.xfrm.policies()}
-    later = Reconciler(kernel.xfrm, kernel.nft)
+    later = Reconciler(kernel.spd, kernel.nft)
     outcome = later.apply(plan("require", "block", 2))
     assert outcome.degraded == ()
     assert before & {policy.index for policy in kernel.xfrm.policies()}, "what stays is not written again"

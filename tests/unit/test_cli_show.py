@@ -8,7 +8,7 @@ from typing import Any
 
 from xfrmd.cli import show
 from xfrmd.cli.output import Output
-from xfrmd.daemon.reconcile import Step
+from xfrmd.daemon.steps import PrepareTable, Step
 
 OUTPUT = Output(io.StringIO(), io.StringIO())
 APPLIED: dict[str, Any] = {"policy": "P", "filters": 2, "warnings": [], "kernel": {"state": "equal", "degraded": []}}
@@ -27,7 +27,7 @@ CONNECTING: dict[str, Any] = {
 
 
 def test_what_was_done_to_the_kernel_is_told_in_words() -> None:
-    for step in Step.__args__:
+    for step in set(Step.__args__) - {PrepareTable}:  # what only gets ready changes nothing
         shown = show.applied({**APPLIED, "changes": {step.__name__: 3}}, OUTPUT)
         assert ": 3)" in shown
         assert step.__name__ not in shown

@@ -11,14 +11,15 @@ from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
 from tests.unit.nft_cases import key
 from xfrmd import limits
 from xfrmd.compiler import compile_policy
+from xfrmd.compiler.delta import element_changes
 from xfrmd.compiler.exempt import LOOPBACK, Exemption, exemptions, exempts, groups
 from xfrmd.compiler.explain import explain
 from xfrmd.compiler.interpreter import Interpreter, Seen
-from xfrmd.compiler.nft_text import render
+from xfrmd.compiler.nft_text import exchanged, fresh_maps, prepared, render, unprepared
 from xfrmd.compiler.oracle import decide
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.addresses import Address
-from xfrmd.model.nft import NftChain, NftTable
+from xfrmd.model.nft import NftChain, NftTable, TableChange
 from xfrmd.model.plan import Plan
 from xfrmd.model.selector import Packet, Ports
 from xfrmd.policy.words import Config
@@ -221,15 +222,37 @@ def test_addresses_are_guarded_only_where_me_is_protected_or_blocked() -> None:
         assert through_hooks(compile_policy(wanted, HOST), NEW) == {"accept"}
 
 
+def exchange(old: NftTable | None, new: NftTable) -> str:
+    return exchanged(TableChange(old, new, {} if old is None else element_changes(old, new)))
+
+
 def test_a_known_old_table_keeps_the_chains_that_the_new_one_has() -> None:
     old, new = compile_policy(ALL, HOST).nft, compile_policy(policy(rule("block", one("any", "any"))), HOST).nft
-    assert "delete chain" not in render(old, old)
-    gone = [line.split()[-1] for line in render(new, old).splitlines() if line.startswith("delete chain")]
+    assert "delete chain" not in exchange(old, old)
+    gone = [line.split()[-1] for line in exchange(old, new).splitlines() if line.startswith("delete chain")]
     assert gone == ["hold_output", "hold_forward"]
-    assert "\ndelete table inet xfrmd\n" not in render(new, old)
+    assert "\ndelete table inet xfrmd\n" not in exchange(old, new)
+
+
+def test_maps_that_stay_keep_their_elements_and_new_ones_are_filled_beforehand() -> None:
+    old = compile_policy(policy(rule("block", one("10.1.0.0/16", "me"), one("10.2.0.0/16", "me"))), HOST).nft
+    new = compile_policy(policy(rule("block", one("10.1.0.0/16", "me"), one("10.3.0.0/24", "me"))), HOST).nft
+    change = TableChange(old, new, element_changes(old, new))
+    kept = [one.name for one in new.maps if one.name in {other.name for other in old.maps} and one.counted]
+    fresh = [one.name for one in fresh_maps(change)]
+    assert kept
+    assert fresh
+    assert all(f"map {name} {{" in prepared(change) for name in fresh)
+    assert "elements" not in prepared(change)
+    text = exchanged(change)
+    assert not [name for name in (*kept, *fresh) if f"map {name} {{" in text or f"delete map inet xfrmd {name}" in text]
+    assert "delete element" in text
+    assert unprepared(change).splitlines() == [f"delete map inet xfrmd {name}" for name in fresh]
 
 
 def test_a_table_with_something_of_others_in_it_is_replaced_as_a_whole() -> None:
     table = compile_policy(ALL, HOST).nft
     odd = replace(table, chains=(*table.chains, NftChain("set theirs", "", ())))
-    assert render(table, odd) == render(table)
+    change = TableChange(odd, table, {})
+    assert exchanged(change) == render(table)
+    assert prepared(change) == ""

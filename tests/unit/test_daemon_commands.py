@@ -30,7 +30,7 @@ from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
 from xfrmd.model.notice import Level, Notice
-from xfrmd.model.plan import Plan
+from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
 from xfrmd.model.proposals import ProtocolId, Transform
 from xfrmd.model.selector import Selector
 
@@ -63,11 +63,19 @@ class Kernel:
         self.refuse = ""
         self.degraded: tuple[str, ...] = ()
 
-    def apply(self, plan: Plan) -> Outcome:
+    def apply(self, plan: Plan, overlay: Overlay = NO_OVERLAY) -> Outcome:
+        assert overlay == NO_OVERLAY
         if plan.policy == self.refuse:
             raise KernelError("no memory", 12)
         self.plans.append(plan)
         return Outcome(self.degraded, {"policies added": len(plan.spd)})
+
+    def change(self, plan: Plan, delta: PlanDelta, overlay: Overlay = NO_OVERLAY) -> Outcome:
+        assert delta != PlanDelta()
+        return self.apply(plan, overlay)
+
+    def overlay(self, overlay: Overlay) -> Outcome:
+        return self.apply(self.plans[-1], overlay)
 
     def check(self, plan: Plan) -> Outcome:
         assert plan == self.plans[-1]

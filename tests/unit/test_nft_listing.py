@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from tests.unit.nft_cases import nft_map
-from xfrmd.adapters.nft_listing import Counted, counters, differences, parse, spelled
+from xfrmd.adapters.nft_listing import differences, frame_differences, parse, recognised, spelled
 from xfrmd.errors import KernelError
 from xfrmd.model.nft import NftChain, NftTable
 
@@ -22,13 +22,15 @@ LISTING = """table inet xfrmd {
 
 \tmap out4_32_16 {
 \t\ttypeof ip saddr . ip daddr . meta l4proto . th dport : verdict
-\t\telements = { 10.1.0.5 . 10.9.0.0 . 6 . 2976 : accept,
-\t\t\t     10.1.0.5 . 10.9.0.0 . 6 . 1008 : drop }
+\t\tcounter
+\t\telements = { 10.1.0.5 . 10.9.0.0 . 6 . 2976 counter : accept,
+\t\t\t     10.1.0.5 . 10.9.0.0 . 6 . 1008 counter : drop }
 \t}
 
 \tmap out6 {
 \t\ttypeof ip6 saddr : verdict
-\t\telements = { fd00::5 : return }
+\t\tcounter
+\t\telements = { fd00::5 counter : return }
 \t}
 
 \tmap empty {
@@ -59,7 +61,7 @@ WANTED = NftTable(
             {"10.1.0.5 . 10.9.0.0 . 6 . 1008": "drop", "10.1.0.5 . 10.9.0.0 . 6 . 2976": "accept"},
         ),
         nft_map("out6", "ip6 saddr", {"fd00::5": "return"}),
-        nft_map("empty", "ip saddr", {}),
+        dataclasses.replace(nft_map("empty", "ip saddr", {}), counted=False),
     ),
     chains=(
         NftChain(
@@ -96,13 +98,20 @@ def test_a_listing_equals_what_was_wanted() -> None:
 @pytest.mark.parametrize(
     ("was", "now", "told"),
     [
-        ("2976 : accept", "2976 : drop", "map out4_32_16: 10.1.0.5 . 10.9.0.0 . 6 . 2976 is drop, not accept"),
-        ("fd00::5 : return", "fd00::6 : return", "map out6: fd00::5 is nothing, not return"),
+        (
+            "2976 counter : accept",
+            "2976 counter : drop",
+            "map out4_32_16: 10.1.0.5 . 10.9.0.0 . 6 . 2976 is drop, not accept",
+        ),
+        ("fd00::5 counter : return", "fd00::6 counter : return", "map out6: fd00::5 is nothing, not return"),
         (
             "ip6 saddr : verdict",
             "ip6 daddr : verdict",
             "map out6 has keys ip6 daddr : verdict, not ip6 saddr : verdict",
         ),
+        ("ip6 saddr : verdict\n\t\tcounter", "ip6 saddr : verdict", "map out6 does not count"),
+        ("ip saddr : verdict", "ip saddr : verdict\n\t\tcounter", "map empty counts"),
+        ("ip saddr : verdict", "ip saddr : verdict\n\t\tflags interval", "map empty has keys"),
         ("\tmap empty", "\tmap fully", "map empty is missing"),
         ("\tmap empty", "\tset empty", "chain set empty is not ours"),
         ("meta ipsec missing drop", "meta ipsec exists drop", "chain hold_output differs from rule 4 on"),
@@ -156,7 +165,15 @@ def test_spellings_of_one_rule_are_one(one: str, other: str) -> None:
     assert spelled(one) == spelled(other)
 
 
-def test_counters_are_read_with_their_state() -> None:
-    blocks = ("held", 3, 120), ("b", 0, 0)
-    text = "".join(f"\tcounter {name} {{\n\t\tpackets {p} bytes {b}\n\t}}\n" for name, p, b in blocks)
-    assert counters(f"table inet xfrmd {{\n{text}}}\n") == {"held": Counted(3, 120), "b": Counted(0, 0)}
+def test_a_key_too_long_to_be_remembered_is_known_by_its_types() -> None:
+    """nft keeps what a key is made of in a few octets of its own; five fields do not fit."""
+    long = "ip saddr & 255.255.0.0 . ip daddr . meta l4proto . th sport . th dport & 65520"
+    wanted = NftTable((nft_map("m", long, {"10.1.0.0 . 10.9.0.1 . 6 . 7 . 80": "drop"}),), ())
+    declared = "type ipv4_addr . ipv4_addr . inet_proto . inet_service . inet_service : verdict\n\t\tcounter"
+    listing = "table inet xfrmd {\n\tmap m {\n\t\t%s\n\t}\n}\n"
+    observed = recognised(wanted, parse(listing % declared))
+    assert frame_differences(wanted, observed) == ()
+    assert observed is not None
+    assert observed.maps[0].fields == wanted.maps[0].fields
+    other = parse(listing % declared.replace("inet_proto", "inet_service"))
+    assert frame_differences(wanted, other) != ()

@@ -24,6 +24,7 @@ NLM_F_ACK: Final = 0x4
 NLM_F_CREATE: Final = 0x400
 NLM_F_EXCL: Final = 0x200
 NLM_F_DUMP: Final = 0x300
+NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_CAPPED: Final = 0x100
 NLM_F_ACK_TLVS: Final = 0x200
 _NLA_TYPE_MASK: Final = 0x3FFF
@@ -46,6 +47,8 @@ class Message(NamedTuple):
     flags: int
     seq: int
     body: bytes
+    port: int = 0
+    """Whose request it answers or tells of; 0 when the kernel acted by itself."""
 
 
 class Answer(NamedTuple):
@@ -69,10 +72,10 @@ def messages(data: bytes) -> Iterator[Message]:
     """Split what one receive call gave. Raises KernelError when it is no sequence of whole messages."""
     at = 0
     while at + HEADER.size <= len(data):
-        length, kind, flags, seq, _ = HEADER.unpack_from(data, at)
+        length, kind, flags, seq, port = HEADER.unpack_from(data, at)
         if not HEADER.size <= length <= len(data) - at:
             raise KernelError(f"netlink: a message of {length} octets in {len(data) - at}")
-        yield Message(kind, flags, seq, data[at + HEADER.size : at + length])
+        yield Message(kind, flags, seq, data[at + HEADER.size : at + length], port)
         at += (length + 3) & ~3
 
 
@@ -87,6 +90,17 @@ def attributes(body: bytes, start: int) -> dict[int, bytes]:
         found[kind & _NLA_TYPE_MASK] = body[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
+
+
+def attribute_list(body: bytes, start: int) -> Iterator[bytes]:
+    """The values of attributes that are a list: all of one type. KernelError when they do not fit."""
+    at = start
+    while at + 4 <= len(body):
+        length, _ = _ATTRIBUTE.unpack_from(body, at)
+        if not 4 <= length <= len(body) - at:
+            raise KernelError(f"netlink: an attribute of {length} octets in {len(body) - at}")
+        yield body[at + 4 : at + length]
+        at += (length + 3) & ~3
 
 
 def answer(message: Message) -> Answer:

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""nftables through libnftables. What is loaded is one transaction: all of it, or nothing and each error's place."""
+"""Our nftables table: its frame (maps, chains, counters) through libnftables, the elements of its maps through netlink.
+
+What is loaded is one transaction: all of it, or nothing and each error's place.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from xfrmd import limits
-from xfrmd.adapters import nft_listing
-from xfrmd.adapters.nft_listing import Counted
+from xfrmd.adapters import nft_elements, nft_listing
+from xfrmd.adapters.nft_socket import ChangedElsewhereError, NftSocket
+from xfrmd.compiler import nft_text
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import NftTable
+from xfrmd.model.nft import Counted, ElementChange, ElementKey, NftMap, NftTable, TableChange
 
 _TABLE: Final = f"inet {limits.NFT_TABLE}"
 _ABSENT: Final = "No such file or directory"
@@ -24,6 +30,8 @@ add chain {_TABLE}_probe out {{ type route hook output priority 250; }}
 add rule {_TABLE}_probe out ct state invalid rt ipsec missing queue num {limits.HOLD_QUEUE}
 delete table {_TABLE}_probe
 """
+_TRIES: Final = 8
+"""Times that the table is read when others change it meanwhile."""
 T = TypeVar("T")
 
 
@@ -33,11 +41,17 @@ class NftLoader:
     def __init__(self) -> None:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "nftables")
         self._context: Any = None
+        self._commits = 0
+        self._socket = NftSocket()
+        self._counts = NftSocket()
+        """For whoever wants counters while the thread is busy."""
 
     def close(self) -> None:
         """Let the context go. The table stays."""
         self._thread.submit(setattr, self, "_context", None).result()
         self._thread.shutdown()
+        self._socket.close()
+        self._counts.close()
 
     def load(self, text: str) -> None:
         """Carry out nft commands in one transaction. KernelError with line and column of errors: nothing is done."""
@@ -56,14 +70,47 @@ class NftLoader:
             raise KernelError(f"{error}\nthe kernel needs {needs}", error.errno or errno.EOPNOTSUPP) from error
 
     def observe(self) -> NftTable | None:
-        """Our table as the kernel has it, without counts; None when there is none."""
-        listing = self._call(self._listing)
-        return None if listing is None else nft_listing.parse(listing)
+        """Our table as the kernel has it, without counts; None when there is none. All of it is of one moment."""
+        return self._call(self._observed)
+
+    @property
+    def commits(self) -> int:
+        """Transactions of ours so far."""
+        return self._commits + self._socket.commits
+
+    def generation(self) -> int:
+        """A number that each transaction of anybody in this network namespace changes."""
+        return self._call(self._socket.generation)
+
+    def prepare(self, change: TableChange) -> None:
+        """Make and fill the maps that are new, which no packet meets yet, and see whether `exchange` would be accepted.
+
+        KernelError when something is refused: then all of it is taken back.
+        """
+        self._call(lambda: self._prepared(change))
+
+    def exchange(self, change: TableChange) -> None:
+        """Put the new table in the place of the old one, in one transaction. KernelError: nothing is done."""
+        self.load(nft_text.exchanged(change))
+
+    def change(self, changes: Mapping[str, ElementChange], generation: int) -> None:
+        """Change elements in one transaction, if nobody has changed anything since that generation.
+
+        ChangedElsewhereError when somebody has; KernelError when the kernel refuses. Nothing is done then.
+        """
+        self._call(lambda: self._socket.change(changes, generation))
+
+    def element(self, name: str, key: ElementKey) -> str | None:
+        """What a map does with a key, None when it does not have it."""
+        return self._call(lambda: self._socket.element(name, key))
 
     def counters(self) -> dict[str, Counted]:
         """Our counters by name, none when there is no table."""
-        listing = self._call(self._counters)
-        return {} if listing is None else nft_listing.counters(listing)
+        return self._counts.counters()
+
+    def element_counters(self, table: NftTable) -> dict[str, dict[ElementKey, Counted]]:
+        """What each element of the table's counted maps has seen, by map."""
+        return self._call(lambda: {one.name: self._counted(one) for one in table.maps if one.counted})
 
     def delete(self) -> None:
         """Remove our table: what it held back flows again. That it is gone already is no error."""
@@ -93,16 +140,60 @@ class NftLoader:
             os.close(descriptor)
         if status:
             raise _refusal(said.replace(path, _TABLE))
+        self._commits += not dry_run
 
-    def _listing(self) -> str | None:
-        nft = self._nft()
-        nft.set_stateless_output(True)
-        return _list(nft, f"list table {_TABLE}")
+    def _prepared(self, change: TableChange) -> None:
+        text = nft_text.prepared(change)
+        if text:
+            self._from_file(text, dry_run=False)
+        try:
+            for one in nft_text.fresh_maps(change):
+                self._socket.fill(one.name, one.elements)
+            self._from_file(nft_text.exchanged(change), dry_run=True)
+        except KernelError:
+            if text:
+                with contextlib.suppress(KernelError):
+                    self._from_file(nft_text.unprepared(change), dry_run=False)
+            raise
 
-    def _counters(self) -> str | None:
+    def _observed(self) -> NftTable | None:
+        for _ in range(_TRIES):
+            generation = self._socket.generation()
+            listing = self._frame()
+            if listing is None:
+                return None
+            table = nft_listing.parse(listing)
+            try:
+                table = replace(table, maps=tuple(replace(one, elements=self._elements(one)) for one in table.maps))
+            except ChangedElsewhereError:
+                continue
+            if self._socket.generation() == generation:
+                return table
+        raise KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
+
+    def _elements(self, one: NftMap) -> dict[ElementKey, str]:
+        """Of a map whose keys are none of ours, nothing: it is another one anyhow."""
+        found: dict[ElementKey, str] = {}
+        if one.fields:
+            for columns in self._socket.elements(one.name, one.key_size):
+                found.update(nft_elements.verdicts(columns))
+        return found
+
+    def _counted(self, one: NftMap) -> dict[ElementKey, Counted]:
+        found: dict[ElementKey, Counted] = {}
+        for columns in self._socket.elements(one.name, one.key_size):
+            found.update(zip(columns.keys, map(Counted, columns.packets, columns.octets), strict=False))
+        return found
+
+    def _frame(self) -> str | None:
+        """Our table without elements of maps: those come faster through netlink."""
         nft = self._nft()
-        nft.set_stateless_output(False)
-        return _list(nft, f"list counters table {_TABLE}")
+        status, listing, said = nft.cmd(f"list table {_TABLE}")
+        if status and _ABSENT in said:
+            return None
+        if status:
+            raise _refusal(said)
+        return str(listing)
 
 
 def _new_context() -> Any:
@@ -113,16 +204,9 @@ def _new_context() -> Any:
     context = nftables.Nftables()
     context.set_numeric_proto_output(True)
     context.set_numeric_prio_output(True)
+    context.set_stateless_output(True)
+    context.set_terse_output(True)
     return context
-
-
-def _list(nft: Any, command: str) -> str | None:
-    status, listing, said = nft.cmd(command)
-    if status and _ABSENT in said:
-        return None
-    if status:
-        raise _refusal(said)
-    return str(listing)
 
 
 def _refusal(said: str) -> KernelError:

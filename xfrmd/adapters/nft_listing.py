@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from xfrmd.errors import KernelError
 from xfrmd.model.nft import ElementKey, KeyField, NftChain, NftMap, NftTable, pack_key
@@ -22,17 +23,22 @@ _SPELLINGS: Final = (
     (re.compile(r"\b0x([0-9a-f]+)\b"), lambda found: str(int(found[1], 16))),
 )
 _MEMBERS: Final = re.compile(r"\{ ([^{}]*) \}")
-_ELEMENT: Final = re.compile(r"\s*([^{},]*\S) : (\w+)\s*(?:,|$)")
+_ELEMENT: Final = re.compile(r"\s*([^{},]*?\S)(?: counter)? : (\w+)\s*(?:,|$)")
 _BLOCK: Final = re.compile(r"\t(\w+) (\S+) \{")
-_COUNTER: Final = re.compile(r"\tcounter (\S+) \{[^}]*?packets (\d+) bytes (\d+)", re.DOTALL)
+_SAME_TYPES: Final = {
+    "ip daddr": "ip saddr",
+    "ip6 daddr": "ip6 saddr",
+    "th dport": "th sport",
+}
+"""Fields whose values are of one type for nft, as one of them."""
+_OF_TYPE: Final = {
+    "nf_proto": "meta nfproto",
+    "inet_proto": "meta l4proto",
+    "inet_service": "th sport",
+    "ipv4_addr": "ip saddr",
+    "ipv6_addr": "ip6 saddr",
+}
 _DIFFERENCES_SHOWN: Final = 10
-
-
-class Counted(NamedTuple):
-    """A counter of ours."""
-
-    packets: int
-    octets: int
 
 
 def _sorted_members(found: re.Match[str]) -> str:
@@ -85,33 +91,64 @@ def _chain(name: str, lines: list[str]) -> NftChain:
 
 def _map(name: str, lines: list[str]) -> NftMap:
     """A map whose keys are of fields that we never use has none: it is another one than ours all the same."""
-    typeof = next((line.removeprefix("typeof ") for line in lines if line.startswith("typeof ")), "")
-    text = " ".join(lines)
-    _, _, elements = text.partition("elements = {")
+    declared, _, elements = "\n".join(lines).partition("elements = {")
     found: dict[ElementKey, str] = {}
+    counted = "counter" in declared.split("\n")
     try:
-        fields = tuple(KeyField.whole(words) for words in typeof.removesuffix(" : verdict").split(" . "))
+        fields = tuple(_fields(declared.split("\n")))
         for element in _ELEMENT.finditer(elements.rpartition("}")[0]):
             values = [field.value(part) for field, part in zip(fields, element[1].split(" . "), strict=True)]
             found[pack_key(fields, values)] = element[2]
     except (KeyError, ValueError, OverflowError):
-        return NftMap(name, (), {})
-    return NftMap(name, fields, found)
+        return NftMap(name, (), {}, counted=counted)
+    return NftMap(name, fields, found, counted=counted)
 
 
-def counters(listing: str) -> dict[str, Counted]:
-    """Named counters in a listing that was made with state."""
-    return {name: Counted(int(packets), int(octets)) for name, packets, octets in _COUNTER.findall(listing)}
+def _fields(declared: list[str]) -> Iterator[KeyField]:
+    """A key's fields. The kernel keeps what they are (`typeof`) when that is short, and else only their types."""
+    for line in declared:
+        kind, _, words = line.partition(" ")
+        if kind in ("type", "typeof"):
+            for one in words.removesuffix(" : verdict").split(" . "):
+                yield KeyField.whole(one if kind == "typeof" else _OF_TYPE[one])
+        elif kind not in ("counter", ""):
+            raise ValueError(f"not as we make maps: {line}")
+
+
+def _same_keys(one: NftMap, other: NftMap) -> bool:
+    """Are the keys of one type? The kernel knows no more of them; what a key is made of, the rules say."""
+    alike = (_SAME_TYPES.get(field.words, field.words) for field in one.fields)
+    return other.typeof in (one.typeof, f"{' . '.join(alike)} : verdict")
 
 
 def differences(wanted: NftTable, observed: NftTable | None) -> tuple[str, ...]:
     """Where the kernel's table is not what it should be, in words; () when it is. At most a few per kind are named."""
+    frame = frame_differences(wanted, observed)
+    return frame if observed is None else (*frame, *_element_differences(wanted, observed))
+
+
+def frame_differences(wanted: NftTable, observed: NftTable | None) -> tuple[str, ...]:
+    """The same but for the elements of maps."""
     if observed is None:
         return ("the table is missing",)
     return (
         *_map_differences(wanted, observed),
         *_chain_differences(wanted, observed),
         *_counter_names(wanted, observed),
+    )
+
+
+def recognised(wanted: NftTable, observed: NftTable | None) -> NftTable | None:
+    """The observed table with the masks of keys, which the kernel knows from rules only, in maps that are as wanted."""
+    if observed is None:
+        return None
+    ours = {one.name: one for one in wanted.maps}
+    return replace(
+        observed,
+        maps=tuple(
+            replace(one, fields=ours[one.name].fields) if one.name in ours and _same_keys(ours[one.name], one) else one
+            for one in observed.maps
+        ),
     )
 
 
@@ -129,10 +166,20 @@ def _map_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
     yield from _named("map", {one.name for one in wanted.maps}, set(there))
     for one in wanted.maps:
         other = there.get(one.name)
-        if other is None or (one.typeof == other.typeof and one.elements == other.elements):
+        if other is None:
             continue
-        if one.typeof != other.typeof:
+        if not _same_keys(one, other):
             yield f"map {one.name} has keys {other.typeof}, not {one.typeof}"
+        if one.counted != other.counted:
+            yield f"map {one.name} {'does not count' if one.counted else 'counts'}"
+
+
+def _element_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
+    there = {one.name: one for one in observed.maps}
+    for one in wanted.maps:
+        other = there.get(one.name)
+        if other is None or one.elements == other.elements:
+            continue
         changed = one.elements.items() ^ other.elements.items()
         for key, _ in islice(sorted(changed), _DIFFERENCES_SHOWN):
             has, should = other.elements.get(key, "nothing"), one.elements.get(key, "nothing")

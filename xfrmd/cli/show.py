@@ -12,7 +12,8 @@ Answer = Mapping[str, Any]
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 PEERS_SHOWN: Final = 20
 _DONE: Final = {
-    "LoadTable": "nftables tables loaded",
+    "ExchangeTable": "nftables tables exchanged",
+    "ChangeElements": "nftables elements changed",
     "WritePolicy": "SPD entries written",
     "RemovePolicy": "SPD entries removed",
 }

@@ -92,7 +92,7 @@ def _own_maps(own: tuple[Address, ...]) -> tuple[NftMap, ...]:
     for family, ip in _FAMILY.items():
         elements: dict[ElementKey, str] = {one.packed: "return" for one in own if one.family == family}
         if elements:
-            found.append(NftMap(f"own{family}", (KeyField.whole(f"{ip} saddr"),), elements))
+            found.append(NftMap(f"own{family}", (KeyField.whole(f"{ip} saddr"),), elements, counted=False))
     return tuple(found)
 
 

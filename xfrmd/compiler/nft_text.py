@@ -1,28 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An NftTable as the text of one `nft -f` transaction: the old table goes and the new one comes in one step.
+"""An NftTable as nft commands: whole, for a file, or as the step from another table that the kernel has.
 
-Where the old one is known, its base chains stay and get new rules. When a base chain goes, the kernel drops what all
+Where the old table is known, its base chains stay and get new rules. When a base chain goes, the kernel drops what all
 nfqueues of the network namespace hold: our packets that wait for an SA, and those of other programs.
+
+Maps whose kind is the same stay as well, with what their elements have counted. New maps are made and filled before
+anybody asks them (`prepared`), so that the exchange itself is small, and one transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from xfrmd import limits
-from xfrmd.model.nft import NftChain, NftMap, NftTable
+from xfrmd.compiler.delta import same_kind
+from xfrmd.model.nft import NftChain, NftMap, NftTable, TableChange
 
 _HEAD: Final = (
     "# Compiled from a policy: edit that, not this.",
     "# In a map, accept and drop are final; return means negotiate: the packet meets the fence behind the maps, which",
     "# lets pass what is on an SA.",
 )
+_TABLE: Final = f"inet {limits.NFT_TABLE}"
 
 
 def _map(one: NftMap) -> Iterator[str]:
     yield f"  map {one.name} {{"
     yield f"    typeof {one.typeof}"
+    if one.counted:
+        yield "    counter"
     if one.elements:
         yield "    elements = {"
         yield ",\n".join(f"      {one.key_text(key)} : {verdict}" for key, verdict in one.elements.items())
@@ -38,18 +46,24 @@ def _chain(one: NftChain) -> Iterator[str]:
     yield "  }"
 
 
-def _afresh(name: str) -> Iterator[str]:
-    yield f"add table {name}"
-    yield f"delete table {name}"
+def _block(maps: Iterable[NftMap], chains: Iterable[NftChain], counters: Iterable[str]) -> Iterator[str]:
+    yield f"table {_TABLE} {{"
+    yield from (f"  counter {counter} {{ }}" for counter in counters)
+    for one in maps:
+        yield from _map(one)
+    for chain in chains:
+        yield from _chain(chain)
+    yield "}"
 
 
-def _cleared(name: str, old: NftTable, new: NftTable) -> Iterator[str]:
-    """Empty the old table of all but the chains and counters that the new one has too."""
-    hooks = {chain.name: chain.hook for chain in new.chains}
-    yield f"flush table {name}"
-    yield from (f"delete chain {name} {one.name}" for one in old.chains if hooks.get(one.name) != one.hook)
-    yield from (f"delete map {name} {one.name}" for one in old.maps)
-    yield from (f"delete counter {name} {counter}" for counter in old.counters if counter not in new.counters)
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def render(table: NftTable) -> str:
+    """The text to hand to `nft -f`: the table in the place of whatever there is. The same table gives the same text."""
+    block = _block(table.maps, table.chains, table.counters)
+    return _text((*_HEAD, f"add table {_TABLE}", f"delete table {_TABLE}", *block))
 
 
 def _is_plain(table: NftTable) -> bool:
@@ -57,22 +71,63 @@ def _is_plain(table: NftTable) -> bool:
     return not any(" " in chain.name for chain in table.chains)
 
 
-def _lines(table: NftTable, old: NftTable | None) -> Iterator[str]:
-    name = f"inet {limits.NFT_TABLE}"
-    yield from _HEAD
-    yield from _cleared(name, old, table) if old is not None and _is_plain(old) else _afresh(name)
-    yield f"table {name} {{"
-    yield from (f"  counter {counter} {{ }}" for counter in table.counters)
-    for one in table.maps:
-        yield from _map(one)
-    for chain in table.chains:
-        yield from _chain(chain)
-    yield "}"
+def fresh_maps(change: TableChange) -> tuple[NftMap, ...]:
+    """The maps that are made and filled before the exchange: those whose names are free."""
+    if change.old is None:
+        return change.new.maps
+    if not _is_plain(change.old):
+        return ()
+    taken = {one.name for one in change.old.maps}
+    return tuple(one for one in change.new.maps if one.name not in taken)
 
 
-def render(table: NftTable, old: NftTable | None = None) -> str:
-    """The text to hand to `nft -f`. The same table gives the same text.
+def prepared(change: TableChange) -> str:
+    """What makes the fresh maps, empty; "" when there is nothing to make. No packet asks them yet."""
+    maps = [replace(one, elements={}) for one in fresh_maps(change)]
+    if not maps and change.old is not None:
+        return ""
+    return _text(_block(maps, (), ()))
 
-    `old`: the table as the kernel has it, when only that one is to be replaced; without it, whatever there is.
-    """
-    return "\n".join(_lines(table, old)) + "\n"
+
+def unprepared(change: TableChange) -> str:
+    """What takes `prepared` back."""
+    if change.old is None:
+        return _text([f"delete table {_TABLE}"])
+    return _text(f"delete map {_TABLE} {one.name}" for one in fresh_maps(change))
+
+
+def exchanged(change: TableChange) -> str:
+    """The exchange itself, when the fresh maps stand. One transaction."""
+    old, new = change.old, change.new
+    if old is not None and not _is_plain(old):
+        return render(new)
+    fresh = {one.name for one in fresh_maps(change)}
+    there = {} if old is None else {one.name: one for one in old.maps}
+    kept = {one.name for one in new.maps if one.name in there and same_kind(there[one.name], one)}
+    anew = [one for one in new.maps if one.name not in fresh | kept]
+    counters = () if old is None else old.counters
+    lines = [*_HEAD]
+    if old is not None:
+        lines += _cleared(old, new, kept)
+    lines += _block(anew, new.chains, [one for one in new.counters if one not in counters])
+    for one in new.maps:
+        lines += _changed(one, change) if one.name in kept else ()
+    return _text(lines)
+
+
+def _cleared(old: NftTable, new: NftTable, kept: set[str]) -> Iterator[str]:
+    """Empty the old table of all but the chains, maps and counters that the new one has too."""
+    hooks = {chain.name: chain.hook for chain in new.chains}
+    yield f"flush table {_TABLE}"
+    yield from (f"delete chain {_TABLE} {one.name}" for one in old.chains if hooks.get(one.name) != one.hook)
+    yield from (f"delete map {_TABLE} {one.name}" for one in old.maps if one.name not in kept)
+    yield from (f"delete counter {_TABLE} {counter}" for counter in old.counters if counter not in new.counters)
+
+
+def _changed(one: NftMap, change: TableChange) -> Iterator[str]:
+    removed, added = change.elements.get(one.name, ((), ()))
+    if removed:
+        yield f"delete element {_TABLE} {one.name} {{ {', '.join(map(one.key_text, removed))} }}"
+    if added:
+        pairs = ", ".join(f"{one.key_text(key)} : {verdict}" for key, verdict in added)
+        yield f"add element {_TABLE} {one.name} {{ {pairs} }}"

@@ -6,16 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from xfrmd.adapters.xfrm.policies import ObservedPolicy
+from xfrmd.adapters.xfrm.sockets import Refusal, Request
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import Endpoint, Event
 from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan
+from xfrmd.model.nft import ElementChange, ElementKey, NftTable, TableChange
+from xfrmd.model.plan import Overlay, Plan, PlanDelta
 from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.sad import SadEntry
 from xfrmd.model.selector import Selector
+from xfrmd.model.spd import Direction
 
 
 class Engine(Protocol):
@@ -72,13 +76,73 @@ class Outcome(NamedTuple):
 
 
 class Enforcer(Protocol):
-    """Makes the kernel equal to a Plan."""
+    """Makes the kernel equal to a Plan with an overlay. It blocks, and is used by one thread at a time.
 
-    def apply(self, plan: Plan) -> Outcome:
-        """Raises KernelError when the kernel refuses: then it enforces what it did before, or more, never less."""
+    All raise KernelError when the kernel refuses: then it enforces what it did before, or more, never less.
+    """
+
+    def apply(self, plan: Plan, overlay: Overlay = ...) -> Outcome:
+        """Whatever there was before. Without an overlay, none stays."""
+
+    def change(self, plan: Plan, delta: PlanDelta, overlay: Overlay = ...) -> Outcome:
+        """From the plan that was applied last, at the cost of the delta. Without an overlay, none stays."""
+
+    def overlay(self, overlay: Overlay) -> Outcome:
+        """The same plan with another overlay, at the cost of what differs."""
 
     def check(self, plan: Plan) -> Outcome:
-        """Observe only."""
+        """Observe only. The overlay that was applied with the plan counts in."""
+
+
+class Policies(Protocol):
+    """The kernel's SPD."""
+
+    def policies(self) -> tuple[ObservedPolicy, ...]:
+        """All policies, whoever wrote them."""
+
+    def policy(self, direction: Direction, selector: Selector) -> ObservedPolicy | None:
+        """The policy of this direction and selector."""
+
+    def submit(self, requests: Sequence[Request]) -> tuple[Refusal, ...]:
+        """Carry out at most limits.NETLINK_BULK requests in order; those that were refused."""
+
+    def hash_thresholds(self, v4: tuple[int, int], v6: tuple[int, int]) -> None:
+        """Prefix lengths (local, remote) from which on policies are found by hash."""
+
+    def watch(self) -> None:
+        """From now on `touched` tells whether others change policies."""
+
+    def look_away(self) -> None:
+        """Do not watch during a bulk change."""
+
+    def touched(self) -> bool:
+        """Has anybody else changed a policy since `watch`, or may somebody have?"""
+
+
+class Tables(Protocol):
+    """The kernel's nftables, as far as they are ours. All raise KernelError."""
+
+    @property
+    def commits(self) -> int:
+        """Transactions of ours so far."""
+
+    def generation(self) -> int:
+        """A number that grows by one with each transaction of anybody."""
+
+    def observe(self) -> NftTable | None:
+        """Our table, None when there is none."""
+
+    def element(self, name: str, key: ElementKey) -> str | None:
+        """The verdict of one element of a map."""
+
+    def prepare(self, change: TableChange) -> None:
+        """Make and fill the new maps, which nobody asks yet; raises KernelError when `exchange` would."""
+
+    def exchange(self, change: TableChange) -> None:
+        """One table in the place of the other, in one transaction."""
+
+    def change(self, changes: Mapping[str, ElementChange], generation: int) -> None:
+        """Change elements in one transaction; ChangedElsewhereError when the generation is another."""
 
 
 class FactsSource(Protocol):

@@ -1,235 +1,252 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes the kernel equal to a Plan by difference, and proves it by looking again (docs/decisions/0008).
+"""Makes the kernel equal to a Plan by difference, and proves it by looking again (docs/decisions/0008 and 0013).
 
 The order keeps two promises at every moment, whatever step fails: each packet meets the policy that the old or the new
 Plan has for it, never a third one; and nothing passes in the clear that did not before, until the packet filter is
 exchanged, in one transaction, as the last step. Only what is ours is touched; what is foreign and in the way is told.
+
+A small change does not look at everything. It rests on what was proved last, as long as nobody else has touched
+nftables (its generation tells) or XFRM policies (their news tell), and proves what it changed.
 """
 
 from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from xfrmd import limits
-from xfrmd.adapters import nft_listing
+from xfrmd.adapters.nft_socket import ChangedElsewhereError
 from xfrmd.adapters.xfrm import sockets
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
-from xfrmd.adapters.xfrm.sockets import Refusal, Request
-from xfrmd.compiler import nft_text
-from xfrmd.daemon.ports import Outcome
+from xfrmd.adapters.xfrm.sockets import Request
+from xfrmd.compiler.delta import changed_keys, size, with_overlays
+from xfrmd.compiler.spd_hash import thresholds
+from xfrmd.daemon.ports import Outcome, Policies, Tables
+from xfrmd.daemon.steps import (
+    ChangeElements,
+    ExchangeTable,
+    Observed,
+    PolicyStep,
+    PrepareTable,
+    RemovePolicy,
+    Step,
+    WritePolicy,
+    differences,
+    few,
+    foreign,
+    ordered,
+    overlaid,
+    steps,
+)
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import NftTable
-from xfrmd.model.plan import Plan
-from xfrmd.model.selector import Selector
-from xfrmd.model.spd import Direction, SpdEntry
+from xfrmd.model.nft import TableChange
+from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
+from xfrmd.model.spd import SpdEntry
 
-_SHOWN: Final = 10
-"""Differences and foreign policies named one by one; of more, only how many."""
+_OTHERS: Final = "other programs change nftables or XFRM policies"
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
-Key = tuple[Direction, Selector]
-
-
-class Policies(Protocol):
-    """The kernel's SPD."""
-
-    def policies(self) -> tuple[ObservedPolicy, ...]:
-        """All policies, whoever wrote them."""
-
-    def submit(self, requests: Sequence[Request]) -> tuple[Refusal, ...]:
-        """Carry out requests in order; those that were refused."""
-
-
-class Tables(Protocol):
-    """The kernel's nftables, as far as they are ours."""
-
-    def check(self, text: str) -> None:
-        """Raises KernelError when `load` would."""
-
-    def load(self, text: str) -> None:
-        """Carry out one transaction, wholly or not at all."""
-
-    def observe(self) -> NftTable | None:
-        """Our table, None when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """What the kernel has."""
+class _Believed:
+    """The kernel as it was proved to be; it still is while nobody else touches it."""
 
-    policies: tuple[ObservedPolicy, ...]
-    table: NftTable | None
-
-
-@dataclass(frozen=True, slots=True)
-class WritePolicy:
-    """Add a policy, or replace the one of ours with its direction and selector at once."""
-
-    entry: SpdEntry
-    replaces: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RemovePolicy:
-    """Remove a policy of ours, by its index: nobody else's can be hit."""
-
-    policy: ObservedPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class LoadTable:
-    """Put our whole table in the place of the one before, in one transaction of nft commands."""
-
-    text: str
-
-
-Step = WritePolicy | RemovePolicy | LoadTable
-
-
-def steps(plan: Plan, observed: Observed) -> tuple[Step, ...]:
-    """What leads from the kernel's state to the Plan, in the safe order; () when they are equal.
-
-    1. Without a table of ours: the table, which can only restrict.
-    2. New and changed policies, the one that is asked first at first: until the entry that decides a packet stands, its
-       old one does.
-    3. Policies that no longer belong, the one that is asked last at first, for the same reason.
-    4. The table, if there was another one: up to here the old fence let nothing pass that it did not let pass before.
-    """
-    fence = _table(plan, observed)
-    spd = (*_writes(plan, observed), *_removals(plan, observed))
-    return (*fence, *spd) if observed.table is None else (*spd, *fence)
-
-
-def _table(plan: Plan, observed: Observed) -> list[Step]:
-    if not nft_listing.differences(plan.nft, observed.table):
-        return []
-    return [LoadTable(nft_text.render(plan.nft, observed.table))]
-
-
-def _writes(plan: Plan, observed: Observed) -> Iterator[Step]:
-    there = {(policy.direction, policy.selector): policy for policy in observed.policies}
-    for entry in sorted(plan.spd, key=lambda entry: entry.priority):
-        policy = there.get(entry.key)
-        if policy is None:
-            yield WritePolicy(entry, replaces=False)
-        elif policy.ours and policy.entry != entry:
-            yield WritePolicy(entry, replaces=True)
-
-
-def _removals(plan: Plan, observed: Observed) -> Iterator[Step]:
-    wanted = {entry.key for entry in plan.spd}
-    ours = [policy for policy in observed.policies if policy.ours]
-    for policy in sorted(ours, key=lambda policy: policy.priority, reverse=True):
-        if (policy.direction, policy.selector) not in wanted:
-            yield RemovePolicy(policy)
-
-
-def foreign(plan: Plan, observed: Observed) -> tuple[str, ...]:
-    """Policies of others that stand on a selector of ours, or are asked ahead of ours for some of its packets."""
-    others = sorted((policy for policy in observed.policies if not policy.ours), key=lambda one: one.priority)
-    keys = {entry.key for entry in plan.spd}
-    found = [
-        f"a foreign policy stands in the way of ours: {policy}"
-        for policy in others
-        if (policy.direction, policy.selector) in keys
-        or (policy.priority <= limits.PRIORITY_LAST and _overlaps(policy, plan.spd))
-    ]
-    return _few(found, "foreign policies stand in the way of ours")
-
-
-def _overlaps(policy: ObservedPolicy, entries: Iterable[SpdEntry]) -> bool:
-    return any(
-        entry.direction is policy.direction
-        and entry.priority >= policy.priority
-        and entry.selector.overlaps(policy.selector)
-        for entry in entries
-    )
-
-
-def differences(plan: Plan, observed: Observed) -> tuple[str, ...]:
-    """Where the kernel is not what the Plan says, in words; () when they are equal."""
-    found = []
-    for step in _writes(plan, observed):
-        assert isinstance(step, WritePolicy)
-        what = "differs" if step.replaces else "is missing"
-        found.append(f"SPD entry {step.entry.direction.name.lower()} {step.entry.selector} {what}")
-    for step in _removals(plan, observed):
-        assert isinstance(step, RemovePolicy)
-        found.append(f"SPD entry {step.policy} does not belong to the policy")
-    table = nft_listing.differences(plan.nft, observed.table)
-    return (*_few(found, "SPD entries differ"), *(f"nftables: {text}" for text in _few(table, "differences in all")))
-
-
-def _few(found: Sequence[str], summary: str) -> tuple[str, ...]:
-    if len(found) <= _SHOWN:
-        return tuple(found)
-    return (*found[:_SHOWN], f"and more: {len(found)} {summary}")
+    generation: int
+    """Of nftables."""
+    others: tuple[ObservedPolicy, ...]
+    """Foreign policies."""
 
 
 class Reconciler:
-    """Carries steps out, from what the kernel has at that moment to the Plan."""
+    """Carries steps out, from what the kernel has at that moment to the Plan. Not for use from two threads at once."""
 
     def __init__(self, policies: Policies, tables: Tables) -> None:
         self._policies = policies
         self._tables = tables
+        self._plan: Plan | None = None
+        self._overlay = NO_OVERLAY
         self._last: Plan | None = None
-
-    def observe(self) -> Observed:
-        """Look at the kernel."""
-        return Observed(self._policies.policies(), self._tables.observe())
+        """The plan with its overlay: what the kernel shall have."""
+        self._believed: _Believed | None = None
 
     def check(self, plan: Plan) -> Outcome:
-        """Compare only."""
-        observed = self.observe()
-        return Outcome((*differences(plan, observed), *foreign(plan, observed)), {})
+        """Compare only. The overlay that was applied with the plan counts in."""
+        if plan is not self._plan or self._last is None:
+            observed, _ = self._look()
+            return Outcome((*differences(plan, observed), *foreign(plan, observed.policies)), {})
+        if self._believed is not None and self._undisturbed(self._believed.generation):
+            return Outcome(foreign(self._last, self._believed.others), {})
+        return Outcome(self._prove(self._last), {})
 
-    def apply(self, plan: Plan) -> Outcome:
+    def apply(self, plan: Plan, overlay: Overlay = NO_OVERLAY) -> Outcome:
         """Make the kernel equal to the Plan and look again; what still differs, or is in the way, is in the outcome.
 
         KernelError when a step is refused: nothing after its batch is done, and the kernel is as strict as before, or
         stricter.
         """
-        observed = self.observe()
-        if observed.table is None and self._last not in (None, plan):
+        wanted = overlaid(plan, overlay)
+        for _ in range(limits.APPLY_TRIES):
+            try:
+                todo = self._apply(wanted)
+            except ChangedElsewhereError:
+                continue
+            self._plan, self._overlay, self._last = plan, overlay, wanted
+            return Outcome(self._prove(wanted), _counted(todo))
+        raise KernelError(f"{_OTHERS} all the time", errno.EBUSY)
+
+    def overlay(self, overlay: Overlay) -> Outcome:
+        """Put another overlay over the plan that was applied last. KernelError as `change`."""
+        if self._plan is None:
+            raise KernelError("no policy has been applied")
+        return self.change(self._plan, PlanDelta(), overlay)
+
+    def change(self, plan: Plan, delta: PlanDelta, overlay: Overlay = NO_OVERLAY) -> Outcome:
+        """Make the kernel equal to the Plan, which differs from the last one by `delta` only.
+
+        The work grows with the delta and not with the Plan, as long as nobody else meddles. KernelError as `apply`.
+        """
+        whole = with_overlays(delta, self._overlay, overlay)
+        if size(whole) > limits.CHANGE_LAST:
+            return self.apply(plan, overlay)
+        wanted = overlaid(plan, overlay)
+        try:
+            todo = self._change(wanted, whole)
+        except ChangedElsewhereError:
+            return self.apply(plan, overlay)
+        self._plan, self._overlay, self._last = plan, overlay, wanted
+        assert self._believed is not None
+        return Outcome(foreign(wanted, self._believed.others), _counted(todo))
+
+    # Looking at everything
+
+    def _look(self) -> tuple[Observed, int]:
+        """The kernel, and the generation of nftables at which it was so."""
+        self._believed = None
+        for _ in range(limits.APPLY_TRIES):
+            self._policies.watch()
+            generation = self._tables.generation()
+            observed = Observed(self._policies.policies(), self._tables.observe())
+            if self._undisturbed(generation):
+                return observed, generation
+        raise KernelError(f"{_OTHERS} all the time", errno.EBUSY)
+
+    def _prove(self, wanted: Plan) -> tuple[str, ...]:
+        """Where the kernel differs from what is wanted, and what is in the way."""
+        observed, generation = self._look()
+        found = differences(wanted, observed)
+        others = tuple(policy for policy in observed.policies if not policy.ours)
+        if not found:
+            self._believed = _Believed(generation, others)
+        return (*found, *foreign(wanted, others))
+
+    def _undisturbed(self, generation: int) -> bool:
+        return self._tables.generation() == generation and not self._policies.touched()
+
+    def _apply(self, wanted: Plan) -> tuple[Step, ...]:
+        observed, generation = self._look()
+        if observed.table is None and self._last not in (None, wanted):
             # Somebody removed the fence. The step to another policy needs the one of the last.
             assert self._last is not None
-            self._carry_out(steps(self._last, observed))
-            observed = self.observe()
-        todo = steps(plan, observed)
-        self._carry_out(todo)
-        self._last = plan
-        done = Counter(type(step).__name__ for step in todo)
-        return Outcome(self.check(plan).degraded, dict(done))
+            self._carry_out(steps(self._last, observed), generation)
+            observed, generation = self._look()
+        self._policies.hash_thresholds(*thresholds(wanted.spd))
+        todo = steps(wanted, observed)
+        if len(todo) > limits.CHANGE_LAST:
+            self._policies.look_away()
+        self._carry_out(todo, generation)
+        return todo
 
-    def _carry_out(self, todo: Sequence[Step]) -> None:
+    # Looking only where something changes
+
+    def _change(self, wanted: Plan, delta: PlanDelta) -> tuple[Step, ...]:
+        """ChangedElsewhereError when the kernel was not, or is no longer, what we believed."""
+        believed, self._believed = self._believed, None
+        if believed is None or self._last is None or not self._undisturbed(believed.generation):
+            raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
+        todo = self._delta_steps(self._last, wanted, delta)
+        commits = self._tables.commits
+        self._carry_out(todo, believed.generation)
+        generation = believed.generation + self._tables.commits - commits
+        if not self._holds(wanted, delta) or not self._undisturbed(generation):
+            raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
+        self._believed = replace(believed, generation=generation)
+        return todo
+
+    def _delta_steps(self, last: Plan, wanted: Plan, delta: PlanDelta) -> tuple[Step, ...]:
+        writes = [self._write(entry) for entry in sorted(delta.spd_new, key=lambda one: one.priority)]
+        removals = [self._removal(one) for one in sorted(delta.spd_gone, key=lambda one: one.priority, reverse=True)]
+        spd: tuple[Step, ...] = (*writes, *removals)
+        if delta.structure:
+            return ordered(spd, TableChange(last.nft, wanted.nft, delta.elements))
+        return (*spd, ChangeElements(delta.elements)) if delta.elements else spd
+
+    def _write(self, entry: SpdEntry) -> WritePolicy:
+        there = self._policies.policy(*entry.key)
+        if there is not None and not there.ours:
+            raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
+        return WritePolicy(entry, replaces=there is not None)
+
+    def _removal(self, entry: SpdEntry) -> RemovePolicy:
+        there = self._policies.policy(*entry.key)
+        if there is None or there.entry != entry:
+            raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
+        return RemovePolicy(there)
+
+    def _holds(self, wanted: Plan, delta: PlanDelta) -> bool:
+        """Is what was changed now as wanted?"""
+        maps = {one.name: one.elements for one in wanted.nft.maps}
+        keys = ((name, key) for name, change in delta.elements.items() if name in maps for key in changed_keys(change))
+        return (
+            all(self._tables.element(name, key) == maps[name].get(key) for name, key in keys)
+            and all(self._entry(one) == one for one in delta.spd_new)
+            and all(self._entry(one) is None for one in delta.spd_gone)
+        )
+
+    def _entry(self, like: SpdEntry) -> SpdEntry | None:
+        found = self._policies.policy(*like.key)
+        return None if found is None else found.entry
+
+    # Carrying out
+
+    def _carry_out(self, todo: Sequence[Step], generation: int) -> None:
+        """KernelError ends it at the step that is refused."""
+        batch: list[PolicyStep] = []
         for step in todo:
-            if isinstance(step, LoadTable):
-                # Before anything is touched: a table that the kernel does not take ends it here.
-                self._tables.check(step.text)
-        batch: list[Step] = []
-        for step in todo:
-            if isinstance(step, LoadTable):
-                self._submit(batch)
-                batch = []
-                self._tables.load(step.text)
-            else:
+            if isinstance(step, PolicyStep):
                 batch.append(step)
+                continue
+            self._submit(batch)
+            batch = []
+            if isinstance(step, PrepareTable):
+                # Before anything is touched: a table that the kernel does not take ends it here.
+                self._tables.prepare(step.change)
+            elif isinstance(step, ExchangeTable):
+                self._tables.exchange(step.change)
+            else:
+                self._tables.change(step.elements, generation)
         self._submit(batch)
 
-    def _submit(self, batch: Sequence[Step]) -> None:
-        for at in range(0, len(batch), limits.NETLINK_BATCH):
-            part = batch[at : at + limits.NETLINK_BATCH]
+    def _submit(self, batch: Sequence[PolicyStep]) -> None:
+        for at in range(0, len(batch), limits.NETLINK_BULK):
+            part = batch[at : at + limits.NETLINK_BULK]
             refused = self._policies.submit([_request(step) for step in part])
             bad = [one for one in refused if not (isinstance(part[one.place], RemovePolicy) and one.errno in _GONE)]
             if bad:
-                raise KernelError("\n".join(_few([one.message for one in bad], "requests refused")), bad[0].errno)
+                raise KernelError("\n".join(few([one.message for one in bad], "requests refused")), bad[0].errno)
 
 
-def _request(step: Step) -> Request:
+def _counted(todo: Sequence[Step]) -> dict[str, int]:
+    done = Counter(type(step).__name__ for step in todo if not isinstance(step, PrepareTable))
+    for step in todo:
+        if isinstance(step, ChangeElements):
+            done[ChangeElements.__name__] = sum(len([*changed_keys(change)]) for change in step.elements.values())
+    return dict(done)
+
+
+def _request(step: PolicyStep) -> Request:
     if isinstance(step, WritePolicy):
         return sockets.update_policy(step.entry) if step.replaces else sockets.add_policy(step.entry)
-    assert isinstance(step, RemovePolicy)
     return sockets.delete_policy(step.policy.direction, step.policy.selector, step.policy.index)

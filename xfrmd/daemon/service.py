@@ -19,6 +19,7 @@ from xfrmd.adapters.notify import Notifier
 from xfrmd.adapters.udp import UdpSockets
 from xfrmd.adapters.xfrm.events import XfrmEvent, XfrmEvents
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
+from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import House
@@ -50,6 +51,7 @@ class Kernel:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.xfrm = XfrmSocket()
+        self.spd = Spd((self.xfrm,))
         self.nft = NftLoader()
         self.packets = NegotiatedPackets(NO_PLAN)
         self.shortcomings: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ class Kernel:
     def close(self) -> None:
         """Close the sockets. What is in the kernel stays."""
         self.xfrm.close()
+        self.spd.close()
         self.nft.close()
 
 
@@ -129,7 +132,7 @@ class Service:
         engine = Engine(NO_PLAN, system_entropy)
         carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, self.kernel.journal.tell, ledger).carry
         secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
-        reconciler = Reconciler(self.kernel.xfrm, self.kernel.nft)
+        reconciler = Reconciler(self.kernel.spd, self.kernel.nft)
         return House(
             engine=engine,
             core=Core(engine, carry, self.faults, changes.happened),

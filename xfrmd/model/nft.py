@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -108,6 +108,8 @@ class NftMap:
     name: str
     fields: tuple[KeyField, ...]
     elements: dict[ElementKey, str]
+    counted: bool = True
+    """Does each element count its packets and octets? (docs/decisions/0013)"""
 
     @property
     def typeof(self) -> str:
@@ -118,6 +120,11 @@ class NftMap:
     def expression(self) -> str:
         """The left side of the rule that asks it, e.g. `ip saddr & 255.255.0.0 . ip daddr . meta l4proto`."""
         return " . ".join(map(str, self.fields))
+
+    @property
+    def key_size(self) -> int:
+        """Octets of a key."""
+        return len(pack_key(self.fields, (0 for _ in self.fields)))
 
     def key_text(self, key: ElementKey) -> str:
         """A key as nft prints it."""
@@ -148,3 +155,21 @@ class ElementChange(NamedTuple):
 
     removed: tuple[ElementKey, ...]
     added: tuple[tuple[ElementKey, str], ...]
+
+
+class Counted(NamedTuple):
+    """What a counter of ours has seen."""
+
+    packets: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """A table in the place of another, where more than elements changes."""
+
+    old: NftTable | None
+    """As the kernel has it; None when there is none."""
+    new: NftTable
+    elements: Mapping[str, ElementChange]
+    """Of the maps that stay, by their names; they have keys of one kind in both tables."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import ElementChange, ElementKey, NftTable
@@ -150,3 +150,6 @@ class Overlay:
     spd: tuple[SpdEntry, ...] = ()
     elements: Mapping[str, Mapping[ElementKey, str]] = field(default_factory=dict)
     """Elements by the name of a map that the Plan has (empty) for them."""
+
+
+NO_OVERLAY: Final = Overlay()

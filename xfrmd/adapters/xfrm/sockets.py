@@ -63,13 +63,20 @@ def delete_policy(direction: Direction, selector: Selector, index: int = 0) -> R
 class XfrmSocket:
     """SPD and SAD of this network namespace. Not for use from two threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = limits.NETLINK_BATCH) -> None:
+        """`batch`: most requests at once. The default one does not hold up an event loop."""
+        self._batch = batch
         self._socket = self._open()
         self._sequence = itertools.count(1)
 
     @staticmethod
     def _open() -> socket.socket:
         return netlink.open_socket(uapi.NETLINK_XFRM)
+
+    @property
+    def port(self) -> int:
+        """The netlink port: the kernel's news of a change carry that of whoever asked for it."""
+        return int(self._socket.getsockname()[0])
 
     def close(self) -> None:
         """Close the socket. What is in the kernel stays there."""
@@ -78,12 +85,12 @@ class XfrmSocket:
     def submit(self, requests: Sequence[Request]) -> tuple[Refusal, ...]:
         """Carry out requests in order, each on its own: one that is refused stops no other.
 
-        At most limits.NETLINK_BATCH of them, so that an event loop is not held up. KernelError when no answer comes.
+        KernelError when no answer comes.
         """
         if not requests:
             return ()
-        if len(requests) > limits.NETLINK_BATCH:
-            raise ValueError(f"{len(requests)} requests in a batch of at most {limits.NETLINK_BATCH}")
+        if len(requests) > self._batch:
+            raise ValueError(f"{len(requests)} requests in a batch of at most {self._batch}")
         first = next(self._sequence)
         numbers = [first, *itertools.islice(self._sequence, len(requests) - 1)]
         last = numbers[-1]
@@ -154,11 +161,30 @@ class XfrmSocket:
                 if value is not None:
                     found.append(value)
 
+    def _get(self, kind: Msg, body: bytes, wanted: Msg, decode: Callable[[bytes], T | None]) -> T | None:
+        """One object, None when there is no such."""
+        number = next(self._sequence)
+        self._send(netlink.frame(kind, 0, number, body))
+        while True:
+            for message in self._receive():
+                if message.seq != number:
+                    continue
+                if message.type == wanted:
+                    return decode(message.body)
+                refused = netlink.answer(message)
+                if refused.errno in _GONE:
+                    return None
+                raise KernelError(f"{kind.name}: {netlink.describe(refused.errno, refused.text)}", refused.errno)
+
     # SPD
 
     def policies(self) -> tuple[ObservedPolicy, ...]:
         """All policies of the namespace but those of single sockets."""
         return self._dump(Msg.GETPOLICY, Msg.NEWPOLICY, policies.decode)
+
+    def policy(self, direction: Direction, selector: Selector) -> ObservedPolicy | None:
+        """The policy of this direction and selector, None when there is none."""
+        return self._get(Msg.GETPOLICY, policies.encode_id(direction, selector), Msg.NEWPOLICY, policies.decode)
 
     def kick(self, entry: SpdEntry) -> None:
         """Write a policy again, unchanged: connected sockets look their routes up anew, packets in its queue go on."""
@@ -197,15 +223,4 @@ class XfrmSocket:
 
     def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
         """One SA with its counters, None when there is no such."""
-        number = next(self._sequence)
-        self._send(netlink.frame(Msg.GETSA, 0, number, states.encode_id(protocol, spi, dst)))
-        while True:
-            for message in self._receive():
-                if message.seq != number:
-                    continue
-                if message.type == Msg.NEWSA:
-                    return states.decode(message.body)
-                refused = netlink.answer(message)
-                if refused.errno in _GONE:
-                    return None
-                raise KernelError(f"GETSA: {netlink.describe(refused.errno, refused.text)}", refused.errno)
+        return self._get(Msg.GETSA, states.encode_id(protocol, spi, dst), Msg.NEWSA, states.decode)
