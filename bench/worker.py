@@ -50,14 +50,14 @@ def _bring_up(*commands: str) -> None:
 def compiled(count: int) -> Row:
     """Load, check, compile and apply a policy of so many permit filters."""
     from xfrmd.adapters.nft import NftLoader  # noqa: PLC0415 (opens in this namespace)
-    from xfrmd.adapters.xfrm.sockets import XfrmSocket  # noqa: PLC0415
+    from xfrmd.adapters.xfrm.spd import Spd  # noqa: PLC0415
     from xfrmd.daemon.reconcile import Reconciler  # noqa: PLC0415
 
     text = policies.many(count)
     reading, (policy, facts) = _clock(lambda: _loaded(text))
     read_peak = peak()
     compiling, made = _clock(lambda: Compilation(policy, facts))
-    applying, outcome = _clock(lambda: Reconciler(XfrmSocket(), NftLoader()).apply(made.plan))
+    applying, outcome = _clock(lambda: Reconciler(Spd(), NftLoader()).apply(made.plan))
     memory = peak()
     checking, _ = _clock(lambda: examine(made))
     assert not outcome.degraded, outcome.degraded[:3]
@@ -81,7 +81,7 @@ def sent(filters: int, classes: int, family: int, kind: str) -> Row:
     import socket  # noqa: PLC0415
 
     from xfrmd.adapters.nft import NftLoader  # noqa: PLC0415
-    from xfrmd.adapters.xfrm.sockets import XfrmSocket  # noqa: PLC0415
+    from xfrmd.adapters.xfrm.spd import Spd  # noqa: PLC0415
     from xfrmd.daemon.reconcile import Reconciler  # noqa: PLC0415
 
     _bring_up(
@@ -104,7 +104,7 @@ def sent(filters: int, classes: int, family: int, kind: str) -> Row:
         asked = sum(rule.count("vmap") for chain in made.plan.nft.chains if chain.name == "classify_out"
                     for rule in chain.rules)  # fmt: skip
         assert asked == classes, (asked, classes)
-        Reconciler(XfrmSocket(), NftLoader()).apply(made.plan)
+        Reconciler(Spd(), NftLoader()).apply(made.plan)
     gc.collect()
     to = ("192.168.1.9" if family == 4 else "fd00:5::9", 9)
     with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
@@ -122,14 +122,14 @@ def _per_packet(sock: Any, to: tuple[str, int]) -> float:
 def policies_installed(count: int) -> Row:
     """XFRM policies a second for so many negotiate filters between single hosts; beside it `ip -batch`."""
     from xfrmd.adapters.nft import NftLoader  # noqa: PLC0415
-    from xfrmd.adapters.xfrm.sockets import XfrmSocket  # noqa: PLC0415
+    from xfrmd.adapters.xfrm.spd import Spd  # noqa: PLC0415
     from xfrmd.daemon.reconcile import Reconciler  # noqa: PLC0415
 
     policy, facts = _loaded(policies.many(count, "negotiate"))
     made = Compilation(policy, facts)
     entries = len(made.plan.spd)
     plan = replace(made.plan, nft=NO_PLAN.nft)  # the host's kernel may lack the queue that holds packets
-    taken, outcome = _clock(lambda: Reconciler(XfrmSocket(), NftLoader()).apply(plan))
+    taken, outcome = _clock(lambda: Reconciler(Spd(), NftLoader()).apply(plan))
     assert not outcome.degraded, outcome.degraded[:3]
     return {"entries": entries, "apply": taken, "per_second": entries / taken}
 

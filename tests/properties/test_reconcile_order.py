@@ -89,7 +89,8 @@ class ModelKernel:
         return self.spd.get((direction, selector))
 
     def hash_thresholds(self, v4: tuple[int, int], v6: tuple[int, int]) -> None:
-        assert v4 + v6 == (32, 32, 128, 128)
+        assert all(0 < length <= 32 for length in v4)
+        assert all(0 < length <= 128 for length in v6)
 
     def watch(self) -> None: ...
     def look_away(self) -> None: ...

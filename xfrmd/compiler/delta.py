@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from xfrmd.model.nft import ElementChange, ElementKey, NftMap, NftTable
@@ -48,7 +48,7 @@ def frame(table: NftTable) -> tuple[object, ...]:
     return maps, table.chains, table.counters
 
 
-def _entries(old: tuple[SpdEntry, ...], new: tuple[SpdEntry, ...]) -> tuple[tuple[SpdEntry, ...], tuple[SpdEntry, ...]]:
+def _entries(old: Sequence[SpdEntry], new: Sequence[SpdEntry]) -> tuple[tuple[SpdEntry, ...], tuple[SpdEntry, ...]]:
     if old is new:
         return (), ()
     before, after = ({entry.key: entry for entry in entries} for entries in (old, new))
