@@ -6,19 +6,21 @@ Prints a line of JSON. A process of its own, as its peak memory is part of what 
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from bench import policies
 from xfrmd.compiler import Compilation, examine
 from xfrmd.compiler.compile import NO_PLAN
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.policy import load
 from xfrmd.policy.facts import load_facts
@@ -65,6 +67,36 @@ def compiled(count: int) -> Row:
         "read": reading, "read_mb": read_peak, "compile": compiling, "apply": applying,
         "check": checking, "mb": memory,
     }  # fmt: skip
+
+
+def changed(count: int, rounds: int) -> Row:
+    """Milliseconds from one filter more, or less, in a policy of so many to a kernel that is proved equal again."""
+    from xfrmd.adapters.nft import NftLoader  # noqa: PLC0415
+    from xfrmd.adapters.xfrm.spd import Spd  # noqa: PLC0415
+    from xfrmd.daemon.reconcile import Reconciler  # noqa: PLC0415
+
+    policy, facts = _loaded(policies.many(count))
+    made, reconciler = Compilation(policy, facts), Reconciler(Spd(), NftLoader())
+    reconciler.apply(made.plan)
+    last = max(made.generics)
+    taken: dict[str, list[float]] = {"add": [], "remove": []}
+    for place in range(rounds):
+        remote = Prefix.host(Address(4, (172 << 24) + place))
+        like = made.generics[last]
+        one = like._replace(number=last + 1 + place, filter=dataclasses.replace(like.filter, dst=(remote,)))
+        for name, gone, new in (("add", [], [one]), ("remove", [one], [])):
+            begun = time.perf_counter()
+            delta = made.change(gone, new)
+            assert delta is not None
+            outcome = reconciler.change(made.plan, delta)
+            taken[name].append(time.perf_counter() - begun)
+            assert outcome.changes == {"ChangeElements": 2}, outcome
+            assert not outcome.degraded
+    assert not reconciler.check(made.plan).degraded
+    return {
+        **{name: statistics.median(values) * 1e3 for name, values in taken.items()},
+        **{f"{name}_most": max(values) * 1e3 for name, values in taken.items()},
+    }
 
 
 def by_hand(count: int) -> Row:
@@ -128,7 +160,7 @@ def policies_installed(count: int) -> Row:
     policy, facts = _loaded(policies.many(count, "negotiate"))
     made = Compilation(policy, facts)
     entries = len(made.plan.spd)
-    plan = replace(made.plan, nft=NO_PLAN.nft)  # the host's kernel may lack the queue that holds packets
+    plan = dataclasses.replace(made.plan, nft=NO_PLAN.nft)  # the host's kernel may lack the queue that holds packets
     taken, outcome = _clock(lambda: Reconciler(Spd(), NftLoader()).apply(plan))
     assert not outcome.degraded, outcome.degraded[:3]
     return {"entries": entries, "apply": taken, "per_second": entries / taken}
@@ -149,6 +181,7 @@ def batch(count: int) -> Row:
 
 WORKERS: Final[dict[str, Callable[..., Row]]] = {
     "compiled": compiled,
+    "changed": changed,
     "by_hand": by_hand,
     "sent": sent,
     "policies": policies_installed,

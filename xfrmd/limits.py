@@ -46,6 +46,9 @@ HASH_FROM: Final = 128
 HASH_BUCKET: Final = 16
 """SPD entries that may share one hash value: they are a list in the kernel."""
 
+POLICIES_REMEMBERED: Final = 400_000
+"""XFRM policies written lately that a dump is recognised by: 100,000 negotiate filters, some 200 MB at the most."""
+
 # Facts of the host.
 FACTS_SETTLE: Final = 0.2
 """News of the network are told this long after the first: an interface that comes up brings a dozen of them."""

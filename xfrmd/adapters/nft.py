@@ -22,7 +22,6 @@ from xfrmd.errors import KernelError
 from xfrmd.model.nft import Counted, ElementChange, ElementKey, NftMap, NftTable, TableChange
 
 _TABLE: Final = f"inet {limits.NFT_TABLE}"
-_ABSENT: Final = "No such file or directory"
 _FORBIDDEN: Final = "Operation not permitted"
 _PROBE: Final = f"""
 add table {_TABLE}_probe
@@ -186,14 +185,15 @@ class NftLoader:
         return found
 
     def _frame(self) -> str | None:
-        """Our table without elements of maps: those come faster through netlink."""
-        nft = self._nft()
-        status, listing, said = nft.cmd(f"list table {_TABLE}")
-        if status and _ABSENT in said:
-            return None
+        """Our table without elements of maps: those come faster through netlink.
+
+        Of the whole ruleset, as libnftables reads all elements for the listing of one table, though it prints none.
+        """
+        status, listing, said = self._nft().cmd("list ruleset inet")
         if status:
             raise _refusal(said)
-        return str(listing)
+        _, head, rest = f"\n{listing}".partition(f"\ntable {_TABLE} {{")
+        return head.lstrip() + rest.partition("\n}\n")[0] + "\n}\n" if head else None
 
 
 def _new_context() -> Any:

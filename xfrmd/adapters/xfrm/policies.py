@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,14 @@ _PROTECT: Final = struct.Struct("=" + uapi.POLICY_FORMAT + "HH" + uapi.TEMPLATE_
 """A policy with one template, in one call: encoding is what a load of 100,000 policies spends its time on."""
 _NO_LIMITS: Final = (uapi.INFINITE,) * 4 + (0,) * 8
 _NO_ADDRESS: Final = bytes(16)
+_STATISTICS: Final = struct.calcsize("=" + uapi.SELECTOR_FORMAT + uapi.LIFETIME_FORMAT)
+_PRIORITY: Final = _STATISTICS + struct.calcsize("=" + uapi.CURRENT_FORMAT)
+_INDEX: Final = _PRIORITY + 4
+_DIRECTION: Final = _INDEX + 4
+"""Where these begin in struct xfrm_userpolicy_info."""
+_MAIN_TYPE: Final = netlink.attribute(uapi.Attr.POLICY_TYPE, bytes(6))
+_WRITTEN: Final[dict[tuple[bytes, bytes], SpdEntry]] = {}
+"""What was written lately, by its octets: a dump of tens of thousands of policies need not be taken apart again."""
 _TEMPLATE_HEADER: Final = (4 + uapi.TEMPLATE.size, int(uapi.Attr.TMPL))
 
 
@@ -38,7 +47,9 @@ class ObservedPolicy:
     @property
     def ours(self) -> bool:
         """In our priority band, of a form that we write, and with a reqid of ours where it has a template."""
-        return self.entry is not None and all(limits.REQID_FIRST <= r <= limits.REQID_LAST for r in self.reqids)
+        return self.entry is not None and (
+            not self.reqids or all(limits.REQID_FIRST <= r <= limits.REQID_LAST for r in self.reqids)
+        )
 
     def __str__(self) -> str:
         return f"{self.direction.name.lower()} {self.selector} priority {self.priority} index {self.index}"
@@ -46,6 +57,19 @@ class ObservedPolicy:
 
 def encode(entry: SpdEntry) -> bytes:
     """Body of XFRM_MSG_NEWPOLICY and XFRM_MSG_UPDPOLICY. LocalProtocolError for an entry that XFRM cannot express."""
+    body = _encoded(entry)
+    if len(_WRITTEN) >= limits.POLICIES_REMEMBERED:
+        _WRITTEN.clear()
+    _WRITTEN[_essence(body)] = entry
+    return body
+
+
+def _essence(body: bytes) -> tuple[bytes, bytes]:
+    """A policy's octets without what the kernel fills in: statistics, index and the type of all but sub-policies."""
+    return body[:_STATISTICS], body[_PRIORITY:_INDEX] + body[_DIRECTION:].removesuffix(_MAIN_TYPE)
+
+
+def _encoded(entry: SpdEntry) -> bytes:
     if not limits.PRIORITY_FIRST <= entry.priority <= limits.PRIORITY_LAST:
         raise LocalProtocolError(f"{entry.selector}: priority {entry.priority:#x} is outside our band")
     action = uapi.POLICY_BLOCK if entry.action is SpdAction.DISCARD else uapi.POLICY_ALLOW
@@ -100,6 +124,11 @@ def decode(body: bytes) -> ObservedPolicy | None:
     """Read XFRM_MSG_NEWPOLICY as the kernel dumps it; None for a socket's own. KernelError for damaged octets."""
     if len(body) < uapi.POLICY.size:
         raise KernelError(f"XFRM policy of {len(body)} octets")
+    known = _WRITTEN.get(_essence(body))
+    if known is not None:
+        index = int.from_bytes(body[_INDEX:_DIRECTION], sys.byteorder)
+        reqids = (known.reqid,) if known.action is SpdAction.PROTECT else ()
+        return ObservedPolicy(known.direction, known.selector, known.priority, index, reqids, known)
     *_, priority, index, direction, action, _, _ = uapi.POLICY.unpack_from(body)
     if direction not in tuple(Direction):
         return None

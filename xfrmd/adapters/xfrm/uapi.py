@@ -38,6 +38,7 @@ class Attr(enum.IntEnum):
     ALG_CRYPT = 2
     ENCAP = 4
     TMPL = 5
+    POLICY_TYPE = 16
     ALG_AEAD = 18
     ALG_AUTH_TRUNC = 20
     MARK = 21
