@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boxes of packets of one IP version: ranges of addresses and ports, and a set of protocols.
+
+Cutting a selector out of a selector leaves up to 32 prefixes per address and 254 protocols; out of a box it leaves at
+most nine boxes, and neighbours are joined again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from xfrmd.model.addresses import BITS, Address, range_to_prefixes
+from xfrmd.model.selector import ICMP, ICMPV6, PROTOCOL_NAMES, Ports, Selector
+
+ALL_PROTOCOLS: Final = (1 << 256) - 2
+"""Bit n stands for protocol n. 0, IPv6's hop-by-hop options, is never a packet's upper protocol."""
+_ICMP_PROTOCOLS: Final = (1 << ICMP, 1 << ICMPV6)
+_LAST_TYPE: Final = 255
+_FEW: Final = 8
+"""So many protocols are named; of more, those that are missing."""
+
+SRC, DST, SPORT, DPORT, PROTOCOLS = 0, 2, 4, 6, 8
+"""Where a dimension's first value stands in a box; its last one stands behind it."""
+_RANGES: Final = (SRC, DST, SPORT, DPORT)
+
+
+class Box(NamedTuple):
+    """Packets between two ranges of addresses, with these ports and protocols. All ends are included."""
+
+    src_first: int
+    src_last: int
+    dst_first: int
+    dst_last: int
+    sport_first: int
+    sport_last: int
+    dport_first: int
+    dport_last: int
+    protocols: int
+    """Bit n: protocol n."""
+
+    def covers(self, other: Box) -> bool:
+        """Is every packet of `other` in this box?"""
+        return (
+            self[0] <= other[0]
+            and self[1] >= other[1]
+            and self[2] <= other[2]
+            and self[3] >= other[3]
+            and not other[8] & ~self[8]
+            and self[4] <= other[4]
+            and self[5] >= other[5]
+            and self[6] <= other[6]
+            and self[7] >= other[7]
+        )
+
+    @property
+    def reversed(self) -> Box:
+        """The packets of the other direction. ICMP's type and code stay where they are."""
+        a, b, c, d, e, f, g, h, protocols = self
+        if protocols in _ICMP_PROTOCOLS:
+            return Box(c, d, a, b, e, f, g, h, protocols)
+        return Box(c, d, a, b, g, h, e, f, protocols)
+
+
+class Cut(NamedTuple):
+    """Divides a box: a range before `at` and from there on, protocols into those of `at` and the others."""
+
+    dimension: int
+    at: int
+
+
+def whole(family: int) -> Box:
+    """All packets of an IP version."""
+    top = (1 << BITS[family]) - 1
+    return Box(0, top, 0, top, 0, 65535, 0, 65535, ALL_PROTOCOLS)
+
+
+def box_of(selector: Selector) -> Box:
+    """A selector as a box."""
+    src, dst, protocol, sport, dport = selector
+    protocols = 1 << protocol if protocol else ALL_PROTOCOLS
+    return Box(src.value, src.last, dst.value, dst.last, *sport, *dport, protocols)
+
+
+def separating(box: Box, inner: Box) -> Cut | None:
+    """The cut of `box` that leaves least beside `inner`, which overlaps it; None when `inner` covers it. Protocols are
+    cut before ports, so that ports are cut only where they mean something.
+    """
+    best, least = None, 2.0
+    if box.protocols & ~inner.protocols:
+        best = Cut(PROTOCOLS, inner.protocols)
+        least = (box.protocols & inner.protocols).bit_count() / box.protocols.bit_count()
+    for dimension in (SRC, DST) if best else _RANGES:
+        first, last = box[dimension], box[dimension + 1]
+        low, high = inner[dimension], inner[dimension + 1]
+        if low > first or high < last:
+            share = (min(high, last) - max(low, first) + 1) / (last - first + 1)
+            if share < least:
+                best, least = Cut(dimension, low if low > first else high + 1), share
+    return best
+
+
+def halves(box: Box, cut: Cut) -> tuple[Box, Box]:
+    """The two parts of a box."""
+    dimension, at = cut
+    if dimension == PROTOCOLS:
+        return box._replace(protocols=box.protocols & at), box._replace(protocols=box.protocols & ~at)
+    left = Box._make((*box[: dimension + 1], at - 1, *box[dimension + 2 :]))
+    return left, Box._make((*box[:dimension], at, *box[dimension + 1 :]))
+
+
+def joined(boxes: Iterable[Box]) -> tuple[Box, ...]:
+    """Disjoint boxes, with neighbours made one as far as that is simple; in ascending order."""
+    found, before = sorted(set(boxes)), -1
+    while len(found) != before:
+        before = len(found)
+        for dimension in (DPORT, SPORT, PROTOCOLS, DST, SRC):
+            found = _joined_along(found, dimension)
+    return tuple(sorted(found))
+
+
+def _joined_along(boxes: Iterable[Box], dimension: int) -> list[Box]:
+    groups: dict[tuple[int, ...], list[Box]] = {}
+    width = 1 if dimension == PROTOCOLS else 2
+    for one in boxes:
+        groups.setdefault(one[:dimension] + one[dimension + width :], []).append(one)
+    return [made for group in groups.values() for made in _joined_group(group, dimension)]
+
+
+def _joined_group(group: list[Box], dimension: int) -> Iterator[Box]:
+    """Boxes that differ in one dimension only."""
+    if dimension == PROTOCOLS:
+        yield group[0]._replace(protocols=sum(one.protocols for one in group))
+        return
+    group.sort()
+    current = group[0]
+    for one in group[1:]:
+        if current[dimension + 1] + 1 == one[dimension]:
+            current = Box._make((*current[: dimension + 1], *one[dimension + 1 :]))
+        else:
+            yield current
+            current = one
+    yield current
+
+
+def possible(box: Box) -> Box | None:
+    """The box without ICMP types and codes that do not exist; None when nothing else is in it."""
+    if box.protocols not in _ICMP_PROTOCOLS:
+        return box
+    if box.sport_first > _LAST_TYPE or box.dport_first > _LAST_TYPE:
+        return None
+    return box._replace(sport_last=min(box.sport_last, _LAST_TYPE), dport_last=min(box.dport_last, _LAST_TYPE))
+
+
+def addresses_text(family: int, first: int, last: int) -> str:
+    """A range of addresses as policies write it: any, an address, a subnet or first-last."""
+    found = range_to_prefixes(family, first, last) if last - first + 1 & last - first == 0 else ()
+    if len(found) == 1:
+        return "any" if found[0].length == 0 else str(found[0])
+    return f"{Address(family, first)}-{Address(family, last)}"
+
+
+def protocols_text(protocols: int) -> str:
+    """A set of protocols: any, tcp, "tcp or udp", "any but tcp"."""
+    missing = ALL_PROTOCOLS & ~protocols
+    if not missing:
+        return "any"
+    if protocols.bit_count() <= _FEW:
+        return " or ".join(_names(protocols))
+    return f"any but {', '.join(_names(missing))}"
+
+
+def numbers(protocols: int) -> list[int]:
+    """The protocols of a set, ascending."""
+    return [number for number in range(256) if protocols >> number & 1]
+
+
+def _names(protocols: int) -> Iterator[str]:
+    return (PROTOCOL_NAMES.get(number, str(number)) for number in numbers(protocols))
+
+
+def _ports(first: int, last: int, most: int = 65535) -> str:
+    return "" if first == 0 and last >= most else str(Ports(first, min(last, most)))
+
+
+def box_text(family: int, box: Box, arrow: str = "->") -> str:
+    """A box in the form of a selector's text."""
+    src = addresses_text(family, box.src_first, box.src_last)
+    dst = addresses_text(family, box.dst_first, box.dst_last)
+    name = protocols_text(box.protocols)
+    if box.protocols in _ICMP_PROTOCOLS:
+        kind = _ports(box.sport_first, box.sport_last, _LAST_TYPE)
+        code = _ports(box.dport_first, box.dport_last, _LAST_TYPE)
+        return f"{src} {arrow} {dst} {name}{' type ' + kind if kind else ''}{' code ' + code if code else ''}"
+    ends = ((src, box.sport_first, box.sport_last), (dst, box.dport_first, box.dport_last))
+    texts = [_end(address, _ports(first, last)) for address, first, last in ends]
+    return f"{texts[0]} {arrow} {texts[1]} {name}"
+
+
+def _end(address: str, ports: str) -> str:
+    if not ports:
+        return address
+    return f"[{address}]:{ports}" if ":" in address else f"{address}:{ports}"

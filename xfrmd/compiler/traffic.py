@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The difference between two Plans in traffic: disjoint boxes of packets whose fate differs, and how.
+
+Space is cut in two again and again, and both Plans' layers with it. A part is done when neither Plan has a layer there
+that the other lacks, when all layers there mean the same, or when one layer of each Plan covers it. So the work
+follows what differs, not what the Plans hold.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from xfrmd.compiler.boxes import PROTOCOLS, Box, Cut, halves, joined, possible, separating, whole
+from xfrmd.compiler.decisions import PASSES, Decided, Layer, Meaning, Scene, left_out, scenes
+from xfrmd.model.plan import Plan, Verdict
+
+LISTED: Final = 1000
+"""Regions that are listed: more is a policy of its own, which nobody reads as a difference."""
+WORK: Final = 20_000_000
+"""Layers looked at, all parts summed: about ten seconds."""
+_PARTS: Final = 100_000
+"""Parts that may differ before neighbours are joined: some seconds of joining."""
+_SMALL: Final = 16
+"""So few layers are cut along the heaviest, which leaves least pieces; more along one in the middle, which is quick."""
+
+
+class Kind(enum.Enum):
+    """What a change means for packets. The order is that of telling: the gravest first."""
+
+    NEW_CLEAR = "new-clear"
+    """They may pass in the clear now, which they could not before."""
+    UNPROTECTED = "unprotected"
+    """They were negotiated, and pass without now."""
+    LOST = "lost"
+    """They passed, protected or not, and are dropped now."""
+    GAINED = "gained"
+    """They were dropped, and pass now, protected or not."""
+    NEW_PROTECTED = "new-protected"
+    """They passed unprotected, and are negotiated now."""
+    CHANGED = "changed"
+    """They are negotiated as before, in another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A box of packets, the kinds of its change, and what decided and decides it."""
+
+    inbound: bool
+    family: int
+    box: Box
+    kinds: tuple[Kind, ...]
+    old: Decided
+    new: Decided
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How two Plans differ. Packets of one Change are in no other; packets in none fare alike, as far as `complete`."""
+
+    changes: tuple[Change, ...]
+    more: int
+    """Changes that are not listed."""
+    complete: bool
+    """False: there was more to compare than is bearable, and there may be further changes."""
+    peers: int
+    """Address pairs whose authentication or main mode settings differ. Secrets are not compared."""
+    apart: tuple[str, ...]
+    """Exemptions that hold in both: their packets pass whatever the filters say, and count for no change."""
+
+    @property
+    def equal(self) -> bool:
+        """Does no packet fare otherwise, nor any negotiation?"""
+        return self.complete and not self.changes and not self.peers
+
+    def kinds(self) -> frozenset[Kind]:
+        """All kinds of change that were found."""
+        return frozenset(kind for one in self.changes for kind in one.kinds)
+
+
+class _Part(NamedTuple):
+    box: Box
+    old: Sequence[Layer]
+    new: Sequence[Layer]
+
+
+def kinds_of(old: Meaning, new: Meaning) -> tuple[Kind, ...]:
+    """The kinds of a change from one meaning to another; none when they are equal."""
+    if old == new:
+        return ()
+    negotiated, negotiates = (one.verdict is Verdict.NEGOTIATE for one in (old, new))
+    holds = {
+        Kind.NEW_CLEAR: new.clear and not old.clear,
+        Kind.UNPROTECTED: negotiated and new.verdict is Verdict.PERMIT,
+        Kind.LOST: new.verdict is Verdict.BLOCK,
+        Kind.GAINED: old.verdict is Verdict.BLOCK,
+        Kind.NEW_PROTECTED: old.verdict is Verdict.PERMIT and negotiates,
+        Kind.CHANGED: negotiated and negotiates,
+    }
+    return tuple(kind for kind, applies in holds.items() if applies)
+
+
+class _Search:
+    """Looks for the parts that differ, within bounds."""
+
+    def __init__(self, work: int) -> None:
+        self._left = work
+        self.complete = True
+
+    def parts(self, scene: Scene) -> Iterator[tuple[Box, Decided, Decided]]:
+        """Disjoint boxes in which one layer of each Plan decides, and not alike."""
+        stack = [_Part(whole(scene.family), scene.old, scene.new)]
+        while stack:
+            box, old, new = stack.pop()
+            self._left -= len(old) + len(new) + 1
+            if self._left < 0:
+                self.complete = False
+                return
+            old, new = _visible(box, old), _visible(box, new)
+            if not _may_differ(box, old, new):
+                continue
+            cut = _cut(box, old, new)
+            if cut is None:
+                yield box, _decided(old), _decided(new)
+                continue
+            for half, first in zip(reversed(halves(box, cut)), (False, True), strict=True):
+                stack.append(_Part(half, _within(old, cut, first), _within(new, cut, first)))
+
+
+def _visible(box: Box, layers: Sequence[Layer]) -> Sequence[Layer]:
+    """The layers up to the first that covers the box: what lies behind it decides nothing there."""
+    for index, one in enumerate(layers):
+        if one.box.covers(box):
+            return layers[: index + 1]
+    return layers
+
+
+def _covered(box: Box, layers: Sequence[Layer]) -> bool:
+    return bool(layers) and layers[-1].box.covers(box)
+
+
+def _may_differ(box: Box, old: Sequence[Layer], new: Sequence[Layer]) -> bool:
+    """Is there a layer that only one Plan has, and more than one meaning?"""
+    if not any(one.only for one in old) and not any(one.only for one in new):
+        return False
+    seen: Meaning | None = None
+    for layers in (old, new):
+        ends = () if _covered(box, layers) else (PASSES.meaning,)
+        for meaning in (*ends, *(one.decided.meaning for one in layers)):
+            if seen is not None and meaning != seen:
+                return True
+            seen = meaning
+    return False
+
+
+def _decided(layers: Sequence[Layer]) -> Decided:
+    return layers[0].decided if layers else PASSES
+
+
+def _cut(box: Box, old: Sequence[Layer], new: Sequence[Layer]) -> Cut | None:
+    """Where to divide the box; None when the first layer of each Plan covers it, or there is none."""
+    olds = old[:-1] if _covered(box, old) else old
+    news = new[:-1] if _covered(box, new) else new
+    only = [one for one in (*olds, *news) if one.only]
+    if only:
+        chosen = only[len(only) // 2]
+    elif len(olds) + len(news) > _SMALL:
+        longer = olds if len(olds) > len(news) else news
+        chosen = longer[len(longer) // 2]
+    elif olds or news:
+        chosen = (olds or news)[0]
+    else:
+        return None
+    return separating(box, chosen.box)
+
+
+def _within(layers: Sequence[Layer], cut: Cut, first: bool) -> list[Layer]:
+    """The layers that reach into one half of what a cut divides."""
+    dimension, at = cut
+    if dimension == PROTOCOLS:
+        wanted = at if first else ~at
+        return [one for one in layers if one.box[PROTOCOLS] & wanted]
+    if first:
+        return [one for one in layers if one.box[dimension] < at]
+    after = dimension + 1
+    return [one for one in layers if one.box[after] >= at]
+
+
+def _same(decided: Decided) -> tuple[object, ...]:
+    """What two parts must share to be told as one: place and meaning."""
+    origin = decided.filter.origin if decided.filter else None
+    return (decided.meaning, decided.verdict, origin, decided.exemption)
+
+
+def _merged(scene: Scene, parts: Iterable[tuple[Box, Decided, Decided]]) -> Iterator[Change]:
+    alike: dict[tuple[object, ...], tuple[list[Box], Decided, Decided]] = {}
+    for box, old, new in parts:
+        boxes, _, _ = alike.setdefault((_same(old), _same(new)), ([], old, new))
+        boxes.append(box)
+    for boxes, old, new in alike.values():
+        kinds = kinds_of(old.meaning, new.meaning)
+        for found in map(possible, joined(boxes)):
+            if found is not None:
+                yield Change(scene.inbound, scene.family, found, kinds, old, new)
+
+
+def _order(one: Change) -> tuple[object, ...]:
+    kinds = tuple(tuple(Kind).index(kind) for kind in one.kinds)
+    return (kinds, one.inbound, one.family, one.box)
+
+
+def _peers(old: Plan, new: Plan) -> int:
+    """Address pairs that only one has, or each in another way."""
+    settings = [
+        {
+            (one.local, one.remote): (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode)
+            for one in plan.pad
+        }
+        for plan in (old, new)
+    ]
+    before, after = settings
+    return sum(before.get(pair) != after.get(pair) for pair in {*before, *after})
+
+
+def traffic(old: Plan, new: Plan, work: int = WORK, listed: int = LISTED) -> Traffic:
+    """What becomes of packets when `new` takes the place of `old`. Raises nothing: what cannot be compared within
+    bounds is told as `complete` False and `more`.
+    """
+    search, found = _Search(work), list[Change]()
+    for scene in scenes(old, new):
+        parts = list[tuple[Box, Decided, Decided]]()
+        for part in search.parts(scene):
+            if len(parts) == _PARTS:
+                search.complete = False
+                break
+            parts.append(part)
+        found += _merged(scene, parts)
+    found.sort(key=_order)
+    return Traffic(
+        tuple(found[:listed]), max(len(found) - listed, 0), search.complete, _peers(old, new), left_out(old, new)
+    )
