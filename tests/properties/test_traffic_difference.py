@@ -21,8 +21,8 @@ from tests.worlds.traffic import Traffic as Packets
 from tests.worlds.world import HOSTS, World, world
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.boxes import Box, box_of, joined
-from xfrmd.compiler.exempt import exempts
 from xfrmd.compiler.decisions import BLOCKED, CLEAR, Meaning
+from xfrmd.compiler.exempt import exempts
 from xfrmd.compiler.oracle import Decision, decide
 from xfrmd.compiler.rivals import rivals
 from xfrmd.compiler.traffic import Change, Traffic, kinds_of, traffic

@@ -2,17 +2,20 @@
 """What a Plan decides as layers of boxes, the first that holds a packet deciding it; and what two Plans' layers share.
 
 A layer that both Plans have decides the same wherever it decides in both: two Plans can differ only where a packet
-meets a layer that one of them alone has. Layers of equal weight are disjoint, so the weight is all of the order.
+meets a layer that one of them alone has, so the others are left out where they meet none of those. Layers of equal
+weight are disjoint, so the weight is all of the order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from xfrmd.compiler.blocks import blocks_of
 from xfrmd.compiler.boxes import Box, box_of
 from xfrmd.compiler.exempt import Exemption, Near, exemptions
+from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.plan import Plan, SpecificFilter, Verdict
 from xfrmd.model.proposals import Proposal
@@ -83,76 +86,68 @@ class Scene:
 
 
 Key = tuple[object, ...]
+_Exempt = dict[tuple[str, Selector], Decided]
 
 
-def _protections(plan: Plan, known: dict[Protection, Protection]) -> dict[int, Protection]:
-    """What a Plan negotiates, by reqid. One object stands for all that are alike."""
-    found = {}
-    for one in plan.protect:
-        seconds = one.soft_seconds if one.soft else 0
-        made = Protection(one.proposals, one.pfs, one.mode, one.tunnel, one.soft, seconds)
-        found[one.reqid] = known.setdefault(made, made)
-    return found
+class _Side:
+    """One of the two Plans: its filters, and what tells them apart from the other's."""
 
+    def __init__(self, plan: Plan, known: dict[Protection, Protection], strange: tuple[Prefix, ...]) -> None:
+        """`known` are the protections seen so far: one object stands for all that are alike. `strange` are multicast
+        and broadcast destinations that one Plan alone has.
+        """
+        self.plan = plan
+        self.filters = tuple(plan.filters)
+        self._protections: dict[int, Protection] = {}
+        self._strange = strange
+        for one in plan.protect:
+            seconds = one.soft_seconds if one.soft else 0
+            made = Protection(one.proposals, one.pfs, one.mode, one.tunnel, one.soft, seconds)
+            self._protections[one.reqid] = known.setdefault(made, made)
+        self.keys: list[Key] = [*map(self._key, self.filters)]
 
-class _Layers:
-    """The layers of one Plan in one direction and IP version."""
+    def _key(self, one: SpecificFilter) -> Key:
+        """Filters with equal keys mean the same."""
+        ours = one[:4]  # direction, selector, verdict, weight
+        if one.verdict is not Verdict.NEGOTIATE:
+            return ours
+        if any(group.family == one.selector.family and group.overlaps(one.selector.dst) for group in self._strange):
+            return (id(self), ours)
+        # Comparing identities is enough, and quick.
+        return (ours, one.inpass and one.inbound, id(self._protections.get(one.reqid)))
 
-    def __init__(self, plan: Plan, inbound: bool, family: int, protections: Mapping[int, Protection]) -> None:
-        self._plan, self._inbound, self._family = plan, inbound, family
-        self._protections = protections
-        self._groups = tuple(group for group in plan.groups if group.family == family)
-
-    def filters(self) -> Iterator[tuple[Key, Box, Decided]]:
-        """Those of the filters, heaviest first."""
-        for one in self._plan.filters:
-            if one.inbound == self._inbound and one.selector.src.family == self._family:
-                yield from self._of(one)
-
-    def _of(self, one: SpecificFilter) -> Iterator[tuple[Key, Box, Decided]]:
+    def layers(self, one: SpecificFilter, *, only: bool) -> Iterator[Layer]:
+        """What a filter decides, the first to decide first."""
         if one.verdict is not Verdict.NEGOTIATE:
             meaning = BLOCKED if one.verdict is Verdict.BLOCK else CLEAR
-            yield self._layer(one, one.selector, meaning, one.verdict)
+            yield Layer(box_of(one.selector), Decided(meaning, one.verdict, one), only)
             return
-        inpass = one.inpass and self._inbound
-        for group in self._groups:
-            if group.overlaps(one.selector.dst):
+        inpass = one.inpass and one.inbound
+        for group in self.plan.groups:
+            if group.family == one.selector.family and group.overlaps(one.selector.dst):
                 met = one.selector._replace(dst=max(group, one.selector.dst, key=lambda prefix: prefix.length))
                 meaning = CLEAR if inpass else BLOCKED
-                yield self._layer(one, met, meaning, meaning.verdict)
+                yield Layer(box_of(met), Decided(meaning, meaning.verdict, one), only)
         meaning = Meaning(Verdict.NEGOTIATE, inpass, self._protections.get(one.reqid))
-        yield self._layer(one, one.selector, meaning, one.verdict)
+        yield Layer(box_of(one.selector), Decided(meaning, one.verdict, one), only)
 
-    @staticmethod
-    def _layer(one: SpecificFilter, selector: Selector, meaning: Meaning, verdict: Verdict) -> tuple[Key, Box, Decided]:
-        # Protections that are alike are one object, so that comparing identities is enough, and quick.
-        key = (one.weight, selector, meaning.verdict, meaning.inpass, id(meaning.protection))
-        return key, box_of(selector), Decided(meaning, verdict, one)
-
-    def exempt(self) -> dict[Key, tuple[Box, Decided]]:
-        """Those of the exemptions; none without a policy."""
-        found: dict[Key, tuple[Box, Decided]] = {}
-        for row in exemptions(self._plan.ipsecexempt, self._plan.groups) if self._plan.policy else ():
-            if row.inbound == self._inbound:
-                for selector in self._exempt_selectors(row):
-                    found[row.name, selector] = box_of(selector), Decided(CLEAR, Verdict.PERMIT, exemption=row.name)
+    def exempt(self, *, inbound: bool) -> _Exempt:
+        """What exemptions decide; nothing without a policy."""
+        found: _Exempt = {}
+        for row in exemptions(self.plan.ipsecexempt, self.plan.groups) if self.plan.policy else ():
+            if row.inbound == inbound:
+                for selector in self._selectors(row):
+                    found[row.name, selector] = Decided(CLEAR, Verdict.PERMIT, exemption=row.name)
         return found
 
-    def _exempt_selectors(self, row: Exemption) -> Iterator[Selector]:
-        for selector in row.selectors(self._plan.local):
-            if selector.family != self._family:
-                continue
+    def _selectors(self, row: Exemption) -> Iterator[Selector]:
+        for selector in row.selectors(self.plan.local):
             if row.near is not Near.DST:
                 yield selector
                 continue
-            for address in self._plan.local:
-                if address.family == self._family:
+            for address in self.plan.local:
+                if address.family == selector.family:
                     yield selector._replace(dst=Prefix.host(address))
-
-
-def _marked(layers: Iterable[tuple[Key, Box, Decided]], others: set[Key]) -> Iterator[Layer]:
-    for key, box, decided in layers:
-        yield Layer(box, decided, key not in others)
 
 
 def scenes(old: Plan, new: Plan) -> Iterator[Scene]:
@@ -160,28 +155,53 @@ def scenes(old: Plan, new: Plan) -> Iterator[Scene]:
     same holds for what one Plan exempts where the other has no policy.
     """
     known: dict[Protection, Protection] = {}
-    before, after = _protections(old, known), _protections(new, known)
+    strange = tuple(set(old.groups) ^ set(new.groups))
+    sides = (_Side(old, known, strange), _Side(new, known, strange))
+    differing = set(sides[0].keys) ^ set(sides[1].keys)
     for inbound in (False, True):
+        exempt = _exempt_by_one(sides, inbound=inbound)
+        places: OverlapIndex[None] = OverlapIndex()
+        for selector in _places(sides, exempt, differing, inbound=inbound):
+            places.add(selector, None)
+        layers = [_layers(*both, differing, places, inbound=inbound) for both in zip(sides, exempt, strict=True)]
         for family in (4, 6):
-            yield _scene(_Layers(old, inbound, family, before), _Layers(new, inbound, family, after), inbound, family)
+            yield Scene(inbound, family, layers[0][family], layers[1][family])
 
 
-def _scene(old: _Layers, new: _Layers, inbound: bool, family: int) -> Scene:
-    olds, news = tuple(old.filters()), tuple(new.filters())
-    old_keys, new_keys = {key for key, _, _ in olds}, {key for key, _, _ in news}
-    old_exempt, new_exempt = old.exempt(), new.exempt()
-    if not old_exempt or not new_exempt:
-        old_exempt = new_exempt = {}
-    return Scene(
-        inbound,
-        family,
-        (*_only(old_exempt, new_exempt), *_marked(olds, new_keys)),
-        (*_only(new_exempt, old_exempt), *_marked(news, old_keys)),
+def _exempt_by_one(sides: tuple[_Side, _Side], *, inbound: bool) -> tuple[_Exempt, _Exempt]:
+    old, new = (side.exempt(inbound=inbound) for side in sides)
+    if not old or not new:
+        return {}, {}
+    return (
+        {key: decided for key, decided in old.items() if key not in new},
+        {key: decided for key, decided in new.items() if key not in old},
     )
 
 
-def _only(these: dict[Key, tuple[Box, Decided]], others: dict[Key, tuple[Box, Decided]]) -> Iterator[Layer]:
-    return (Layer(box, decided, True) for key, (box, decided) in these.items() if key not in others)
+def _places(
+    sides: tuple[_Side, _Side], exempt: tuple[_Exempt, _Exempt], differing: set[Key], *, inbound: bool
+) -> Iterator[Selector]:
+    """Where the Plans can differ."""
+    for rows in exempt:
+        yield from (selector for _, selector in rows)
+    for side in sides if differing else ():
+        for key, one in zip(side.keys, side.filters, strict=True):
+            if key in differing and one.inbound == inbound:
+                yield one.selector
+
+
+def _layers(
+    side: _Side, exempt: _Exempt, differing: set[Key], places: OverlapIndex[None], *, inbound: bool
+) -> dict[int, tuple[Layer, ...]]:
+    """The layers of one direction that meet a place where the Plans can differ, by IP version."""
+    found: dict[int, list[Layer]] = {4: [], 6: []}
+    for (_, selector), decided in exempt.items():
+        found[selector.family].append(Layer(box_of(selector), decided, only=True))
+    for key, one in zip(side.keys, side.filters, strict=True):
+        family = one.selector.family
+        if one.inbound == inbound and any(places.meets(family, block) for block in blocks_of(one.selector)):
+            found[family] += side.layers(one, only=key in differing)
+    return {family: tuple(layers) for family, layers in found.items()}
 
 
 def left_out(old: Plan, new: Plan) -> tuple[str, ...]:
