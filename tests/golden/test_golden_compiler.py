@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from xfrmd.cli.differing import text_lines
 from xfrmd.cli.explaining import text_of
 from xfrmd.cli.output import Output
 from xfrmd.compiler import check, compile_policy
 from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json, plan_text
+from xfrmd.compiler.traffic import traffic
+from xfrmd.compiler.traffic_json import traffic_json
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import SecretRef
@@ -30,11 +33,11 @@ RENEW = os.environ.get("XFRMD_GOLDEN") == "renew"
 SECRET = "a secret that must not show"
 
 
-def read(name: str) -> tuple[PolicySet, HostFacts]:
+def read(name: str, file: str = "policy.yaml") -> tuple[PolicySet, HostFacts]:
     def secret(reference: SecretRef) -> bytes:
         return SECRET.encode()
 
-    policies = load((HERE / name / "policy.yaml").read_text(), "policy.yaml", secret)
+    policies = load((HERE / name / file).read_text(), file, secret)
     return policies, load_facts((HERE / name / "facts.yaml").read_text(), "facts.yaml")
 
 
@@ -45,6 +48,12 @@ def explained(plan: Plan, policies: PolicySet, facts: HostFacts, name: str) -> I
         yield f"# {line}\n{text_of(found, output, verbose=True)}\n{json.dumps(found)}\n"
 
 
+def differing(plan: Plan, name: str) -> str:
+    """The way from the policy to the other one, for people and for programs."""
+    answer = traffic_json(traffic(plan, compile_policy(*read(name, "other.yaml"))))
+    return "\n".join((*text_lines(answer, Output(io.StringIO(), io.StringIO())), json.dumps(answer, indent=1), ""))
+
+
 def outputs(name: str) -> dict[str, str]:
     policies, facts = read(name)
     plan = compile_policy(policies, facts)
@@ -52,6 +61,7 @@ def outputs(name: str) -> dict[str, str]:
         "plan.txt": plan_text(plan),
         "plan.json": json.dumps(plan_json(plan), indent=1) + "\n",
         "check.txt": "".join(f"{problem}\n" for problem in check(policies, facts)),
+        "diff.txt": differing(plan, name),
         "explain.txt": "\n".join(explained(plan, policies, facts, name)),
     }
 

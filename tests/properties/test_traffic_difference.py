@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import replace
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 
 import pytest
 from hypothesis import given
@@ -24,6 +24,7 @@ from xfrmd.compiler.boxes import Box, box_of, joined
 from xfrmd.compiler.decisions import BLOCKED, CLEAR, Meaning
 from xfrmd.compiler.exempt import exempts
 from xfrmd.compiler.oracle import Decision, decide
+from xfrmd.compiler.regions import regions
 from xfrmd.compiler.rivals import rivals
 from xfrmd.compiler.traffic import Change, Traffic, kinds_of, traffic
 from xfrmd.model.addresses import Address, Prefix
@@ -78,7 +79,7 @@ def edge(change: Change, dice: random.Random) -> Packet:
         found = dice.choice([first, last, first - 1, last + 1, (first + last) // 2])
         return min(max(found, 0), top)
 
-    box, top = change.box, (1 << (32 if change.family == 4 else 128)) - 1
+    box, top = dice.choice([*change.region.boxes()]), (1 << (32 if change.family == 4 else 128)) - 1
     src, dst = value(box.src_first, box.src_last, top), value(box.dst_first, box.dst_last, top)
     protocols = [number for number in (1, 6, 17, 47, 58) if box.protocols >> number & 1] or [6]
     protocol = dice.choice(protocols)
@@ -113,7 +114,7 @@ def check_packet(worlds: tuple[World, World], found: Traffic, packet: Packet) ->
         one
         for one in found.changes
         if (one.inbound, one.family) == (packet.inbound, packet.selector.family)
-        and one.box.covers(box_of(packet.selector))
+        and any(box.covers(box_of(packet.selector)) for box in one.region.boxes())
     ]
     if fate(before) == fate(after):
         assert all(one.old.meaning.protection != one.new.meaning.protection for one in holding)
@@ -136,7 +137,8 @@ def test_each_packet_fares_as_the_changes_say(seeds: range) -> None:
         assert (found.complete, found.more) == (True, 0), seed
         for one, other in combinations(found.changes, 2):
             alike = (one.inbound, one.family) == (other.inbound, other.family)
-            assert not (alike and overlap(one.box, other.box)), (seed, one, other)
+            pairs = product(one.region.boxes(), other.region.boxes()) if alike else ()
+            assert not any(overlap(*pair) for pair in pairs), (seed, one, other)
         for packet in packets(worlds, found, seed):
             if not (is_exempt(old, packet) and is_exempt(new, packet)):
                 try:
@@ -158,7 +160,7 @@ def amounts(found: Traffic) -> dict[tuple[object, Meaning, Meaning], int]:
     counted: dict[tuple[object, Meaning, Meaning], int] = {}
     for one in found.changes:
         key = ((one.inbound, one.family), one.old.meaning, one.new.meaning)
-        counted[key] = counted.get(key, 0) + size(one.box)
+        counted[key] = counted.get(key, 0) + sum(map(size, one.region.boxes()))
     return counted
 
 
@@ -193,6 +195,9 @@ def test_joining_neighbours_keeps_every_packet(cells: list[tuple[int, int, int]]
     assert sum(map(size, made)) == sum(map(size, boxes))
     assert all(sum(other.covers(one) for other in made) == 1 for one in boxes)
     assert joined([*made]) == made
+    read = [box for region in regions(made) for box in region.boxes()]
+    assert sorted(joined(read)) == sorted(joined(made))
+    assert sum(map(size, read)) == sum(map(size, made))
 
 
 def test_meanings_have_kinds_unless_they_are_equal() -> None:

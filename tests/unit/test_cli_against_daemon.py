@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""diff and explain against what a daemon has in force: only its answers count, not this host."""
+"""Commands that ask a daemon, and strangers on its socket: only the answers count, not this host."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.policy_text import GOOD, changed, read
+from tests.unit.policy_text import GOOD, read
 from xfrmd.cli.program import run
 from xfrmd.cli.xfrmctl import PROGRAM
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.explain import explain_whole
-from xfrmd.compiler.render import plan_json
 from xfrmd.control.exits import ExitCode
-from xfrmd.daemon.views import facts as facts_json
 from xfrmd.policy.facts import load_facts
 from xfrmd.policy.packets import parse_packet
 
@@ -37,12 +35,8 @@ class Answering(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         request: dict[str, Any] = json.loads(self.rfile.readline())
-        answers: dict[str, Any] = {
-            "facts": lambda: {"facts": facts_json(FACTS)},
-            "plan": lambda: {"plan": plan_json(PLAN)},
-            "explain": lambda: explained(request["arguments"]["packet"]),
-        }
-        answer = answers[request["command"]]()
+        assert request["command"] == "explain"
+        answer = explained(request["arguments"]["packet"])
         self.wfile.write(json.dumps({"schema": 1, "ok": True, "answer": answer}).encode() + b"\n")
 
 
@@ -55,38 +49,6 @@ def control(tmp_path: Path) -> Iterator[str]:
         yield path
         server.shutdown()
         thread.join()
-
-
-def test_a_file_that_means_the_same_is_no_difference(
-    control: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    policy = tmp_path / "same.yaml"
-    policy.write_text(
-        "# other lines, other places\n" + GOOD.replace("psk: a shared secret", "psk: another shared secret")
-    )
-    assert run(PROGRAM, ["--control", control, "diff", str(policy)]) == 0
-    assert capsys.readouterr().out == "no difference\n"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "line", "counts"),
-    [
-        ("dstport: 445", "dstport: 446", "+ out negotiate 10.1.0.5 -> any:446 tcp", "security policies"),
-        ("action: negotiate", "qmpfs: yes", "0 filters removed, 0 added", "differing: 2 negotiated filters"),
-        ("assign: yes", "assign: yes\n    mmlifetime: 60", "0 filters removed, 0 added", "differing: 2 peers"),
-    ],
-)
-def test_what_would_change(
-    old: str, new: str, line: str, counts: str, control: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    policy = tmp_path / "new.yaml"
-    policy.write_text(changed(old, new))
-    assert run(PROGRAM, ["--control", control, "diff", str(policy)]) == ExitCode.DEGRADED
-    out = capsys.readouterr().out
-    assert line in out
-    assert counts in out
-    assert run(PROGRAM, ["--control", control, "diff", str(policy), "--json"]) == ExitCode.DEGRADED
-    assert json.loads(capsys.readouterr().out)["equal"] is False
 
 
 def test_explain_asks_the_daemon(control: str, capsys: pytest.CaptureFixture[str]) -> None:

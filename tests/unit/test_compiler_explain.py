@@ -5,7 +5,6 @@ import json
 
 from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
 from xfrmd.compiler import check, compile_policy
-from xfrmd.compiler.difference import compare
 from xfrmd.compiler.explain import explain
 from xfrmd.compiler.render import plan_json, plan_text
 from xfrmd.model.facts import HostFacts
@@ -67,31 +66,6 @@ def test_a_plan_is_told_without_its_secrets() -> None:
     for text in (plan_text(plan), json.dumps(plan_json(plan))):
         assert "smb" in text
         assert "not to be shown" not in text
-
-
-def test_difference_of_equal_plans_is_none() -> None:
-    moved = rule("negotiate", one("me", "any", "tcp", dport=445, line=30), name="smb", line=20, psk=b"not to be shown")
-    found = compare(compile_policy(policy(SMB), HOST), compile_policy(policy(moved), HOST))
-    assert not found
-    assert str(found) == "no difference"
-    assert found.to_json()["equal"] is True
-
-
-def test_difference_names_filters_that_come_and_go() -> None:
-    web = rule("block", one("any", "me", "udp", dport=80, mirrored=False), line=9)
-    old, new = compile_policy(policy(SMB), facts("10.1.0.5/16")), compile_policy(policy(SMB, web), facts("10.1.0.5/16"))
-    found = compare(old, new)
-    assert [str(one.selector) for one in found.added] == ["any -> 10.1.0.5:80 udp"]
-    assert (found.removed, found.spd, found.protect, found.pad, found.nft) == ((), 0, 0, 0, 1)
-    assert "+ in block any -> 10.1.0.5:80 udp ['rule 9'" in str(found)
-    assert compare(new, old).removed == found.added
-
-
-def test_difference_sees_a_changed_secret() -> None:
-    other = rule("negotiate", one("me", "any", "tcp", dport=445, line=3), name="smb", psk=b"new")
-    found = compare(compile_policy(policy(SMB), HOST), compile_policy(policy(other), HOST))
-    assert found
-    assert (found.added, found.pad) == ((), 4)  # both IP versions, before and after
 
 
 def test_a_plain_policy_has_no_problems() -> None:

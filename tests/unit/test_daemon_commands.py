@@ -246,6 +246,25 @@ policies:
 """
 
 
+def test_diff_compares_a_policy_with_the_one_in_force_and_changes_nothing() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        wider = POLICY.replace("10.1.0.0/16", "10.0.0.0/15")
+        same, there, back = [
+            await place.do("diff", text=text, file="/new.yaml", running=running)
+            for text, running in ((POLICY, "old"), (wider, "old"), (wider, "new"))
+        ]
+        assert same["equal"]
+        assert (there["kinds"], back["kinds"]) == ({"new-protected": 2}, {"new-clear": 2, "unprotected": 2})
+        assert there["changes"][0]["new"]["at"].startswith("/new.yaml:5:")
+        assert (await place.refused("diff", text=BAD, file="/bad.yaml")).code == "bad-policy"
+        assert (await place.refused("diff", text=POLICY, file="/p.yaml", running="not")).code == "usage"
+        assert len(place.kernel.plans) == 1
+
+    run(scenario)
+
+
 def test_what_only_the_compiler_finds_is_refused_as_well() -> None:
     async def scenario() -> None:
         place = Place()

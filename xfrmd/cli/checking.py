@@ -18,6 +18,7 @@ from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.model.secret import SecretRef, SecretSource
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
+from xfrmd.policy.resolve import blank
 from xfrmd.policy.words import PolicySet
 
 POLICY: Final = Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"})
@@ -33,7 +34,7 @@ def _secrets() -> Callable[[SecretRef], bytes]:
 
     def careful(ref: SecretRef) -> bytes:
         hidden = ref.source is SecretSource.CREDENTIAL and directory is None
-        return local.unread(ref) if hidden else read(ref)
+        return blank(ref) if hidden else read(ref)
 
     return careful
 

@@ -8,14 +8,11 @@ from pathlib import Path
 from xfrmd import limits
 from xfrmd.errors import PolicyError
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.secret import SecretRef
 from xfrmd.model.source import Severity
 from xfrmd.policy import load
 from xfrmd.policy.facts import load_facts
-from xfrmd.policy.resolve import SecretReader
+from xfrmd.policy.resolve import SecretReader, blank
 from xfrmd.policy.words import PolicySet
-
-_BLANK = bytes(32)
 
 
 def read_file(name: str) -> bytes:
@@ -27,13 +24,7 @@ def read_file(name: str) -> bytes:
         raise PolicyError(f"{name}: {error.strerror or error}") from error
 
 
-def unread(ref: SecretRef) -> bytes:
-    """Stands for a secret where none is needed: a plan for people shows none."""
-    del ref
-    return _BLANK
-
-
-def policy(name: str, read_secret: SecretReader = unread) -> PolicySet:
+def policy(name: str, read_secret: SecretReader = blank) -> PolicySet:
     """A policy file, loaded. A secret that cannot be read is a warning: only the daemon needs it."""
     return load(read_file(name), name, read_secret, Severity.WARNING)
 

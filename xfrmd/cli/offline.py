@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from xfrmd.cli.checking import CHECK
-from xfrmd.cli.compiling import COMPILE, DIFF
+from xfrmd.cli.compiling import COMPILE
+from xfrmd.cli.differing import DIFF
 from xfrmd.cli.explaining import EXPLAIN
 from xfrmd.cli.table import Command
 

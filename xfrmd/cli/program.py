@@ -35,10 +35,11 @@ EXIT_CODES: Final = (
     (ExitCode.USAGE, "the command line cannot be understood"),
     (ExitCode.NOT_RUNNING, "the daemon does not run"),
     (ExitCode.NOT_AUTHORISED, "the daemon does not take orders from this user"),
-    (ExitCode.DEGRADED, "it works, but not as wanted; or a difference was found"),
+    (ExitCode.DEGRADED, "it works, but not as wanted"),
     (ExitCode.PORT_IN_USE, "another program holds UDP port 500 or 4500"),
     (ExitCode.NO_PRIVILEGE, "a privilege is missing"),
     (ExitCode.KERNEL_LACKS, "the kernel has no ESP, nftables or nfqueue"),
+    (ExitCode.DIFFERS, "diff found what --fail-on names, or could not rule it out"),
 )
 _CODES: Final = ((PolicyError, "policy-error"), (CredentialError, "credential-error"), (KernelError, "kernel-error"))
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIGPIPE

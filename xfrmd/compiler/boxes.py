@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from xfrmd.model.addresses import BITS, Address, range_to_prefixes
-from xfrmd.model.selector import ICMP, ICMPV6, PROTOCOL_NAMES, Ports, Selector
+from xfrmd.model.addresses import BITS
+from xfrmd.model.selector import ICMP, ICMPV6, Selector
 
 ALL_PROTOCOLS: Final = (1 << 256) - 2
 """Bit n stands for protocol n. 0, IPv6's hop-by-hop options, is never a packet's upper protocol."""
-_ICMP_PROTOCOLS: Final = (1 << ICMP, 1 << ICMPV6)
-_LAST_TYPE: Final = 255
-_FEW: Final = 8
-"""So many protocols are named; of more, those that are missing."""
+ICMP_PROTOCOLS: Final = (1 << ICMP, 1 << ICMPV6)
+LAST_TYPE: Final = 255
 
 SRC, DST, SPORT, DPORT, PROTOCOLS = 0, 2, 4, 6, 8
 """Where a dimension's first value stands in a box; its last one stands behind it."""
@@ -57,7 +55,7 @@ class Box(NamedTuple):
     def reversed(self) -> Box:
         """The packets of the other direction. ICMP's type and code stay where they are."""
         a, b, c, d, e, f, g, h, protocols = self
-        if protocols in _ICMP_PROTOCOLS:
+        if protocols in ICMP_PROTOCOLS:
             return Box(c, d, a, b, e, f, g, h, protocols)
         return Box(c, d, a, b, g, h, e, f, protocols)
 
@@ -145,59 +143,8 @@ def _joined_group(group: list[Box], dimension: int) -> Iterator[Box]:
 
 def possible(box: Box) -> Box | None:
     """The box without ICMP types and codes that do not exist; None when nothing else is in it."""
-    if box.protocols not in _ICMP_PROTOCOLS:
+    if box.protocols not in ICMP_PROTOCOLS:
         return box
-    if box.sport_first > _LAST_TYPE or box.dport_first > _LAST_TYPE:
+    if box.sport_first > LAST_TYPE or box.dport_first > LAST_TYPE:
         return None
-    return box._replace(sport_last=min(box.sport_last, _LAST_TYPE), dport_last=min(box.dport_last, _LAST_TYPE))
-
-
-def addresses_text(family: int, first: int, last: int) -> str:
-    """A range of addresses as policies write it: any, an address, a subnet or first-last."""
-    found = range_to_prefixes(family, first, last) if last - first + 1 & last - first == 0 else ()
-    if len(found) == 1:
-        return "any" if found[0].length == 0 else str(found[0])
-    return f"{Address(family, first)}-{Address(family, last)}"
-
-
-def protocols_text(protocols: int) -> str:
-    """A set of protocols: any, tcp, "tcp or udp", "any but tcp"."""
-    missing = ALL_PROTOCOLS & ~protocols
-    if not missing:
-        return "any"
-    if protocols.bit_count() <= _FEW:
-        return " or ".join(_names(protocols))
-    return f"any but {', '.join(_names(missing))}"
-
-
-def numbers(protocols: int) -> list[int]:
-    """The protocols of a set, ascending."""
-    return [number for number in range(256) if protocols >> number & 1]
-
-
-def _names(protocols: int) -> Iterator[str]:
-    return (PROTOCOL_NAMES.get(number, str(number)) for number in numbers(protocols))
-
-
-def _ports(first: int, last: int, most: int = 65535) -> str:
-    return "" if first == 0 and last >= most else str(Ports(first, min(last, most)))
-
-
-def box_text(family: int, box: Box, arrow: str = "->") -> str:
-    """A box in the form of a selector's text."""
-    src = addresses_text(family, box.src_first, box.src_last)
-    dst = addresses_text(family, box.dst_first, box.dst_last)
-    name = protocols_text(box.protocols)
-    if box.protocols in _ICMP_PROTOCOLS:
-        kind = _ports(box.sport_first, box.sport_last, _LAST_TYPE)
-        code = _ports(box.dport_first, box.dport_last, _LAST_TYPE)
-        return f"{src} {arrow} {dst} {name}{' type ' + kind if kind else ''}{' code ' + code if code else ''}"
-    ends = ((src, box.sport_first, box.sport_last), (dst, box.dport_first, box.dport_last))
-    texts = [_end(address, _ports(first, last)) for address, first, last in ends]
-    return f"{texts[0]} {arrow} {texts[1]} {name}"
-
-
-def _end(address: str, ports: str) -> str:
-    if not ports:
-        return address
-    return f"[{address}]:{ports}" if ":" in address else f"{address}:{ports}"
+    return box._replace(sport_last=min(box.sport_last, LAST_TYPE), dport_last=min(box.dport_last, LAST_TYPE))

@@ -9,12 +9,15 @@ follows what differs, not what the Plans hold.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 from xfrmd.compiler.boxes import PROTOCOLS, Box, Cut, halves, joined, possible, separating, whole
 from xfrmd.compiler.decisions import PASSES, Decided, Layer, Meaning, Scene, left_out, scenes
+from xfrmd.compiler.regions import Region, regions
+from xfrmd.model.addresses import Prefix
 from xfrmd.model.plan import Plan, Verdict
 
 LISTED: Final = 1000
@@ -44,13 +47,16 @@ class Kind(enum.Enum):
     """They are negotiated as before, in another way."""
 
 
+Pair = tuple[Prefix, Prefix]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A box of packets, the kinds of its change, and what decided and decides it."""
+    """A region of packets, the kinds of its change, and what decided and decides it."""
 
     inbound: bool
     family: int
-    box: Box
+    region: Region
     kinds: tuple[Kind, ...]
     old: Decided
     new: Decided
@@ -65,15 +71,19 @@ class Traffic:
     """Changes that are not listed."""
     complete: bool
     """False: there was more to compare than is bearable, and there may be further changes."""
-    peers: int
-    """Address pairs whose authentication or main mode settings differ. Secrets are not compared."""
+    peers: tuple[Pair, ...]
+    """Address pairs, local and remote, whose authentication or main mode settings differ, sorted. Secrets are not
+    compared.
+    """
+    default_response: bool
+    """Do the default response rules differ, or does only one Plan have one?"""
     apart: tuple[str, ...]
     """Exemptions that hold in both: their packets pass whatever the filters say, and count for no change."""
 
     @property
     def equal(self) -> bool:
         """Does no packet fare otherwise, nor any negotiation?"""
-        return self.complete and not self.changes and not self.peers
+        return self.complete and not (self.changes or self.peers or self.default_response)
 
     def kinds(self) -> frozenset[Kind]:
         """All kinds of change that were found."""
@@ -106,7 +116,7 @@ class _Search:
     """Looks for the parts that differ, within bounds."""
 
     def __init__(self, work: int) -> None:
-        self._left = work
+        self._left, self._parts = work, _PARTS
         self.complete = True
 
     def parts(self, scene: Scene) -> Iterator[tuple[Box, Decided, Decided]]:
@@ -115,7 +125,7 @@ class _Search:
         while stack:
             box, old, new = stack.pop()
             self._left -= len(old) + len(new) + 1
-            if self._left < 0:
+            if self._left < 0 or not self._parts:
                 self.complete = False
                 return
             old, new = _visible(box, old), _visible(box, new)
@@ -123,6 +133,7 @@ class _Search:
                 continue
             cut = _cut(box, old, new)
             if cut is None:
+                self._parts -= 1
                 yield box, _decided(old), _decided(new)
                 continue
             for half, first in zip(reversed(halves(box, cut)), (False, True), strict=True):
@@ -194,50 +205,64 @@ def _same(decided: Decided) -> tuple[object, ...]:
     return (decided.meaning, decided.verdict, origin, decided.exemption)
 
 
-def _merged(scene: Scene, parts: Iterable[tuple[Box, Decided, Decided]]) -> Iterator[Change]:
-    alike: dict[tuple[object, ...], tuple[list[Box], Decided, Decided]] = {}
-    for box, old, new in parts:
-        boxes, _, _ = alike.setdefault((_same(old), _same(new)), ([], old, new))
-        boxes.append(box)
-    for boxes, old, new in alike.values():
-        kinds = kinds_of(old.meaning, new.meaning)
-        for found in map(possible, joined(boxes)):
-            if found is not None:
-                yield Change(scene.inbound, scene.family, found, kinds, old, new)
+class _Alike:
+    """Parts in which the same decides in both Plans, by direction and IP version."""
+
+    def __init__(self, old: Decided, new: Decided) -> None:
+        self.old, self.new = old, new
+        self.kinds = kinds_of(old.meaning, new.meaning)
+        self._boxes: dict[tuple[bool, int], list[Box]] = {}
+
+    def add(self, scene: Scene, box: Box) -> None:
+        self._boxes.setdefault((scene.inbound, scene.family), []).append(box)
+
+    def changes(self) -> list[Change]:
+        """Packets that exist, in few regions."""
+        return [
+            Change(inbound, family, region, self.kinds, self.old, self.new)
+            for (inbound, family), boxes in sorted(self._boxes.items())
+            for region in regions(box for box in map(possible, joined(boxes)) if box is not None)
+        ]
 
 
-def _order(one: Change) -> tuple[object, ...]:
-    kinds = tuple(tuple(Kind).index(kind) for kind in one.kinds)
-    return (kinds, one.inbound, one.family, one.box)
+def _order(changes: Sequence[Change]) -> tuple[object, ...]:
+    """The gravest first. Those that have the same origins stay together."""
+    first = changes[0]
+    kinds = tuple(tuple(Kind).index(kind) for kind in first.kinds)
+    return (kinds, first.inbound, first.family, first.region)
 
 
-def _peers(old: Plan, new: Plan) -> int:
+def _peers(old: Plan, new: Plan) -> tuple[Pair, ...]:
     """Address pairs that only one has, or each in another way."""
-    settings = [
+    before, after = (
         {
             (one.local, one.remote): (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode)
             for one in plan.pad
         }
         for plan in (old, new)
-    ]
-    before, after = settings
-    return sum(before.get(pair) != after.get(pair) for pair in {*before, *after})
+    )
+    return tuple(sorted(pair for pair in {*before, *after} if before.get(pair) != after.get(pair)))
+
+
+def _responses(plan: Plan) -> list[tuple[object, ...]]:
+    return [(one.proposals, one.pfs) for one in plan.protect if one.responds]
 
 
 def traffic(old: Plan, new: Plan, work: int = WORK, listed: int = LISTED) -> Traffic:
     """What becomes of packets when `new` takes the place of `old`. Raises nothing: what cannot be compared within
     bounds is told as `complete` False and `more`.
     """
-    search, found = _Search(work), list[Change]()
+    search, alike = _Search(work), dict[tuple[object, ...], _Alike]()
     for scene in scenes(old, new):
-        parts = list[tuple[Box, Decided, Decided]]()
-        for part in search.parts(scene):
-            if len(parts) == _PARTS:
-                search.complete = False
-                break
-            parts.append(part)
-        found += _merged(scene, parts)
-    found.sort(key=_order)
+        for box, before, after in search.parts(scene):
+            alike.setdefault((_same(before), _same(after)), _Alike(before, after)).add(scene, box)
+    groups = sorted(filter(None, (one.changes() for one in alike.values())), key=_order)
+    found = [*chain.from_iterable(groups)]
     return Traffic(
-        tuple(found[:listed]), max(len(found) - listed, 0), search.complete, _peers(old, new), left_out(old, new)
+        changes=tuple(found[:listed]),
+        more=max(len(found) - listed, 0),
+        complete=search.complete,
+        peers=_peers(old, new),
+        default_response=_responses(old) != _responses(new),
+        apart=left_out(old, new),
     )

@@ -16,8 +16,10 @@ class ExitCode(enum.IntEnum):
     NOT_RUNNING = 3
     NOT_AUTHORISED = 4
     DEGRADED = 5
-    """It works, but not as wanted; or a difference was found."""
+    """It works, but not as wanted."""
     PORT_IN_USE = 6
     NO_PRIVILEGE = 7
     KERNEL_LACKS = 8
     """The kernel has no ESP, nftables or nfqueue."""
+    DIFFERS = 9
+    """A difference of a kind was found that must not be."""

@@ -73,6 +73,10 @@ class Command:
 _TEXT: Final = float("inf")  # bounded by limits.CONTROL_REQUEST
 _WAIT: Final = Argument("wait", float, "seconds to wait for the outcome", required=False, limit=limits.CONTROL_WAIT)
 _SPI: Final = Argument("spi", str, "8 hex digits of a child SA, 16 of an IKE SA, or all", limit=18)
+_POLICY: Final = (
+    Argument("text", str, "the policy, YAML", limit=_TEXT),
+    Argument("file", str, "its absolute file name, for messages", limit=4096),
+)
 
 COMMANDS: Final = (
     Command("version", "which daemon this is", (), {"version": str, "pid": int, "since": float}),
@@ -113,12 +117,28 @@ COMMANDS: Final = (
         },
     ),
     Command(
+        "diff",
+        "which traffic fares differently under a policy and the one in force",
+        (
+            *_POLICY,
+            Argument("running", str, "which of both is the one in force: old or new", required=False, limit=3),
+        ),
+        {
+            "equal": bool,
+            "complete": bool,
+            "kinds": dict,
+            "changes": list,
+            "more_changes": int,
+            "peers": list,
+            "more_peers": int,
+            "default_response": bool,
+            "exempt": list,
+        },
+    ),
+    Command(
         "apply",
         "put a policy in force",
-        (
-            Argument("text", str, "the policy, YAML", limit=_TEXT),
-            Argument("file", str, "its absolute file name, for messages", limit=4096),
-        ),
+        _POLICY,
         {"policy": str, "warnings": list, "filters": int, "changes": dict},
     ),
     Command("reload", "read the policy file again", (), {"policy": str, "warnings": list, "filters": int}),

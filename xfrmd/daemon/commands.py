@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from xfrmd import __version__
+from xfrmd.compiler import compile_policy
 from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
+from xfrmd.compiler.traffic import traffic
+from xfrmd.compiler.traffic_json import traffic_json
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import views
 from xfrmd.daemon.changes import Changes
@@ -26,8 +29,10 @@ from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
 from xfrmd.model.source import Severity
-from xfrmd.policy import PolicyErrors
+from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.packets import parse_packet
+from xfrmd.policy.resolve import blank
+from xfrmd.policy.words import PolicySet
 
 
 @dataclass(slots=True)
@@ -116,6 +121,24 @@ async def explain_packet(house: House, arguments: Json) -> Json:
         ) from error
     now = _now(house)
     answer = (await asyncio.to_thread(explain_whole, now.plan, packet, now.policies, now.facts)).to_json()
+    return {key: value for key, value in answer.items() if key != "schema"}
+
+
+def _compared(policies: PolicySet, now: InForce, *, running_is_old: bool) -> Json:
+    other = compile_policy(policies, now.facts)
+    return traffic_json(traffic(now.plan, other) if running_is_old else traffic(other, now.plan))
+
+
+async def diff(house: House, arguments: Json) -> Json:
+    """Which traffic fares differently under the policy that the request carries and the one in force."""
+    running, now = arguments.get("running") or "old", _now(house)
+    if running not in ("old", "new"):
+        raise ControlError("usage", f"running is old or new, not {running!r}", "see xfrmctl diff --help")
+    try:
+        policies = await asyncio.to_thread(load, arguments["text"], arguments["file"], blank)
+        answer = await asyncio.to_thread(_compared, policies, now, running_is_old=running == "old")
+    except PolicyError as error:
+        raise bad_policy(error) from error
     return {key: value for key, value in answer.items() if key != "schema"}
 
 
@@ -280,6 +303,7 @@ TABLE: Final[Mapping[str, Command]] = {
     "facts": facts,
     "counters": counters,
     "explain": explain_packet,
+    "diff": diff,
     "apply": apply,
     "reload": reload,
     "delete": delete,

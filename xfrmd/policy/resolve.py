@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from xfrmd.errors import CredentialError
 from xfrmd.model.pad import AuthMethod, PskAuth
@@ -22,6 +22,13 @@ from xfrmd.policy.words import Action, Config, DefaultResponse, FilterAction, Fi
 
 SecretReader = Callable[[SecretRef], bytes]
 """Gives the octets of a secret, the line break at its end left out; raises CredentialError when it cannot."""
+_BLANK: Final = bytes(32)
+
+
+def blank(ref: SecretRef) -> bytes:
+    """Stands for a secret where none is needed: what is told of a policy shows none."""
+    del ref
+    return _BLANK
 
 
 class Resolver:
