@@ -16,6 +16,7 @@ from lab.guest import host_script, uml_script
 from lab.kernel import LabError, lab_kernel
 from lab.probe import host_lacks
 from lab.session import Ended, run_session
+from lab.xstate import preloaded
 
 FAILED = 125
 
@@ -70,7 +71,7 @@ def run_uml(kernel: Path, options: argparse.Namespace, work: Path) -> int:
     script.chmod(0o755)
     command = uml_command(kernel, work, script, memory=options.mem, time_travel=options.time_travel)
     with (work / "console").open("wb") as console:
-        ended = run_session(command, console=console, output=output, timeout=options.timeout)
+        ended = run_session(command, console=console, output=output, timeout=options.timeout, environment=preloaded())
     if ended.cut_short:
         return ended.status
     if not status.exists():

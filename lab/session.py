@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -96,10 +96,11 @@ def run_session(
     console: IO[bytes] | None = None,
     output: Path | None = None,
     timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run until it ends, `timeout` real seconds pass or a signal comes; `output` is copied to stdout as it grows.
 
-    `console` receives the tree's own stdout and stderr; without it they are ours.
+    `environment` is added to ours. `console` receives the tree's own stdout and stderr; without it they are ours.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     with contextlib.ExitStack() as stack:
@@ -112,7 +113,7 @@ def run_session(
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT if console else None,
-            env=_kernel_environment(),
+            env=_kernel_environment() | dict(environment or {}),
             start_new_session=True,  # Ctrl-C reaches us, and we end the tree
         )
         try:

@@ -94,7 +94,7 @@ def test_any_policy_follows_any_other(kernel: Kernel) -> None:
     for one in plans:
         outcome = kernel.reconciler.apply(one)
         assert outcome.degraded == ()
-        assert outcome.changes["ExchangeTable"] == 1
+        assert outcome.changes.keys() & {"ExchangeTable", "ChangeElements"}
         assert kernel.reconciler.check(one).degraded == ()
         assert len(kernel.xfrm.policies()) == len(one.spd)
         assert kernel.reconciler.apply(one).changes == {}, "the same again is nothing to do"
