@@ -24,7 +24,7 @@ from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.policy import load
 from xfrmd.policy.facts import load_facts
-from xfrmd.policy.words import PolicySet
+from xfrmd.policy.words import Config, PolicySet
 
 Row = dict[str, float]
 
@@ -61,7 +61,7 @@ def compiled(count: int) -> Row:
     compiling, made = _clock(lambda: Compilation(policy, facts))
     applying, outcome = _clock(lambda: Reconciler(Spd(), NftLoader()).apply(made.plan))
     memory = peak()
-    checking, _ = _clock(lambda: examine(made))
+    checking, _ = _clock(lambda: examine(made, Config()))
     assert not outcome.degraded, outcome.degraded[:3]
     return {
         "read": reading, "read_mb": read_peak, "compile": compiling, "apply": applying,

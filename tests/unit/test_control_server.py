@@ -215,5 +215,6 @@ def test_another_user_is_not_authorised_by_the_credentials_of_its_process(tmp_pa
 
 def test_every_command_of_the_table_accepts_its_required_arguments() -> None:
     for command in COMMANDS:
-        arguments = {a.name: ("x" if a.kind is str else 1) for a in command.arguments}
+        values = {str: "x", bool: True}
+        arguments = {a.name: values.get(a.kind, 1) for a in command.arguments}
         assert checked(request(command.name, arguments)) == (command, arguments)

@@ -246,6 +246,25 @@ policies:
 """
 
 
+def test_a_policy_that_locks_out_is_refused_unless_told() -> None:
+    shut = POLICY.replace("srcaddr: me, dstaddr: 10.1.0.0/16", "srcaddr: any, dstaddr: me").replace(
+        "negotiate", "block"
+    )
+    shut = shut.replace(', psk: "correct horse battery staple"', "")
+
+    async def scenario() -> None:
+        place = Place()
+        error = await place.refused("apply", text=shut, file="/p.yaml")
+        assert [each["message"][:28] for each in error.details["problems"]] == ["nobody can reach TCP port 22"]
+        assert place.kernel.plans == []
+        answer = await place.do("apply", text=shut, file="/p.yaml", allow_lockout=True)
+        assert [each["severity"] for each in answer["warnings"]] == ["warning"]
+        await place.do("apply", text=shut + "config: {allow_lockout: yes}\n", file="/p.yaml")
+        assert len(place.kernel.plans) == 2
+
+    run(scenario)
+
+
 def test_diff_compares_a_policy_with_the_one_in_force_and_changes_nothing() -> None:
     async def scenario() -> None:
         place = Place()
@@ -280,7 +299,7 @@ def test_what_only_the_compiler_finds_is_refused_as_well() -> None:
 def test_warnings_of_the_compiler_are_told() -> None:
     async def scenario() -> None:
         block = POLICY.replace("me, dstaddr: 10.1.0.0/16", "any, dstaddr: me").replace("negotiate", "block")
-        answer = await Place().do("apply", text=block, file="/block.yaml")
+        answer = await Place().do("apply", text=block, file="/block.yaml", allow_lockout=True)
         assert any("port 22" in warning["message"] for warning in answer["warnings"])
         assert "port 22" in text(show.applied, answer)
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 from xfrmd.cli import local
 from xfrmd.cli.output import Output, problem_json
 from xfrmd.cli.table import Argument, Command
-from xfrmd.compiler import compile_policy
-from xfrmd.compiler.check import check
+from xfrmd.compiler import compile_and_check
 from xfrmd.control.exits import ExitCode
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.model.secret import SecretRef, SecretSource
@@ -80,10 +79,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         policies = local.policy(file, _secrets())
     except PolicyErrors as error:
         return _bad(file, error.problems, output)
-    problems = sorted({*policies.warnings, *check(policies, facts)}, key=lambda problem: (problem.at, problem.message))
+    checked = compile_and_check(policies, facts)
+    problems = sorted({*policies.warnings, *checked.problems}, key=lambda problem: (problem.at, problem.message))
     if any(problem.severity is Severity.ERROR for problem in problems):
         return _bad(file, problems, output)
-    return _good(file, policies, len(compile_policy(policies, facts).filters), problems, output)
+    return _good(file, policies, len(checked.plan.filters), problems, output)
 
 
 CHECK: Final = Command(

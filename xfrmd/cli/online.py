@@ -67,7 +67,10 @@ def _apply(arguments: argparse.Namespace, output: Output) -> int:
     name: str = arguments.policy
     # As text in JSON, so that octets which are no UTF-8 reach the daemon's own check as what they are.
     text = local.read_file(name).decode("utf-8", "surrogateescape")
-    return _put("apply", {"text": text, "file": name if name == "-" else str(Path(name).absolute())}, arguments, output)
+    request: dict[str, Any] = {"text": text, "file": name if name == "-" else str(Path(name).absolute())}
+    if arguments.allow_lockout:
+        request["allow_lockout"] = True
+    return _put("apply", request, arguments, output)
 
 
 def _reload(arguments: argparse.Namespace, output: Output) -> int:
@@ -128,7 +131,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "apply",
         "put a policy file in force",
         _apply,
-        (Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"}),),
+        (
+            Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"}),
+            Argument(
+                ("--allow-lockout",),
+                "also when nobody could reach the management ports then (SSH, or what the policy's config names)",
+                {"action": "store_true"},
+            ),
+        ),
         (("xfrmctl apply policy.yaml", "until the daemon is started again or told to reload"),),
         "Put a policy file in force. A policy with an error changes nothing: every problem is told, and the running\n"
         "policy stays.",

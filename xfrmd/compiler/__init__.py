@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xfrmd.compiler.check import check, examine
+from xfrmd.compiler.check import Checked, check, compile_and_check, examine
 from xfrmd.compiler.compile import Compilation, compile_policy
 
-__all__ = ["Compilation", "check", "compile_policy", "examine"]
+__all__ = ["Checked", "Compilation", "check", "compile_and_check", "compile_policy", "examine"]

@@ -4,28 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
-from typing import Final
+from typing import NamedTuple
 
 from xfrmd.compiler import pad
-from xfrmd.compiler.blocks import blocks_of
-from xfrmd.compiler.compile import Compilation
-from xfrmd.compiler.cut import subtract_all
+from xfrmd.compiler.compile import NO_PLAN, Compilation
+from xfrmd.compiler.cost import costs
 from xfrmd.compiler.expand import Generic
-from xfrmd.compiler.layers import Layer, meeting, rank
-from xfrmd.compiler.overlap import OverlapIndex
+from xfrmd.compiler.lockout import lock_out
+from xfrmd.compiler.shadows import Shadows, shadows
 from xfrmd.errors import PolicyError
-from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import SpecificFilter, Verdict
-from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, TCP, WITH_PORTS, Ports, Selector
+from xfrmd.model.plan import Plan, Verdict
+from xfrmd.model.selector import ICMP, ICMPV6, WITH_PORTS
 from xfrmd.model.source import Problem, Severity
-from xfrmd.policy.words import Action, AddressWord, ConnectionType, PolicySet
-
-MANAGEMENT: Final = (22,)
-"""TCP ports that keep the host manageable: ssh."""
-_SHADOWS: Final = 64
-"""Heavier filters that a filter is compared with when it is asked whether anything is left of it."""
+from xfrmd.policy import PolicyErrors
+from xfrmd.policy.memory import collector_paused
+from xfrmd.policy.words import Action, AddressWord, Config, ConnectionType, PolicySet, Rule
 
 
 def _words(made: Compilation) -> Iterator[Problem]:
@@ -71,15 +65,15 @@ def _nothing(generic: Generic) -> str:
     return "no address stands behind one of its sides, or the sides are of different IP versions"
 
 
-def _ties(made: Compilation) -> Iterator[Problem]:
-    """Filters of equal weight that overlap and want different things."""
-    told: set[tuple[int, int]] = set()
+def _ties(made: Compilation, told: set[int]) -> Iterator[Problem]:
+    """Filters of equal weight that overlap and want different things. `told`: numbers of which more is said."""
+    seen: set[tuple[int, int]] = set()
     for one, other, _ in made.overlaps():
         pair = (one.number, other.number)
         alike = one.verdict is other.verdict and one.verdict is not Verdict.NEGOTIATE
-        if alike or one.number == other.number or one.weight != other.weight or pair in told:
+        if alike or one.number == other.number or one.weight != other.weight or pair in seen or other.number in told:
             continue
-        told.add(pair)
+        seen.add(pair)
         yield Problem(
             Severity.WARNING,
             other.origin.at,
@@ -89,103 +83,88 @@ def _ties(made: Compilation) -> Iterator[Problem]:
         )
 
 
-def _heaviest_first(made: Compilation, *, inbound: bool) -> list[tuple[int, Layer]]:
-    """The layers of one direction with their classes."""
-    found = [(weight_class, layer) for (way, weight_class), layer in made.layers.items() if way == inbound]
-    return sorted(found, key=lambda pair: -pair[0])
-
-
-def _shadows(made: Compilation) -> dict[int, SpecificFilter]:
-    """Filters of which no packet is left, by number, each with one that took from it."""
-    alive: set[int] = set()
-    shadow = {loser.number: winner for winner, loser, lost in made.overlaps() if lost and winner.number != loser.number}
-    for inbound in (True, False):
-        heavier: OverlapIndex[SpecificFilter] = OverlapIndex()
-        layers = _heaviest_first(made, inbound=inbound)
-        for place, (_, layer) in enumerate(layers):
-            for one in layer.regions():
-                above = _above(heavier, one) if place else []
-                if above and len(above) <= _SHADOWS and not subtract_all(one.selector, [up.selector for up in above]):
-                    shadow.setdefault(one.number, above[0])
-                else:
-                    alive.add(one.number)
-            for one in layer.regions() if place < len(layers) - 1 else ():
-                heavier.add(one.selector, one)
-    return {number: by for number, by in shadow.items() if number not in alive}
-
-
-def _above(heavier: OverlapIndex[SpecificFilter], one: SpecificFilter) -> list[SpecificFilter]:
-    """Heavier regions of other filters that take from this one."""
-    family = one.selector.family
-    if not any(heavier.meets(family, block) for block in blocks_of(one.selector)):
-        return []
-    return [other for other in heavier.find(one.selector) if other.number != one.number]
-
-
-def _shadowed(made: Compilation) -> Iterator[Problem]:
+def _shadowed(made: Compilation, found: Shadows) -> Iterator[Problem]:
     """Filters that never decide anything."""
-    for number, by in _shadows(made).items():
+    for shadow in found.found:
+        ours, by = made.generics[shadow.number], shadow.by
+        other = f"the one at {by.origin.at} of rule {by.origin.rule!r}"
+        if not shadow.twin:
+            message = f"the filter never decides anything: more specific ones take all of it, such as {other}"
+            remedy = "remove it, or make it narrower than those"
+        elif _alike(ours, made.generics[by.number]):
+            message, remedy = (
+                f"the filter says the same as {other}, which comes first in the file",
+                "remove one of them",
+            )
+        else:
+            message = f"the filter never decides anything: {other} speaks of the same packets, comes first in the file "
+            message += f"and wins ({by.verdict.value})"
+            remedy = "remove one of them, or make one narrower"
+        yield Problem(Severity.WARNING, ours.filter.at, message, remedy)
+    if not found.complete:
         yield Problem(
             Severity.WARNING,
-            made.generics[number].filter.at,
-            f"the filter never decides anything: more specific ones take all of it, such as the one at "
-            f"{by.origin.at} of rule {by.origin.rule!r}",
-            "remove it, or make it narrower than those",
+            made.policy.at,
+            "not all filters were looked at for those that never decide anything: there are too many of too many kinds",
+            "write fewer prefix lengths and port forms, and remove the filters that are told",
         )
 
 
-def _lock_out(made: Compilation) -> Iterator[Problem]:
-    """Blocks that hold for the management ports from everywhere."""
-    layers = _heaviest_first(made, inbound=True)
-    for port in MANAGEMENT:
-        for address in made.facts.own_addresses():
-            asked = _management(address, port)
-            regions = chain.from_iterable(sorted(meeting(layer, asked), key=rank) for _, layer in layers)
-            block = _blocks(regions, asked)
-            if block is not None:
-                yield Problem(
-                    Severity.WARNING,
-                    block.origin.at,
-                    f"nobody can reach TCP port {port} of {address}: this block of rule {block.origin.rule!r} "
-                    "holds for it from everywhere",
-                    f"add a narrower permit or negotiate filter for TCP port {port} if the host is managed over it",
-                )
+def _alike(one: Generic, other: Generic) -> bool:
+    """Does the same happen to packets of both?"""
+    return _done(one.rule) == _done(other.rule)
 
 
-def _blocks(heaviest_first: Iterator[SpecificFilter], asked: Selector) -> SpecificFilter | None:
-    """The block that holds for all of a selector, None when something more specific lets a part of it pass."""
-    for one in heaviest_first:
-        if one.verdict is not Verdict.BLOCK:
-            return None
-        if one.selector.contains(asked):
-            return one
-    return None
+def _done(rule: Rule) -> tuple[object, ...]:
+    action = rule.filter_action
+    if action.action is not Action.NEGOTIATE:
+        return (action.action,)
+    return (action.qmsecmethods, action.qmpfs, action.inpass, action.soft, rule.auth, rule.tunnel)
 
 
-def _management(address: Address, port: int) -> Selector:
-    return Selector(Prefix.any(address.family), Prefix.host(address), TCP, ANY_PORT, Ports(port, port))
-
-
-def examine(made: Compilation) -> tuple[Problem, ...]:
+def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
     """Problems of a compiled policy, in the order of the file."""
+    shadowed = shadows(made)
     found = [
         *_words(made),
         *pad.conflicts(made.peers()),
-        *_ties(made),
-        *_shadowed(made),
-        *_lock_out(made),
+        *_ties(made, {shadow.number for shadow in shadowed.found}),
+        *_shadowed(made, shadowed),
+        *lock_out(made, config),
+        *costs(made),
     ]
     return tuple(sorted(found, key=lambda problem: (problem.at, problem.severity.value, problem.message)))
 
 
-def check(policies: PolicySet, facts: HostFacts) -> tuple[Problem, ...]:
-    """Problems of the assigned policy on a host with these facts, in the order of the file. A policy with an error
-    among them must not be installed.
+class Checked(NamedTuple):
+    """The assigned policy, compiled, with its problems. `made` is None when none is assigned, or it has no Plan."""
+
+    made: Compilation | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """The Plan; the empty one when nothing is assigned. Raises PolicyErrors when the policy has none."""
+        if self.made is None and self.problems:
+            raise PolicyErrors(self.problems)
+        return self.made.plan if self.made else NO_PLAN
+
+
+def compile_and_check(policies: PolicySet, facts: HostFacts) -> Checked:
+    """Compile the assigned policy for a host with these facts, and say what is wrong with it, in the order of the
+    file. A policy with an error among its problems must not be installed.
     """
     if policies.assigned is None:
-        return ()
+        return Checked(None, ())
     try:
-        made = Compilation(policies, facts)
+        with collector_paused():
+            made = Compilation(policies, facts)
+            return Checked(made, examine(made, policies.config))
     except PolicyError as error:
-        return (Problem(Severity.ERROR, policies.assigned.at, str(error), "merge filters: subnets, port ranges"),)
-    return examine(made)
+        problem = Problem(Severity.ERROR, policies.assigned.at, str(error), "merge filters: subnets, port ranges")
+        return Checked(None, (problem,))
+
+
+def check(policies: PolicySet, facts: HostFacts) -> tuple[Problem, ...]:
+    """The problems alone."""
+    return compile_and_check(policies, facts).problems

@@ -19,12 +19,13 @@ from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
-from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import Plan, PlanDelta, ProtectPolicy, SpecificFilter, Verdict
 from xfrmd.model.spd import Direction, SpdEntry
+from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import AddressSpec, AddressWord, PolicySet
 
 MOST_CHANGED: Final = 500
@@ -95,6 +96,10 @@ class Compilation:
     def peers(self) -> Iterator[PadEntry]:
         """PAD entries of all negotiate filters, with repeats."""
         return protect.peers(self.negotiated(), self.generics, self.policy, self.ground.own)
+
+    def wildcards(self) -> int:
+        """SPD entries with the address any, in the direction and IP version that has the most of them."""
+        return max((s.stacks.wildcards(v) for s in (self._sides or {}).values() for v in BITS), default=0)
 
     # Making the Plan
 
@@ -273,7 +278,8 @@ def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
     """
     if policies.assigned is None:
         return NO_PLAN
-    return Compilation(policies, facts).plan
+    with collector_paused():
+        return Compilation(policies, facts).plan
 
 
 NO_PLAN: Final = Plan("", (), NftTable((), (), nft.COUNTERS), (), (), ())

@@ -16,7 +16,6 @@ from xfrmd.compiler.blocks import Shape, shaped
 from xfrmd.compiler.cut import subtract_all
 from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.model.plan import SpecificFilter
-from xfrmd.model.selector import Selector
 
 
 class Overlap(NamedTuple):
@@ -253,15 +252,3 @@ def _collisions(
         other = table[value]
         if other is not one and other != one:
             met[one] = met[other] = None
-
-
-def meeting(layer: Layer, selector: Selector) -> Iterator[SpecificFilter]:
-    """Regions of a layer that speak of packets of a selector; one with several blocks may come up several times."""
-    asked = [*shaped(selector)]
-    for shape in layer.shapes():
-        owners = layer.owners(shape)
-        for (family, mask, _), value in asked:
-            shared = mask & shape.mask
-            wanted = value & shared
-            if family == shape.family:
-                yield from (owners[other] for other in owners if other & shared == wanted)

@@ -61,6 +61,13 @@ class EntryStacks:
         found = (stack[0] for stack in self._stacks.values())
         return tuple(sorted(found, key=lambda entry: (entry.priority, entry.selector)))
 
+    def wildcards(self, family: int) -> int:
+        """How many entries have the address any at one end: in the kernel a list that every packet goes along."""
+        self._settle()
+        return sum(
+            selector.family == family and 0 in (selector.src.length, selector.dst.length) for selector in self._stacks
+        )
+
     def begin(self) -> None:
         """Remember from here on what changes."""
         self._settle()

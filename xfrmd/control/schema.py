@@ -138,7 +138,7 @@ COMMANDS: Final = (
     Command(
         "apply",
         "put a policy in force",
-        _POLICY,
+        (*_POLICY, Argument("allow_lockout", bool, "also one that closes the management ports", required=False)),
         {"policy": str, "warnings": list, "filters": int, "changes": dict},
     ),
     Command("reload", "read the policy file again", (), {"policy": str, "warnings": list, "filters": int}),
@@ -188,7 +188,8 @@ def _check(argument: Argument, arguments: Json) -> None:
         if argument.required:
             raise _usage(f"{argument.name} is missing: {argument.story}")
         return
-    if not isinstance(value, str if argument.kind is str else int | float) or isinstance(value, bool):
+    kind = argument.kind if argument.kind in (str, bool) else int | float
+    if not isinstance(value, kind) or isinstance(value, bool) != (argument.kind is bool):
         raise _usage(f"{argument.name} is not a {argument.kind.__name__}: {argument.story}")
     size = len(value) if isinstance(value, str) else float(value)
     if not 0 <= size <= argument.limit:

@@ -154,11 +154,11 @@ def _applied(before: InForce | None, now: InForce) -> Json:
     }
 
 
-async def put(house: House, text: str | bytes, file: str) -> Json:
+async def put(house: House, text: str | bytes, file: str, *, allow_lockout: bool = False) -> Json:
     """Put a policy in force, or refuse it with all that is wrong with it."""
     before = house.enforcement.now
     try:
-        return _applied(before, await house.enforcement.put(text, file))
+        return _applied(before, await house.enforcement.put(text, file, allow_lockout=allow_lockout))
     except PolicyError as error:
         raise bad_policy(error) from error
     except KernelError as error:
@@ -168,7 +168,8 @@ async def put(house: House, text: str | bytes, file: str) -> Json:
 
 async def apply(house: House, arguments: Json) -> Json:
     """Put the policy that the request carries in force."""
-    return await put(house, arguments["text"], arguments["file"])
+    allow = bool(arguments.get("allow_lockout"))
+    return await put(house, arguments["text"], arguments["file"], allow_lockout=allow)
 
 
 async def reload(house: House, _: Json) -> Json:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from xfrmd.compiler import check, compile_policy
+from xfrmd.compiler import Checked, compile_and_check
 from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
 from xfrmd.errors import KernelError
 from xfrmd.model.facts import HostFacts
@@ -34,10 +34,11 @@ class InForce:
     outcome: Outcome
 
 
-def _found(policies: PolicySet, facts: HostFacts) -> tuple[Problem, ...]:
-    """All that is to be said about a policy on this host, in the order of the file."""
-    problems = dict.fromkeys((*policies.warnings, *check(policies, facts)))
-    return tuple(sorted(problems, key=lambda problem: (problem.at, problem.message)))
+def _checked(policies: PolicySet, facts: HostFacts) -> Checked:
+    """What a policy means on this host, and all that is to be said about it, in the order of the file."""
+    checked = compile_and_check(policies, facts)
+    problems = dict.fromkeys((*policies.warnings, *checked.problems))
+    return checked._replace(problems=tuple(sorted(problems, key=lambda problem: (problem.at, problem.message))))
 
 
 class Enforcement:
@@ -59,16 +60,20 @@ class Enforcement:
         self._turn = asyncio.Lock()
         self.now: InForce | None = None
 
-    async def put(self, text: str | bytes, file: str) -> InForce:
-        """Put a policy in force. Raises PolicyError or KernelError, and what was in force stays."""
+    async def put(self, text: str | bytes, file: str, *, allow_lockout: bool = False) -> InForce:
+        """Put a policy in force. Raises PolicyError or KernelError, and what was in force stays. `allow_lockout` lets
+        through a policy that closes the ports by which the host is managed.
+        """
         async with self._turn:
             policies = await asyncio.to_thread(load, text, file, self._read_secret)
+            if allow_lockout:
+                policies = replace(policies, config=replace(policies.config, allow_lockout=True))
             facts = self._facts.read()
-            found = await asyncio.to_thread(_found, policies, facts)
-            if any(problem.severity is Severity.ERROR for problem in found):
-                raise PolicyErrors(found)
-            plan = await asyncio.to_thread(compile_policy, policies, facts)
-            return self._install(InForce(policies, facts, plan, found, file, self._clock(), Outcome((), {})))
+            checked = await asyncio.to_thread(_checked, policies, facts)
+            if any(problem.severity is Severity.ERROR for problem in checked.problems):
+                raise PolicyErrors(checked.problems)
+            now = InForce(policies, facts, checked.plan, checked.problems, file, self._clock(), Outcome((), {}))
+            return self._install(now)
 
     async def refresh(self) -> bool:
         """Look at the facts again, and compile anew when they changed. True when the Plan changed."""
@@ -76,11 +81,10 @@ class Enforcement:
             before, facts = self.now, self._facts.read()
             if before is None or facts == before.facts:
                 return False
-            plan = await asyncio.to_thread(compile_policy, before.policies, facts)
             # What would refuse a new policy is only told here: the one in force must fit the new facts in any case.
-            found = await asyncio.to_thread(_found, before.policies, facts)
-            wanted = replace(before, facts=facts, plan=plan, warnings=found)
-            if plan == before.plan:
+            checked = await asyncio.to_thread(_checked, before.policies, facts)
+            wanted = replace(before, facts=facts, plan=checked.plan, warnings=checked.problems)
+            if wanted.plan == before.plan:
                 self.now = wanted
                 return False
             self._install(wanted)

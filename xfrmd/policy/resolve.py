@@ -31,6 +31,10 @@ def blank(ref: SecretRef) -> bytes:
     return _BLANK
 
 
+def _config(read: Read) -> Config:
+    return Config(read["ipsecexempt"], tuple(dict.fromkeys(read["management"])), read["allow_lockout"])
+
+
 class Resolver:
     """Makes the values of one document in which `consistency` found no error. Problems with secrets are collected."""
 
@@ -46,7 +50,7 @@ class Resolver:
         made = [(self._policy(read), read["assign"]) for read in objects(self._document, "policies")]
         assigned = next((policy for policy, assign in made if assign), None)
         read: Read | None = self._document["config"]
-        config = Config() if read is None else Config(read["ipsecexempt"])
+        config = Config() if read is None else _config(read)
         return PolicySet(tuple(policy for policy, _ in made), assigned, self._problems.sorted(), config)
 
     def _by_name(self, key: str) -> dict[str, Read]:

@@ -234,6 +234,14 @@ CONFIG: Final = Record(
             shown="3, which is IKE alone",
             netsh="set config property=ipsecexempt",
         ),
+        Field(
+            "management",
+            list_of(integer(1, 65535), "ports", empty=True),
+            "TCP ports by which the host is managed: a policy that closes one to everybody is refused",
+            default=(22,),
+            shown="[22]",
+        ),
+        Field("allow_lockout", FLAG, "such a policy is meant: it is warned of only", default=False, shown="no"),
     ),
     (
         Later("bootmode", "choosing what a start of the system lets pass", _CONFIG_LATER),

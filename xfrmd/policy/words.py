@@ -149,6 +149,10 @@ class Config:
     ipsecexempt: int = 3
     """Default exemptions: 0 IKE, Kerberos, RSVP, multicast, broadcast; 1 IKE, multicast, broadcast; 2 IKE, Kerberos,
     RSVP; 3 IKE only."""
+    management: tuple[int, ...] = (22,)
+    """TCP ports by which the host is managed: a policy that closes one to everybody is refused."""
+    allow_lockout: bool = False
+    """That is meant."""
 
 
 @dataclass(frozen=True, slots=True)
