@@ -72,6 +72,8 @@ INCLUDE_DEPTH: Final = 8
 """Files that include one another: a fleet has a host's file, its site's, its company's."""
 INCLUDE_FILES: Final = 256
 """Files of one policy. Together they are no larger than one file may be."""
+VARIABLES_GIVEN: Final = 4096
+"""Values that one request gives for variables: a host has some dozens."""
 VARIABLE_DEPTH: Final = 16
 """Variables that stand for one another."""
 VARIABLE_TEXT: Final = 4096

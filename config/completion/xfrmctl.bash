@@ -7,13 +7,13 @@
 
 _shtab_xfrmctl_subparsers=(check compile diff explain status sas apply reload initiate rekey delete counters facts plan completion)
 
-_shtab_xfrmctl_check_option_strings=(-h --help --facts --json --control --color)
-_shtab_xfrmctl_compile_option_strings=(-h --help --facts --section --json --control --color)
-_shtab_xfrmctl_diff_option_strings=(-h --help --facts --fail-on --json --control --color)
-_shtab_xfrmctl_explain_option_strings=(-h --help --policy --facts --verbose --json --control --color)
+_shtab_xfrmctl_check_option_strings=(-h --help --facts --var --vars --json --control --color)
+_shtab_xfrmctl_compile_option_strings=(-h --help --facts --var --vars --section --json --control --color)
+_shtab_xfrmctl_diff_option_strings=(-h --help --facts --var --vars --fail-on --json --control --color)
+_shtab_xfrmctl_explain_option_strings=(-h --help --policy --facts --var --vars --verbose --json --control --color)
 _shtab_xfrmctl_status_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_sas_option_strings=(-h --help --json --control --color)
-_shtab_xfrmctl_apply_option_strings=(-h --help --allow-lockout --json --control --color)
+_shtab_xfrmctl_apply_option_strings=(-h --help --var --vars --allow-lockout --json --control --color)
 _shtab_xfrmctl_reload_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_initiate_option_strings=(-h --help --local --rule --wait --json --control --color)
 _shtab_xfrmctl_rekey_option_strings=(-h --help --wait --json --control --color)

@@ -68,7 +68,7 @@ def test_a_bad_policy_ends_the_start_with_every_problem_and_touches_nothing(alon
 def test_a_missing_policy_file_and_a_missing_privilege_have_their_line(alone: XfrmdHost) -> None:
     alone.policy.unlink()
     assert status_of_failed_start(alone) == ExitCode.ERROR
-    assert "cannot be read: No such file or directory" in alone.log
+    assert f"not started: {alone.policy}: No such file or directory" in alone.log
     command = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *program("xfrmd"), "run"]
     done = alone.host.run(*command, "--control", alone.directory / "c", check=False)
     assert done.returncode == ExitCode.NO_PRIVILEGE

@@ -116,6 +116,9 @@ def test_strangers_are_refused_before_they_are_read(tmp_path: Path) -> None:
     served(tmp_path, scenario, allowed=lambda _: False)
 
 
+APPLY = b'{"schema": 1, "command": "apply", "arguments": {"text": "", "file": "", %s}}\n'
+
+
 @pytest.mark.parametrize(
     "octets",
     [
@@ -133,6 +136,18 @@ def test_strangers_are_refused_before_they_are_read(tmp_path: Path) -> None:
         b'{"schema": 1, "command": "delete", "arguments": {"spi": "all", "wait": -1}}\n',
         b'{"schema": 1, "command": "delete", "arguments": {"spi": "all", "wait": true}}\n',
         b'{"schema": 1, "command": "delete", "arguments": {"spi": "all", "wait": NaN}}\n',
+        APPLY % b'"files": ["a.yaml"]',
+        APPLY % b'"files": {"a.yaml": ["x"]}',
+        APPLY % b'"files": {"a.yaml": null}',
+        APPLY % b'"files": {"": "x"}',
+        APPLY % (b'"files": {"%s": ""}' % (b"x" * 5000)),
+        APPLY % (b'"files": {%s}' % b", ".join(b'"f%d": ""' % number for number in range(300))),
+        APPLY % b'"variables": "a=b"',
+        APPLY % b'"variables": {"a": 5}',
+        APPLY % b'"variables": {"a": []}',
+        APPLY % b'"variables": {"a": [["b"]]}',
+        APPLY % b'"variables": {"a": {"b": "c"}}',
+        APPLY % (b'"variables": {%s}' % b", ".join(b'"v%d": ""' % number for number in range(5000))),
     ],
 )
 def test_what_does_not_fit_the_table_is_a_usage_error(tmp_path: Path, octets: bytes) -> None:
@@ -215,6 +230,12 @@ def test_another_user_is_not_authorised_by_the_credentials_of_its_process(tmp_pa
 
 def test_every_command_of_the_table_accepts_its_required_arguments() -> None:
     for command in COMMANDS:
-        values = {str: "x", bool: True}
+        values: dict[type, object] = {str: "x", bool: True, dict: {"a": "b"}}
         arguments = {a.name: values.get(a.kind, 1) for a in command.arguments}
         assert checked(request(command.name, arguments)) == (command, arguments)
+
+
+def test_files_and_values_may_come_along() -> None:
+    arguments = {"text": "", "file": "", "files": {"a.yaml": "x"}, "variables": {"a": "b", "c": ["d", "e"]}}
+    assert checked(request("apply", arguments))[1] == arguments
+    assert checked(request("diff", arguments))[1] == arguments

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.cli import show
 from xfrmd.cli.output import Output
@@ -153,7 +154,7 @@ def ike_sa(reqid: int, now: float) -> IkeSaView:
 class Place:
     """A house with everything around it in memory."""
 
-    def __init__(self, policy_file: Path | None = None) -> None:
+    def __init__(self, policy_files: PolicyFiles | None = None) -> None:
         self.kernel, self.facts, self.engine, changes = Kernel(), Facts(), Engine(), Changes()
         core = Core(self.engine, lambda _: None, Faults(lambda _: None), changes.happened)
         self.house = House(
@@ -168,7 +169,7 @@ class Place:
             counters=lambda: {"ike": self.engine.counters(), "hold": {"waiting": 1}},
             degraded=lambda: self.kernel.degraded,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), 1000.0),
-            policy_file=policy_file,
+            policy_files=policy_files,
             since=900.0,
         )
 
@@ -345,11 +346,61 @@ def test_changed_facts_are_compiled_and_equal_ones_touch_nothing() -> None:
 
 def test_reload_reads_the_file_of_the_command_line(tmp_path: Path) -> None:
     async def scenario() -> None:
-        place = Place(tmp_path / "policy.yaml")
+        place = Place(PolicyFiles(str(tmp_path / "policy.yaml")))
         assert (await place.refused("reload")).code == "unreadable"
         (tmp_path / "policy.yaml").write_text(POLICY)
         assert (await place.do("reload"))["policy"] == "Office"
         assert (await Place().refused("reload")).code == "no-file"
+
+    run(scenario)
+
+
+SITE = POLICY.replace("version: 1\n", "version: 1\ninclude: [lists/site.yaml]\n").replace("10.1.0.0/16", "'${net}'")
+SITE_LISTS = "version: 1\nfilterlists: [{name: site, filters: [{srcaddr: me, dstaddr: 10.3.0.0/16}]}]\n"
+
+
+def test_reload_reads_included_files_and_values_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        names = [tmp_path / name for name in ("policy.yaml", "values.yaml", "lists/site.yaml")]
+        policy, values, site = names
+        site.parent.mkdir()
+        for path, content in zip(names, (SITE, "net: 10.1.0.0/16\n", SITE_LISTS), strict=True):
+            path.write_text(content)
+        place = Place(PolicyFiles(str(policy), {}, (str(values),)))
+        await place.do("reload")
+        values.write_text("net: [10.1.0.0/16, 10.2.0.0/16]\n")
+        assert (await place.do("reload"))["filters"] == 4
+        values.write_text("net: 10.1.0.0/33\n")
+        assert "'33' is no prefix length" in (await place.refused("reload")).details["problems"][0]["message"]
+        values.write_text("net: []\n")
+        assert (await place.refused("reload")).details["problems"][0]["file"] == str(values)
+        values.write_text("net: 10.1.0.0/16\n")
+        site.unlink()
+        (problem,) = (await place.refused("reload")).details["problems"]
+        assert (problem["file"], problem["line"]) == (str(policy), 3)
+        assert "No such file" in problem["message"]
+        assert len(place.kernel.plans) == 2
+
+    run(scenario)
+
+
+def test_a_request_brings_its_files_and_values(tmp_path: Path) -> None:
+    """What a client names and does not send is not looked for on this host, however it names it."""
+    there = tmp_path / "site.yaml"
+    there.write_text(SITE_LISTS)
+
+    async def scenario() -> None:
+        place = Place()
+        sent: Json = {"text": SITE, "file": "/etc/p.yaml", "variables": {"net": ["10.1.0.0/16", "10.2.0.0/16"]}}
+        files = {"/etc/lists/site.yaml": SITE_LISTS}
+        assert (await place.do("apply", **sent, files=files))["filters"] == 4
+        answer = await place.do("diff", **sent, files={"/etc/lists/site.yaml": SITE_LISTS})
+        assert answer["equal"]
+        for name in (str(there), f"../..{there}", "lists/site.yaml"):
+            sent["text"] = SITE.replace("lists/site.yaml", name)
+            (problem,) = (await place.refused("apply", **sent)).details["problems"]
+            assert "it was not sent along" in problem["message"]
+        assert len(place.kernel.plans) == 1
 
     run(scenario)
 

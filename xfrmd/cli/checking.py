@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     file: str = arguments.policy
     try:
         facts = local.facts(arguments.facts)
-        policies = local.policy(file, _secrets())
+        policies = local.policy(local.policy_files(arguments, file), _secrets())
     except PolicyErrors as error:
         return _bad(file, error.problems, output)
     checked = compile_and_check(policies, facts)
@@ -90,10 +90,11 @@ CHECK: Final = Command(
     "check",
     "say everything that is wrong with a policy file",
     run,
-    (POLICY, FACTS),
+    (POLICY, FACTS, *local.VARIABLES),
     (
         ("xfrmctl check /etc/xfrmd/policy.yaml", "before it is applied"),
         ("xfrmctl --json check policy.yaml --facts host.yaml", "in a pipeline, for another host"),
+        ("xfrmctl check fleet.yaml --vars east.yaml --facts east-facts.yaml", "a fleet's policy, for one of its hosts"),
     ),
     "Say everything that is wrong with a policy file: place, problem and remedy of each mistake. Ends with 1 when\n"
     "there is an error; warnings alone end with 0. Secrets that this user cannot read are warnings.",

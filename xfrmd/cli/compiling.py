@@ -13,18 +13,12 @@ from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.render import SECTIONS, plan_json, plan_text, section_text
 from xfrmd.control.exits import ExitCode
-from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan
-
-
-def _plan(name: str, facts: HostFacts, output: Output) -> Plan:
-    policies = local.policy(name)
-    output.warn(policies.warnings)
-    return compile_policy(policies, facts)
 
 
 def _compile(arguments: argparse.Namespace, output: Output) -> int:
-    plan = _plan(arguments.policy, local.facts(arguments.facts), output)
+    policies, facts = local.policy(local.policy_files(arguments, arguments.policy)), local.facts(arguments.facts)
+    output.warn(policies.warnings)
+    plan = compile_policy(policies, facts)
     section: str | None = arguments.section
     if section is None:
         output.answer(plan_json(plan), plan_text(plan).rstrip("\n"))
@@ -42,6 +36,7 @@ COMPILE: Final = Command(
     (
         POLICY,
         FACTS,
+        *local.VARIABLES,
         Argument(("--section",), "only this part of the plan", {"choices": tuple(SECTIONS)}),
     ),
     (

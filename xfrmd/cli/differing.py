@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Final
 
 from xfrmd import limits
@@ -22,6 +21,7 @@ from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
+from xfrmd.model.source import Severity
 
 Json = Mapping[str, Any]
 RUNNING: Final = "running"
@@ -50,24 +50,22 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             raise _refuse("the running policy is compared with itself", "name a policy file")
         if arguments.facts is not None:
             raise _refuse("the running policy has the facts of its host", "leave --facts out")
-        answer = _against_daemon(new if old == RUNNING else old, "old" if old == RUNNING else "new", arguments.control)
+        named, running = (new, "old") if old == RUNNING else (old, "new")
+        request = {**local.policy_files(arguments, named).request(), "running": running}
+        answer: Json = ask("diff", request, arguments.control, limits.APPLY_TIMEOUT)
     else:
         facts = local.facts(arguments.facts)
-        answer = traffic_json(traffic(_plan(old, facts, output), _plan(new, facts, output)))
+        before, after = (_plan(arguments, name, facts, output) for name in (old, new))
+        answer = traffic_json(traffic(before, after))
     output.answer(answer, "\n".join(text_lines(answer, output)))
     return _exit(answer, arguments.fail_on or (), output)
 
 
-def _plan(name: str, facts: HostFacts, output: Output) -> Plan:
-    policies = local.policy(name)
+def _plan(arguments: argparse.Namespace, name: str, facts: HostFacts, output: Output) -> Plan:
+    # A value may be meant for the other policy alone.
+    policies = local.policy(local.policy_files(arguments, name), unused_variable=Severity.WARNING)
     output.warn(policies.warnings)
     return compile_policy(policies, facts)
-
-
-def _against_daemon(name: str, running: str, control: str) -> Json:
-    text = local.read_file(name).decode("utf-8", "surrogateescape")
-    file = name if name == "-" else str(Path(name).absolute())
-    return ask("diff", {"text": text, "file": file, "running": running}, control, limits.APPLY_TIMEOUT)
 
 
 def _exit(answer: Json, unwanted: Sequence[str], output: Output) -> int:
@@ -166,6 +164,7 @@ DIFF: Final = Command(
         Argument(("old",), _OLD, {"metavar": "OLD"}),
         Argument(("new",), "policy file, or running", {"metavar": "NEW", "nargs": "?"}),
         FACTS,
+        *local.VARIABLES,
         Argument(
             ("--fail-on",),
             "end with 9 if there is a change of this kind; may be given several times",

@@ -37,6 +37,8 @@ def _split(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
         policy, words = words[0], words[1:]
     if policy is None and arguments.facts is not None:
         raise ControlError("usage", "--facts needs a policy file", "add --policy FILE", ExitCode.USAGE)
+    if policy is None and (arguments.var or arguments.vars):
+        raise ControlError("usage", "--var and --vars need a policy file", "add --policy FILE", ExitCode.USAGE)
     return policy, words
 
 
@@ -104,7 +106,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if policy is None:
         answer: Mapping[str, Any] = ask("explain", {"packet": " ".join(words)}, arguments.control)
     else:
-        policies, facts = local.policy(policy), local.facts(arguments.facts)
+        policies, facts = local.policy(local.policy_files(arguments, policy)), local.facts(arguments.facts)
         output.warn(policies.warnings)
         answer = explain_whole(compile_policy(policies, facts), packet, policies, facts).to_json()
     output.answer(answer, text_of(answer, output, verbose=arguments.verbose))
@@ -124,6 +126,7 @@ EXPLAIN: Final = Command(
         ),
         Argument(("--policy",), "ask this policy file, not the daemon", {"metavar": "FILE"}),
         Argument(("--facts",), "facts about the host from this YAML file", {"metavar": "FILE"}),
+        *local.VARIABLES,
         Argument(("--verbose",), "tell what stands for it in nftables and XFRM as well", {"action": "store_true"}),
     ),
     (

@@ -3,30 +3,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
+from dataclasses import replace
+from typing import Final
 
-from xfrmd import limits
-from xfrmd.errors import PolicyError
+from xfrmd.adapters.policy_files import PolicyFiles, read_file
+from xfrmd.cli.table import Argument
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import ControlError
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.source import Severity
 from xfrmd.policy import load
 from xfrmd.policy.facts import load_facts
+from xfrmd.policy.given import value_of_word
 from xfrmd.policy.resolve import SecretReader, blank
 from xfrmd.policy.words import PolicySet
 
 
-def read_file(name: str) -> bytes:
-    """A policy or facts file, "-" for standard input, one octet more than is allowed at most. Raises PolicyError."""
+def _word(word: str) -> tuple[str, str]:
     try:
-        with Path("/dev/stdin" if name == "-" else name).open("rb") as stream:
-            return stream.read(limits.POLICY_FILE_SIZE + 1)
-    except OSError as error:
-        raise PolicyError(f"{name}: {error.strerror or error}") from error
+        return value_of_word(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def policy(name: str, read_secret: SecretReader = blank) -> PolicySet:
-    """A policy file, loaded. A secret that cannot be read is a warning: only the daemon needs it."""
-    return load(read_file(name), name, read_secret, Severity.WARNING)
+VARIABLES: Final = (
+    Argument(
+        ("--var",),
+        "value of a variable, in place of the policy's own; may be given several times (secrets: by --vars)",
+        {"action": "append", "type": _word, "metavar": "NAME=VALUE"},
+    ),
+    Argument(
+        ("--vars",),
+        "values of variables from this YAML file, of which later ones win; may be given several times",
+        {"action": "append", "metavar": "FILE"},
+    ),
+)
+
+
+def policy_files(arguments: argparse.Namespace, first: str) -> PolicyFiles:
+    """The policy whose first file is named, with the values that the command line gives."""
+    words: dict[str, str] = {}
+    for name, value in arguments.var or ():
+        if name in words:
+            message = f"two values are given for variable {name}"
+            raise ControlError("usage", message, "remove one --var", ExitCode.USAGE)
+        words[name] = value
+    return PolicyFiles(first, words, tuple(arguments.vars or ()))
+
+
+def policy(
+    files: PolicyFiles, read_secret: SecretReader = blank, unused_variable: Severity = Severity.ERROR
+) -> PolicySet:
+    """A policy, loaded. A secret that cannot be read is a warning: only the daemon needs it."""
+    source, sources = files.read()
+    sources = replace(sources, unused=unused_variable)
+    return load(source, files.first, read_secret, Severity.WARNING, sources)
 
 
 def facts(name: str | None) -> HostFacts:

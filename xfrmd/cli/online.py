@@ -7,11 +7,11 @@ import argparse
 import contextlib
 import json
 import time
-from pathlib import Path
 from typing import Any, Final
 
 from xfrmd import limits
 from xfrmd.cli import local, show
+from xfrmd.cli.checking import POLICY
 from xfrmd.cli.output import Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.client import ask
@@ -64,10 +64,7 @@ def _put(command: str, request: dict[str, Any], arguments: argparse.Namespace, o
 
 
 def _apply(arguments: argparse.Namespace, output: Output) -> int:
-    name: str = arguments.policy
-    # As text in JSON, so that octets which are no UTF-8 reach the daemon's own check as what they are.
-    text = local.read_file(name).decode("utf-8", "surrogateescape")
-    request: dict[str, Any] = {"text": text, "file": name if name == "-" else str(Path(name).absolute())}
+    request = local.policy_files(arguments, arguments.policy).request()
     if arguments.allow_lockout:
         request["allow_lockout"] = True
     return _put("apply", request, arguments, output)
@@ -132,16 +129,20 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "put a policy file in force",
         _apply,
         (
-            Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"}),
+            POLICY,
+            *local.VARIABLES,
             Argument(
                 ("--allow-lockout",),
                 "also when nobody could reach the management ports then (SSH, or what the policy's config names)",
                 {"action": "store_true"},
             ),
         ),
-        (("xfrmctl apply policy.yaml", "until the daemon is started again or told to reload"),),
+        (
+            ("xfrmctl apply policy.yaml", "until the daemon is started again or told to reload"),
+            ("xfrmctl apply fleet.yaml --vars east.yaml", "a policy of many hosts, with the values of this one"),
+        ),
         "Put a policy file in force. A policy with an error changes nothing: every problem is told, and the running\n"
-        "policy stays.",
+        "policy stays. The files that it includes are read here and sent along.",
     ),
     Command("reload", "read the daemon's policy file again", _reload),
     Command(

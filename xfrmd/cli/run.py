@@ -6,13 +6,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from xfrmd.adapters.journal import Journal, system_sink
+from xfrmd.adapters.policy_files import PolicyFiles
+from xfrmd.cli.local import VARIABLES, policy_files
 from xfrmd.cli.output import Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import ControlError
 from xfrmd.daemon.main import serve
 from xfrmd.daemon.parts import Settings, StartError
 from xfrmd.errors import KernelError, PolicyError
@@ -20,12 +24,22 @@ from xfrmd.model.notice import Level, Notice
 from xfrmd.policy import PolicyErrors
 
 
+def _policy(arguments: argparse.Namespace) -> PolicyFiles | None:
+    """The policy that the command line names, by absolute names: a reload must find the same files."""
+    if arguments.policy is None:
+        if arguments.var or arguments.vars:
+            raise ControlError("usage", "--var and --vars need a policy", "add --policy FILE", ExitCode.USAGE)
+        return None
+    files = policy_files(arguments, str(Path(arguments.policy).absolute()))
+    return replace(files, files=tuple(str(Path(name).absolute()) for name in files.files))
+
+
 def _run(arguments: argparse.Namespace, output: Output) -> int:
     """Run in the foreground until SIGTERM. Why a start failed goes where all notices go, and decides the exit code."""
     del output
     journal = Journal(system_sink(os.environ), Level.DEBUG if arguments.debug else Level.INFO)
     settings = Settings(
-        policy=Path(arguments.policy).absolute() if arguments.policy else None,
+        policy=_policy(arguments),
         control=Path(arguments.control),
         environ=os.environ,
     )
@@ -57,10 +71,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
         _run,
         (
             Argument(("--policy",), "policy file to put in force; without it, none", {"metavar": "FILE"}),
+            *VARIABLES,
             Argument(("--debug",), "tell more", {"action": "store_true"}),
         ),
         (("xfrmd run --policy /etc/xfrmd/policy.yaml", "as its systemd unit does"),),
         "Put the policy in force, negotiate keys as traffic asks for them, and answer xfrmctl. SIGHUP reads the\n"
-        "policy again. SIGTERM stops: peers are told, and what the policy blocks and protects stays blocked.",
+        "policy again, with the files that it includes and those of --vars.\n"
+        "SIGTERM stops: peers are told, and what the policy blocks and protects stays blocked.",
     ),
 )

@@ -51,13 +51,16 @@ class ControlError(XfrmdError):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument. Numbers may be whole where `kind` is float; `limit` is the longest text or greatest number."""
+    """One argument. Numbers may be whole where `kind` is float; `limit` is the longest text, the greatest number or the
+    most entries of an object, whose values are texts, or lists of texts as well where `lists` says so.
+    """
 
     name: str
     kind: type
     story: str
     required: bool = True
     limit: float = 1024
+    lists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,23 @@ class Command:
     answer: Mapping[str, type]
 
 
+_NAME: Final = 4096
+"""The longest name of a file that Linux takes (PATH_MAX)."""
 _TEXT: Final = float("inf")  # bounded by limits.CONTROL_REQUEST
 _WAIT: Final = Argument("wait", float, "seconds to wait for the outcome", required=False, limit=limits.CONTROL_WAIT)
 _SPI: Final = Argument("spi", str, "8 hex digits of a child SA, 16 of an IKE SA, or all", limit=18)
 _POLICY: Final = (
     Argument("text", str, "the policy, YAML", limit=_TEXT),
-    Argument("file", str, "its absolute file name, for messages", limit=4096),
+    Argument("file", str, "its absolute file name, for messages", limit=_NAME),
+    Argument("files", dict, "texts of the files that it includes, by name", required=False, limit=limits.INCLUDE_FILES),
+    Argument(
+        "variables",
+        dict,
+        "values of variables, texts or lists of texts, by name",
+        required=False,
+        limit=limits.VARIABLES_GIVEN,
+        lists=True,
+    ),
 )
 
 COMMANDS: Final = (
@@ -183,17 +197,27 @@ def checked(message: object) -> tuple[Command, Json]:
 
 
 def _check(argument: Argument, arguments: Json) -> None:
-    value = arguments.get(argument.name)
+    value: Any = arguments.get(argument.name)
     if value is None:
         if argument.required:
             raise _usage(f"{argument.name} is missing: {argument.story}")
         return
-    kind = argument.kind if argument.kind in (str, bool) else int | float
-    if not isinstance(value, kind) or isinstance(value, bool) != (argument.kind is bool):
+    kinds: tuple[type, ...] = (int, float) if argument.kind is float else (argument.kind,)
+    if type(value) not in kinds:
         raise _usage(f"{argument.name} is not a {argument.kind.__name__}: {argument.story}")
-    size = len(value) if isinstance(value, str) else float(value)
-    if not 0 <= size <= argument.limit:
+    if not _fits(argument, value):
+        raise _usage(f"{argument.name} holds something else: {argument.story}")
+    if not 0 <= (float(value) if argument.kind in (float, bool) else len(value)) <= argument.limit:
         raise _usage(f"{argument.name} is out of bounds: {argument.story}")
+
+
+def _fits(argument: Argument, value: object) -> bool:
+    """Are the names and values of an object such as the argument may have?"""
+    if not isinstance(value, dict):
+        return True
+    lists = [one if argument.lists and isinstance(one, list) else [one] for one in value.values()]
+    named = all(0 < len(name) <= _NAME for name in value)
+    return named and all(lists) and all(isinstance(one, str) for found in lists for one in found)
 
 
 def _usage(message: str) -> ControlError:

@@ -7,10 +7,10 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from xfrmd import __version__
+from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
@@ -32,6 +32,7 @@ from xfrmd.model.source import Severity
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.packets import parse_packet
 from xfrmd.policy.resolve import blank
+from xfrmd.policy.sources import ALONE, Sources, from_mapping
 from xfrmd.policy.words import PolicySet
 
 
@@ -48,7 +49,7 @@ class House:
     counters: Callable[[], Mapping[str, Mapping[str, int]]]
     degraded: Callable[[], tuple[str, ...]]
     clocks: Callable[[], views.Clocks]
-    policy_file: Path | None
+    policy_files: PolicyFiles | None
     since: float
 
 
@@ -135,7 +136,8 @@ async def diff(house: House, arguments: Json) -> Json:
     if running not in ("old", "new"):
         raise ControlError("usage", f"running is old or new, not {running!r}", "see xfrmctl diff --help")
     try:
-        policies = await asyncio.to_thread(load, arguments["text"], arguments["file"], blank)
+        text, file = arguments["text"], arguments["file"]
+        policies = await asyncio.to_thread(load, text, file, blank, sources=_sent_along(arguments))
         answer = await asyncio.to_thread(_compared, policies, now, running_is_old=running == "old")
     except PolicyError as error:
         raise bad_policy(error) from error
@@ -154,11 +156,20 @@ def _applied(before: InForce | None, now: InForce) -> Json:
     }
 
 
-async def put(house: House, text: str | bytes, file: str, *, allow_lockout: bool = False) -> Json:
+def _sent_along(arguments: Json) -> Sources:
+    """What a request brings beside the text of the policy: this host's own files are closed to clients."""
+    given = arguments.get("variables") or {}
+    variables = {name: value if isinstance(value, str) else tuple(value) for name, value in given.items()}
+    return from_mapping(arguments.get("files") or {}, variables)
+
+
+async def put(
+    house: House, text: str | bytes, file: str, sources: Sources = ALONE, *, allow_lockout: bool = False
+) -> Json:
     """Put a policy in force, or refuse it with all that is wrong with it."""
     before = house.enforcement.now
     try:
-        return _applied(before, await house.enforcement.put(text, file, allow_lockout=allow_lockout))
+        return _applied(before, await house.enforcement.put(text, file, sources, allow_lockout=allow_lockout))
     except PolicyError as error:
         raise bad_policy(error) from error
     except KernelError as error:
@@ -169,19 +180,21 @@ async def put(house: House, text: str | bytes, file: str, *, allow_lockout: bool
 async def apply(house: House, arguments: Json) -> Json:
     """Put the policy that the request carries in force."""
     allow = bool(arguments.get("allow_lockout"))
-    return await put(house, arguments["text"], arguments["file"], allow_lockout=allow)
+    return await put(house, arguments["text"], arguments["file"], _sent_along(arguments), allow_lockout=allow)
 
 
 async def reload(house: House, _: Json) -> Json:
-    """Read the policy file of the command line again."""
-    if house.policy_file is None:
+    """Read the policy file of the command line again, with what it includes and the values given there."""
+    files = house.policy_files
+    if files is None:
         raise ControlError("no-file", "the daemon was started without --policy", "xfrmctl apply FILE")
     try:
-        text = await asyncio.to_thread(house.policy_file.read_bytes)
-    except OSError as error:
-        message = f"{house.policy_file} cannot be read: {error.strerror}"
-        raise ControlError("unreadable", message, "the running policy stays") from error
-    return await put(house, text, str(house.policy_file))
+        text, sources = await asyncio.to_thread(files.read)
+    except PolicyErrors as error:
+        raise bad_policy(error) from error
+    except PolicyError as error:
+        raise ControlError("unreadable", f"cannot be read: {error}", "the running policy stays") from error
+    return await put(house, text, files.first, sources)
 
 
 def _spi(house: House, text: str) -> bytes:

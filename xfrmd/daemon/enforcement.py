@@ -18,6 +18,7 @@ from xfrmd.model.plan import Plan
 from xfrmd.model.secret import SecretRef
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors, load
+from xfrmd.policy.sources import ALONE, Sources
 from xfrmd.policy.words import PolicySet
 
 
@@ -60,12 +61,15 @@ class Enforcement:
         self._turn = asyncio.Lock()
         self.now: InForce | None = None
 
-    async def put(self, text: str | bytes, file: str, *, allow_lockout: bool = False) -> InForce:
-        """Put a policy in force. Raises PolicyError or KernelError, and what was in force stays. `allow_lockout` lets
-        through a policy that closes the ports by which the host is managed.
+    async def put(
+        self, text: str | bytes, file: str, sources: Sources = ALONE, *, allow_lockout: bool = False
+    ) -> InForce:
+        """Put a policy in force. Raises PolicyError or KernelError, and what was in force stays. `sources` are what it
+        may include, and values for its variables; `allow_lockout` lets through a policy that closes the ports by which
+        the host is managed.
         """
         async with self._turn:
-            policies = await asyncio.to_thread(load, text, file, self._read_secret)
+            policies = await asyncio.to_thread(load, text, file, self._read_secret, sources=sources)
             if allow_lockout:
                 policies = replace(policies, config=replace(policies.config, allow_lockout=True))
             facts = self._facts.read()

@@ -107,16 +107,12 @@ def _probe(service: Service) -> None:
 
 async def _first_policy(service: Service) -> None:
     """Put the policy of the command line in force."""
-    path = service.settings.policy
-    if path is None:
+    files = service.settings.policy
+    if files is None:
         return
-    try:
-        text = await asyncio.to_thread(path.read_bytes)
-    except OSError as error:
-        message = f"the policy {path} cannot be read: {error.strerror}; the kernel is left as it is"
-        raise StartError(message, ExitCode.ERROR) from error
+    text, sources = await asyncio.to_thread(files.read)
     # A host without a policy is worse than one that is managed from its console: the start tells, and goes on.
-    await service.house.enforcement.put(text, str(path), allow_lockout=True)
+    await service.house.enforcement.put(text, files.first, sources, allow_lockout=True)
 
 
 def _control_socket(path: Path, inherited: Sequence[socket.socket]) -> socket.socket:

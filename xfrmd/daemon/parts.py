@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.control.exits import ExitCode
 from xfrmd.daemon.core import Faults
 from xfrmd.errors import KernelError, XfrmdError
@@ -19,7 +20,7 @@ from xfrmd.errors import KernelError, XfrmdError
 class Settings:
     """What the command line says. Without a policy file the daemon starts with no policy of its own accord."""
 
-    policy: Path | None
+    policy: PolicyFiles | None
     control: Path
     environ: Mapping[str, str]
 

@@ -143,7 +143,7 @@ class Service:
             counters=self.counters,
             degraded=self.degraded,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
-            policy_file=self.settings.policy,
+            policy_files=self.settings.policy,
             since=time.time(),
         )
 

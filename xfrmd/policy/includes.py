@@ -73,7 +73,7 @@ class _Gatherer:
         return []
 
     def _content(self, one: Included) -> str | bytes | None:
-        name = quoted(one.file)
+        name = quoted(one.file, 240)
         if len(one.path) > limits.INCLUDE_DEPTH:
             remedy = "include it from a file nearer to the first"
             one.problems.error(one.at, f"files include one another more than {limits.INCLUDE_DEPTH} deep", remedy)

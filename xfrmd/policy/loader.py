@@ -62,7 +62,7 @@ def _put_in_variables(documents: list[Document], problems: Problems, sources: So
     for one in documents:
         if one.may_refer:
             variables.put_in(one.root, one.problems)
-    variables.check_given(Span(problems.file, 1, 1), problems)
+    variables.check_given(Span(problems.file, 1, 1), problems, sources.unused)
 
 
 def _together(reads: list[Read | Bad], problems: Problems) -> Read | None:

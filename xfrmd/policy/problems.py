@@ -70,6 +70,11 @@ class Problems:
         """Report what is legal and yet worth a look."""
         self._add(Severity.WARNING, where, message, remedy)
 
+    def tell(self, severity: Severity, where: Node | Span, message: str, remedy: str) -> None:
+        """Report something whose severity others decide."""
+        self._found.errors += severity is Severity.ERROR
+        self._add(severity, where, message, remedy)
+
     def _add(self, severity: Severity, where: Node | Span, message: str, remedy: str) -> None:
         at = where if isinstance(where, Span) else self.span(where)
         if isinstance(where, FromVariable):
@@ -86,9 +91,9 @@ class Problems:
             raise PolicyErrors(self.sorted())
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, longest: int = 60) -> str:
     """A piece of the input as it may stand in a message: quoted, escaped and of bounded length."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(text if len(text) <= longest else text[: longest - 3] + "...")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from xfrmd.errors import PolicyError
+from xfrmd.model.source import Severity
 
 Value = str | tuple[str, ...]
 """The value of a variable: text, or a list of texts."""
@@ -26,6 +27,8 @@ class Sources:
 
     read: Reader = _no_files
     variables: Mapping[str, Value] = field(default_factory=dict)
+    unused: Severity = Severity.ERROR
+    """What a value is that the policy does not use: it may be meant for another policy that is read beside it."""
 
 
 ALONE: Final = Sources()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from xfrmd import limits
-from xfrmd.model.source import Span
+from xfrmd.model.source import Severity, Span
 from xfrmd.policy.kinds import Kind, Schema, scalar
 from xfrmd.policy.nodes import FromVariable, MappingNode, Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
@@ -91,12 +91,21 @@ class Variables:
                 problems.error(one.at, message, "give it in one file alone, or by --var")
             self._known.setdefault(name, one)
 
-    def check_given(self, at: Span, problems: Problems) -> None:
-        """Report values from outside that no file asks for: a name mistyped there would change nothing, in silence."""
-        for name in self._given:
+    def check_given(self, at: Span, problems: Problems, unused: Severity) -> None:
+        """Report values from outside that no file asks for: a name mistyped there would change nothing, in silence;
+        and those that are larger than any that a file may make.
+        """
+        for name, value in self._given.items():
             if name not in self._declared and name not in self._used:
                 remedy = did_you_mean(name, self._declared, "remove it, or use it in the policy")
-                problems.error(at, f"a value is given for {quoted(name)}, which the policy does not use", remedy)
+                problems.tell(unused, at, f"a value is given for {quoted(name)}, which the policy does not use", remedy)
+            texts = (value,) if isinstance(value, str) else value
+            if len(texts) > limits.VARIABLE_ITEMS:
+                message = f"more than {limits.VARIABLE_ITEMS} values are given for variable {name}"
+                problems.error(at, message, "write subnets and ranges in place of long lists")
+            if (longest := max(map(len, texts), default=0)) > limits.VARIABLE_TEXT:
+                message = f"the value given for variable {name} has {longest} characters"
+                problems.error(at, message, f"write {limits.VARIABLE_TEXT} at most")
 
     def put_in(self, node: Node, problems: Problems) -> Node:
         """The node with all references replaced."""
