@@ -17,6 +17,7 @@ from lab.packets import Kind
 from lab.ready import NotReady
 from lab.traffic import Flood, Ping, tcp_echo
 from lab.xfrmd_host import CtlFailed, XfrmdHost, xfrmd
+from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 
 POLICY = """\
@@ -43,6 +44,16 @@ policies:
       - {name: protect all, filterlist: our network, filteraction: require security, psk: {file: "{psk}"}}
       - {name: no telnet, filterlist: telnet, filteraction: block}
 """
+WEB_LIST = """\
+  - name: web
+    filters:
+      - {srcaddr: me, dstaddr: 10.1.0.0/24, protocol: tcp, dstport: 80}
+      - {srcaddr: 10.1.0.0/24, dstaddr: me, protocol: tcp, dstport: 80}
+filteractions:
+  - {name: permit, action: permit}
+"""
+CHANGED = POLICY.replace("filteractions:\n", WEB_LIST) + "      - {name: web, filterlist: web, filteraction: permit}\n"
+"""The same with web servers outside of the protection."""
 SECRET = "the demo's shared secret, 32 octets"
 WEB, TELNET = 80, 23
 BOLD, FAINT, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
@@ -77,12 +88,12 @@ def require(holds: object, what: str) -> None:
     print(f"   -> {what}", flush=True)
 
 
-def xfrmctl(host: XfrmdHost, *words: str, lines: int = 40) -> str:
-    """Run xfrmctl in a host and show what it says."""
+def xfrmctl(host: XfrmdHost, *words: str, lines: int = 40, code: int = ExitCode.OK) -> str:
+    """Run xfrmctl in a host and show what it says; Failed when it does not end with `code`."""
     command(f"xfrmctl {' '.join(words)}")
     done = host.ctl_text(*words)
     show(done.stdout + done.stderr, lines=lines)
-    if done.returncode:
+    if done.returncode != code:
         raise Failed(f"xfrmctl {words[0]} ended with {done.returncode}")
     return done.stdout
 
@@ -153,6 +164,25 @@ def blocked_port(net: topology.TwoHosts, right: XfrmdHost) -> None:
     require("no telnet" in said and re.search(r"policy\.yaml:\d+:\d+", said), "explain names the rule and its place")
 
 
+def change(net: topology.TwoHosts, *daemons: XfrmdHost) -> None:
+    """What a change of the policy does to traffic is told before it is applied, and so it comes."""
+    for daemon in daemons:
+        daemon.write_policy(CHANGED.replace("{psk}", str(daemon.directory / "psk")))
+    left, _ = daemons
+    show(WEB_LIST + "...")
+    said = xfrmctl(left, "diff", "running", str(left.policy), "--fail-on", "new-clear", code=ExitCode.DIFFERS)
+    wanted = f"in  10.1.0.0/24 -> {net.left.v4}:{WEB} tcp"
+    require("new-clear, unprotected" in said and wanted in said, "diff says what would pass in the clear; status 9")
+    for daemon in daemons:
+        daemon.ctl("reload")
+    net.capture.clear()
+    with tcp_echo(net.right, net.right.v4, WEB):
+        require(connects(net.left, net.right.v4, WEB, 10), f"applied to both, TCP port {WEB} answers")
+    clear = net.capture.clear_packets(topology.between(net.left, net.right))
+    require(clear and all(WEB in one.packet.ports for one in clear), "on the wire: in the clear, and nothing else is")
+    require(xfrmctl(left, "diff", "running", str(left.policy)).startswith("no difference"), "nothing differs any more")
+
+
 @contextlib.contextmanager
 def daemons(net: topology.TwoHosts) -> Iterator[tuple[XfrmdHost, XfrmdHost]]:
     """Both hosts run xfrmd."""
@@ -183,6 +213,8 @@ def demo() -> None:
             rekey(net, left)
             heading("A blocked port, and why")
             blocked_port(net, right)
+            heading("A change, and what it would do to traffic")
+            change(net, left, right)
             heading("All in short")
             xfrmctl(left, "status")
 

@@ -266,6 +266,16 @@ def test_a_policy_that_locks_out_is_refused_unless_told() -> None:
     run(scenario)
 
 
+def test_assigning_nothing_filters_nothing_and_says_so() -> None:
+    async def scenario() -> None:
+        place = Place()
+        answer = await place.do("apply", text=POLICY.replace("assign: yes", "assign: no"), file="/p.yaml")
+        assert (answer["policy"], answer["filters"]) == (None, 0)
+        assert any("no policy is assigned" in each["message"] for each in answer["warnings"])
+
+    run(scenario)
+
+
 def test_diff_compares_a_policy_with_the_one_in_force_and_changes_nothing() -> None:
     async def scenario() -> None:
         place = Place()

@@ -145,7 +145,7 @@ class Checked(NamedTuple):
     @property
     def plan(self) -> Plan:
         """The Plan; the empty one when nothing is assigned. Raises PolicyErrors when the policy has none."""
-        if self.made is None and self.problems:
+        if self.made is None and any(problem.severity is Severity.ERROR for problem in self.problems):
             raise PolicyErrors(self.problems)
         return self.made.plan if self.made else NO_PLAN
 
