@@ -269,6 +269,7 @@ def test_a_policy_that_locks_out_is_refused_unless_told() -> None:
 def test_assigning_nothing_filters_nothing_and_says_so() -> None:
     async def scenario() -> None:
         place = Place()
+        place.kernel.refuse = "a policy of this name"
         answer = await place.do("apply", text=POLICY.replace("assign: yes", "assign: no"), file="/p.yaml")
         assert (answer["policy"], answer["filters"]) == (None, 0)
         assert any("no policy is assigned" in each["message"] for each in answer["warnings"])
