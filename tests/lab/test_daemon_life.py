@@ -41,7 +41,7 @@ def status_of_failed_start(daemon: XfrmdHost) -> int | None:
 
 def table(host: Host) -> str:
     """Our nftables table, "" when there is none."""
-    return host.run("nft", "list", "table", "inet", "xfrmd", check=False).stdout
+    return host.run("nft", "--stateless", "list", "table", "inet", "xfrmd", check=False).stdout
 
 
 def states(host: Host) -> str:
