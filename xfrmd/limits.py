@@ -127,6 +127,10 @@ SOFT_SHARE: Final = 0.9
 """A soft lifetime is at most this part of the hard one."""
 RETRY_AFTER_FAILURE: Final = 10.0
 """After a failed negotiation a peer is tried again at the earliest then, when traffic still asks for it."""
+SOFT_WAIT: Final = 3.0
+"""Silence to IKE after which traffic of a soft filter goes in the clear: Windows' 3 s, three transmissions of ours."""
+SOFT_SAS: Final = 1024
+"""Soft SAs at once; peers beyond them are held as if their filter were not soft. Each costs six policies to look up."""
 COOKIE_LIFETIME: Final = 60.0
 """A cookie's secret is used this long and recognised as long again."""
 INIT_RESTARTS: Final = 5

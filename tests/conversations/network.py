@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tests.conversations.kernel_model import KernelModel, opens
-from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
-from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, Event, SaUsed, TimerFired
+from xfrmd.ike.effects import (
+    CloseClear,
+    DropHeld,
+    Effect,
+    InstallSa,
+    OpenClear,
+    ReleaseHeld,
+    RemoveSa,
+    SendDatagram,
+    Tell,
+)
+from xfrmd.ike.events import Acquire, ClearOpened, DatagramReceived, Endpoint, Event, SaUsed, TimerFired
 from xfrmd.ike.views import EngineView, IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Notice
@@ -62,6 +72,8 @@ class Flow:
     lost: list[tuple[float, str]] = field(default_factory=list)
     waiting: int = 0
     """Packets for which there was no SA."""
+    clear: list[float] = field(default_factory=list)
+    """When a packet went in the clear."""
     asked: float = float("-inf")
 
 
@@ -77,6 +89,8 @@ class Host:
     released: list[ReleaseHeld] = field(default_factory=list)
     dropped: list[DropHeld] = field(default_factory=list)
     sent: list[SendDatagram] = field(default_factory=list)
+    clear: dict[tuple[int, Selector], None] = field(default_factory=dict)
+    """Traffic that passes in the clear now, with the reqid of its filter."""
 
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         """The engine's IKE SAs."""
@@ -195,6 +209,11 @@ class Network:
                 host.released.append(effect)
             case DropHeld():
                 host.dropped.append(effect)
+            case OpenClear():
+                host.clear[(effect.reqid, effect.selector)] = None
+                self.tell(host, ClearOpened(effect.reqid, effect.selector))
+            case CloseClear():
+                del host.clear[(effect.reqid, effect.selector)]
 
     def _transmit(self, datagram: SendDatagram) -> None:
         good = self.now >= self.faults.until
@@ -216,7 +235,9 @@ class Network:
 
     def _send_packet(self, host: Host, flow: Flow) -> None:
         entry = host.kernel.outbound(flow.packet, flow.reqid)
-        if entry is None:
+        if any(reqid == flow.reqid and selector.contains(flow.packet) for reqid, selector in host.clear):
+            flow.clear.append(self.now)
+        elif entry is None:
             flow.waiting += 1
             if self.now >= flow.asked + LARVAL_SECONDS:
                 flow.asked = self.now

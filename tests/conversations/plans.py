@@ -38,6 +38,8 @@ class Settings:
     child_seconds: int = 3600
     smb: bool = False
     """A second, heavier filter for TCP port 445."""
+    soft: bool = False
+    soft_seconds: int = 300
 
 
 def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()) -> Plan:
@@ -69,4 +71,6 @@ def _protect(reqid: int, selectors: tuple[Selector, ...], ports_named: int, sett
         pfs=settings.pfs,
         mode=Mode.TRANSPORT,
         origin=FilterOrigin("test", "everything", "list", "action", AT),
+        soft=settings.soft,
+        soft_seconds=settings.soft_seconds if settings.soft else 0,
     )

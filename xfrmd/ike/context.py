@@ -13,10 +13,12 @@ from xfrmd.ike.effects import Effect, SendDatagram, Tell
 from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
 from xfrmd.ike.lookup import PlanIndex
+from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.store import Store
 from xfrmd.ike.timers import Timers
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.selector import Selector
 
 
 class TimerKind(enum.Enum):
@@ -33,9 +35,14 @@ class TimerKind(enum.Enum):
     SUCCESSOR = "successor"
     """An AWAITED child SA sends from now on."""
     LINGER = "linger"
+    FALLBACK = "fallback"
+    """A peer has had its time to answer; traffic of soft filters goes in the clear if it has not."""
+    SOFT_END = "soft end"
+    SOFT_RETRY = "soft retry"
+    """The peer of a soft SA is asked again."""
 
 
-TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task]
+TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa]
 
 
 @dataclass(slots=True)
@@ -66,6 +73,7 @@ class Context:
         "later",
         "now",
         "out",
+        "soft",
         "store",
         "timers",
     )
@@ -76,6 +84,7 @@ class Context:
         self.store = Store()
         self.timers: Timers[TimerKey] = Timers()
         self.demand = Demand()
+        self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.journal = Journal()
         self.now = 0.0
         self.out: list[Effect] = []

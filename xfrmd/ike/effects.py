@@ -56,10 +56,29 @@ class DropHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenClear:
+    """A soft SA: let this outbound traffic of a filter and its answers pass in the clear. ClearOpened is the answer."""
+
+    reqid: int
+    selector: Selector
+    """The filter's outbound selector, cut to the two hosts."""
+    until: float
+    """When CloseClear follows at the latest, in the time of `now`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseClear:
+    """The soft SA ends: this traffic is protected or held again."""
+
+    reqid: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Tell the operator."""
 
     notice: Notice
 
 
-Effect = SendDatagram | InstallSa | RemoveSa | ReleaseHeld | DropHeld | Tell
+Effect = SendDatagram | InstallSa | RemoveSa | ReleaseHeld | DropHeld | OpenClear | CloseClear | Tell

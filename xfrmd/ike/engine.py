@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from xfrmd.ike import kernel_events, lifecycle, negotiate, snapshot
+from xfrmd.ike import kernel_events, lifecycle, negotiate, snapshot, soft
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import (
     Acquire,
+    ClearOpened,
     DatagramReceived,
     Delete,
     Event,
@@ -26,7 +27,7 @@ from xfrmd.ike.events import (
 from xfrmd.ike.gate import Gate
 from xfrmd.ike.lookup import PlanIndex
 from xfrmd.ike.v2 import create_child, exchange, rekey_child, rekey_ike
-from xfrmd.ike.views import EngineView, IkeSaView
+from xfrmd.ike.views import EngineView, IkeSaView, SoftSaView
 from xfrmd.model.plan import Plan
 
 # Timer keys and events carry the type that their function takes; the tables pair them, so Any is exact here.
@@ -36,6 +37,7 @@ _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     SaExpired: kernel_events.expired,
     SaFailed: kernel_events.failed,
     SaUsed: kernel_events.used,
+    ClearOpened: soft.opened,
     Rekey: kernel_events.rekey,
     Delete: kernel_events.delete,
 }
@@ -47,6 +49,9 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.RETRY: create_child.retry,
     TimerKind.SUCCESSOR: rekey_child.switch,
     TimerKind.LINGER: lifecycle.drop_inbound,
+    TimerKind.FALLBACK: soft.fall_back,
+    TimerKind.SOFT_END: negotiate.soft_over,
+    TimerKind.SOFT_RETRY: soft.ask_again,
 }
 
 
@@ -86,6 +91,10 @@ class Engine:
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         """The IKE SAs with their child SAs, without those that are only remembered to repeat a response."""
         return snapshot.ike_sas(self._ctx)
+
+    def soft_sas(self) -> tuple[SoftSaView, ...]:
+        """What passes in the clear because its peer does not speak IKE."""
+        return snapshot.soft_sas(self._ctx)
 
     def counters(self) -> dict[str, int]:
         """What was done and what was dropped, by name."""

@@ -73,6 +73,15 @@ class SaUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClearOpened:
+    """What became of OpenClear: from now on this traffic passes in the clear, or why it does not."""
+
+    reqid: int
+    selector: Selector
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanChanged:
     """A new Plan is in force. SAs whose reqid, selectors or peer it no longer has are deleted."""
 
@@ -108,5 +117,15 @@ class TimerFired:
 
 
 Event = (
-    DatagramReceived | Acquire | SaExpired | SaFailed | SaUsed | PlanChanged | Initiate | Rekey | Delete | TimerFired
+    DatagramReceived
+    | Acquire
+    | SaExpired
+    | SaFailed
+    | SaUsed
+    | ClearOpened
+    | PlanChanged
+    | Initiate
+    | Rekey
+    | Delete
+    | TimerFired
 )

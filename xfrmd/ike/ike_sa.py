@@ -119,6 +119,8 @@ class Handshake:
     """The peer's public value; the shared secret is computed when IKE_AUTH comes, not for every IKE_SA_INIT."""
     cookie: bytes = b""
     restarts: int = 0
+    answered: bool = False
+    """Has anything come back? Whatever it said: somebody there speaks IKE."""
     hint: Notice | None = None
     """What an unauthenticated answer said: nothing to act upon, but worth telling."""
     want: Want | None = None

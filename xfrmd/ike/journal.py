@@ -21,6 +21,7 @@ class Count(enum.Enum):
     CHILD_SAS = "child-sas"
     REKEYED_IKE_SAS = "rekeyed-ike-sas"
     REKEYED_CHILD_SAS = "rekeyed-child-sas"
+    SOFT_ASSOCIATIONS = "soft-associations"
     FAILURES = "failures"
     COOKIES = "cookies"
     NO_IKE = "dropped-no-ike"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices, wants
+from xfrmd.ike import lifecycle, notices, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
@@ -96,6 +96,8 @@ def delete(ctx: Context, event: Delete) -> None:
             _delete_now(ctx, every)
         for rest in ctx.store.all_children():
             lifecycle.drop_inbound(ctx, rest)
+        for clear in list(ctx.soft.values()):
+            soft.close(ctx, clear, "deleted by the operator, or the daemon stops")
         return
     sa = ctx.store.ike_sa(event.spi)
     if sa is not None:  # one that has just been replaced stands for the one in its place
@@ -119,6 +121,7 @@ def plan_changed(ctx: Context) -> None:
     for want in ctx.demand.every():
         if ctx.index.protect(want.key.reqid) is None:
             wants.fail(ctx, want, whole_peer=False)
+    soft.plan_changed(ctx)
     for sa in ctx.store.ike_sas():
         pad = ctx.index.pad(sa.local.address, sa.remote.address)
         if pad is None or (pad.auth, pad.local_id, pad.remote_id) != (sa.pad.auth, sa.pad.local_id, sa.pad.remote_id):

@@ -202,6 +202,7 @@ _MOVABLE: Final = (TaskKind.NEW_CHILD, TaskKind.REKEY_CHILD, TaskKind.DELETE_CHI
 
 def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> None:
     """Find a new place for what an ending IKE SA had to do."""
+    silent = sa.handshake is not None and not sa.handshake.answered
     for task in [task for task in (sa.task, *sa.tasks) if task is not None]:
         if task.child is not None and task.child.state is ChildState.REKEYING:
             task.child.enter(ChildState.INSTALLED)
@@ -209,13 +210,13 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
             heir.tasks.append(task)
             ctx.touch(heir)
         elif task.want is not None:
-            _orphan(ctx, task.want, restart=restart)
+            _orphan(ctx, task.want, restart=restart, silent=silent)
     if sa.handshake is not None and sa.handshake.want is not None:
-        _orphan(ctx, sa.handshake.want, restart=restart)
+        _orphan(ctx, sa.handshake.want, restart=restart, silent=silent)
 
 
-def _orphan(ctx: Context, want: Want, *, restart: bool) -> None:
+def _orphan(ctx: Context, want: Want, *, restart: bool, silent: bool) -> None:
     if restart and want.tries < limits.WANT_TRIES:
         ctx.agenda.orphans.append(want)
     else:
-        wants.fail(ctx, want, whole_peer=True)
+        wants.fail(ctx, want, whole_peer=True, silent=silent)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, narrow, notices, wants
+from xfrmd.ike import lifecycle, narrow, notices, soft, wants
 from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want, WantKey
 from xfrmd.ike.effects import DropHeld, ReleaseHeld
 from xfrmd.ike.events import Acquire, Endpoint, Initiate
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
+from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.v2 import create_child, init
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
@@ -33,7 +34,10 @@ def acquire(ctx: Context, event: Acquire) -> None:
             return
         if child.state is ChildState.AWAITED and any(selector.contains(event.packet) for selector in child.selectors):
             return  # it goes as soon as the peer is ready
-    _demand(ctx, WantKey(event.reqid, local, remote, region), event.packet)
+    if (event.reqid, region) in ctx.soft:
+        ctx.out.append(ReleaseHeld(event.reqid, region))
+    else:
+        _demand(ctx, WantKey(event.reqid, local, remote, region), event.packet)
 
 
 def initiate(ctx: Context, event: Initiate) -> None:
@@ -82,7 +86,8 @@ def start(ctx: Context, want: Want) -> None:
         sa.tasks.append(Task(TaskKind.NEW_CHILD, want=want))
         ctx.touch(sa)
     else:
-        init.initiate(ctx, pad, Endpoint(key.local, IKE_PORT), Endpoint(key.remote, IKE_PORT), want)
+        sa = init.initiate(ctx, pad, Endpoint(key.local, IKE_PORT), Endpoint(key.remote, IKE_PORT), want)
+    soft.watch(ctx, sa, want)
 
 
 def _usable(ctx: Context, key: WantKey) -> IkeSa | None:
@@ -136,6 +141,35 @@ def empty(ctx: Context, sa: IkeSa) -> None:
     """An IKE SA had no child SA a while ago. If it still has none and there is another one, it goes."""
     if sa.state is IkeState.ESTABLISHED and not sa.lineage.children and _others(ctx, sa.lineage):
         lifecycle.delete(ctx, sa, "it is of no more use")
+
+
+def soft_over(ctx: Context, clear: SoftSa) -> None:
+    """The lifetime of a soft SA is over. Traffic that comes then negotiates from the start, with a peer's full time."""
+    soft.close(ctx, clear, "its lifetime is over")
+    want = ctx.demand.find(clear.key)
+    if want is not None:
+        ctx.demand.done(want)
+        _leave_silent(ctx, clear.key.local, clear.key.remote)
+
+
+def instead_of_soft(ctx: Context, sa: IkeSa) -> None:
+    """An IKE SA with a peer stands. What goes to it in the clear gets child SAs, at once; or ends if it cannot."""
+    found = [
+        one for one in ctx.soft.values() if (one.key.local, one.key.remote) == (sa.local.address, sa.remote.address)
+    ]
+    if found:
+        _leave_silent(ctx, sa.local.address, sa.remote.address)
+    for clear in found:
+        if not soft.ask(ctx, clear):
+            soft.close(ctx, clear, "the peer has authenticated, and no SA can be negotiated now")
+
+
+def _leave_silent(ctx: Context, local: Address, remote: Address) -> None:
+    """Stop asking a peer that has not answered; what else waits for it starts anew."""
+    for lineage in ctx.store.lineages(local, remote):
+        sa = lineage.current
+        if sa is not None and sa.state is IkeState.CONNECTING and not sa.greeting.answered:
+            lifecycle.close(ctx, sa, linger=False, restart=True)
 
 
 def _others(ctx: Context, lineage: Lineage) -> list[Lineage]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.demand import WantKey
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.select import Mismatch
@@ -231,6 +232,44 @@ def hold_off(sa: IkeSa, what: str, why: str) -> Notice:
         _who(sa),
         "nothing to do if it works the next time; both sides' methods must stay compatible",
     )
+
+
+def soft_opened(key: WantKey, rule: str, seconds: int) -> Notice:
+    """Traffic that a rule wants protected goes in the clear, because the rule allows it."""
+    return Notice(
+        Level.WARNING,
+        "soft-opened",
+        f"{key.remote} does not answer IKE: {key.region} and its answers go IN THE CLEAR for {seconds} s, "
+        f"as rule {rule!r} allows",
+        _soft(key, rule) | {"seconds": str(seconds)},
+        "set up IPsec at the peer; or say `soft: no` in the filter action, and traffic with it is blocked instead",
+    )
+
+
+def soft_closed(key: WantKey, why: str) -> Notice:
+    """No more clear traffic."""
+    return Notice(
+        Level.NOTICE,
+        "soft-closed",
+        f"{key.region} and its answers go in the clear no longer: {why}",
+        _soft(key, ""),
+    )
+
+
+def soft_refused(key: WantKey, rule: str, why: str) -> Notice:
+    """Traffic that could go in the clear does not."""
+    return Notice(
+        Level.WARNING,
+        "soft-refused",
+        f"{key.remote} does not answer IKE, but {key.region} cannot go in the clear: {why} (rule {rule!r})",
+        _soft(key, rule),
+        "set up IPsec at the peer, or give the hosts that have none a permit filter",
+    )
+
+
+def _soft(key: WantKey, rule: str) -> dict[str, str]:
+    found = {"peer": str(key.remote), "local": str(key.local), "reqid": str(key.reqid), "traffic": str(key.region)}
+    return found | ({"rule": rule} if rule else {})
 
 
 def _who(sa: IkeSa) -> dict[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa
-from xfrmd.ike.views import ChildSaView, EngineView, FailureView, IkeSaView
+from xfrmd.ike.views import ChildSaView, EngineView, FailureView, IkeSaView, SoftSaView
 
 
 def take(ctx: Context) -> EngineView:
@@ -23,6 +23,14 @@ def take(ctx: Context) -> EngineView:
 def ike_sas(ctx: Context) -> tuple[IkeSaView, ...]:
     """The IKE SAs that are not closed. Child SAs stand with the current one of their lineage."""
     return tuple(_ike_sa(ctx, sa) for sa in ctx.store.ike_sas())
+
+
+def soft_sas(ctx: Context) -> tuple[SoftSaView, ...]:
+    """What passes in the clear because its peer does not speak IKE."""
+    found = ctx.soft.values()
+    return tuple(
+        SoftSaView(k.reqid, s.rule, k.local, k.remote, k.region, s.since, s.until) for s in found for k in [s.key]
+    )
 
 
 def counters(ctx: Context) -> dict[str, int]:

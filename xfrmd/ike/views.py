@@ -47,6 +47,20 @@ class IkeSaView:
 
 
 @dataclass(frozen=True, slots=True)
+class SoftSaView:
+    """Traffic that passes in the clear because its peer does not speak IKE. Times as the engine was told them."""
+
+    reqid: int
+    rule: str
+    local: Address
+    remote: Address
+    selector: Selector
+    """Outbound."""
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class FailureView:
     """The last thing that went wrong with a peer, forgotten when it works again."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from xfrmd.ike import soft
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.demand import Want, WantKey
@@ -16,6 +17,7 @@ def key_of(child: ChildSa) -> WantKey:
 
 def release(ctx: Context, child: ChildSa) -> None:
     """The outbound SA of a child SA stands: let its packets go. What it does not carry needs an SA of its own."""
+    soft.close(ctx, ctx.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
     ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
     want = ctx.demand.find(key_of(child))
     if want is None:
@@ -40,8 +42,16 @@ def move(ctx: Context, child: ChildSa) -> None:
         ctx.agenda.orphans.append(want)
 
 
-def fail(ctx: Context, want: Want, *, whole_peer: bool) -> None:
-    """The demand cannot be met now. `whole_peer`: no filter of ours would fare better with this peer."""
-    if ctx.demand.done(want):
-        ctx.demand.bar(want.key, ctx.now, whole_peer=whole_peer)
-        ctx.out.append(DropHeld(want.key.reqid, want.key.region))
+def fail(ctx: Context, want: Want, *, whole_peer: bool, silent: bool = False) -> None:
+    """The demand cannot be met now. `whole_peer`: no filter of ours would fare better with this peer. `silent`: nothing
+    at all came from it, so a soft SA may stand; a negotiation that failed in any other way ends it.
+    """
+    if not ctx.demand.done(want):
+        return
+    clear = ctx.soft.get((want.key.reqid, want.key.region))
+    if clear is not None and silent:
+        soft.ask_later(ctx, clear)
+        return
+    soft.close(ctx, clear, "the peer answers, and the negotiation has failed")
+    ctx.demand.bar(want.key, ctx.now, whole_peer=whole_peer)
+    ctx.out.append(DropHeld(want.key.reqid, want.key.region))

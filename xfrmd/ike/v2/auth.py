@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd.credentials.psk import psk_auth, psk_verify
-from xfrmd.ike import lifecycle, notices, wants
+from xfrmd.ike import lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
@@ -157,6 +157,7 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)
     ctx.tell(notices.ike_up(sa))
+    negotiate.instead_of_soft(ctx, sa)
     ctx.agenda.idle.update(dict.fromkeys(ctx.store.lineages(sa.local.address, sa.remote.address)))
     ctx.touch(sa)
 

@@ -28,6 +28,8 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
     """A datagram with the SPIs of an IKE SA. RemoteProtocolError: nothing followed from it."""
     if header.from_initiator == sa.initiator:
         raise RemoteProtocolError("a message with our own role")
+    if sa.handshake is not None:
+        sa.handshake.answered = True
     if header.is_response:
         if sa.window.awaits(header.message_id):
             _response(ctx, sa, event)
