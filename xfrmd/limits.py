@@ -131,6 +131,10 @@ SOFT_WAIT: Final = 3.0
 """Silence to IKE after which traffic of a soft filter goes in the clear: Windows' 3 s, three transmissions of ours."""
 SOFT_SAS: Final = 1024
 """Soft SAs at once; peers beyond them are held as if their filter were not soft. Each costs six policies to look up."""
+DYNAMIC_FILTERS: Final = 4096
+"""Filters of the default response rule at once: any peer that authenticates can ask for some."""
+DYNAMIC_IDLE: Final = 7200.0
+"""A filter of the default response rule without a child SA stays this long: Windows' two hours."""
 COOKIE_LIFETIME: Final = 60.0
 """A cookie's secret is used this long and recognised as long again."""
 INIT_RESTARTS: Final = 5

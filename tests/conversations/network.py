@@ -15,12 +15,14 @@ from typing import Protocol
 
 from tests.conversations.kernel_model import KernelModel, opens
 from xfrmd.ike.effects import (
+    AddFilter,
     CloseClear,
     DropHeld,
     Effect,
     InstallSa,
     OpenClear,
     ReleaseHeld,
+    RemoveFilter,
     RemoveSa,
     SendDatagram,
     Tell,
@@ -91,6 +93,8 @@ class Host:
     sent: list[SendDatagram] = field(default_factory=list)
     clear: dict[tuple[int, Selector], None] = field(default_factory=dict)
     """Traffic that passes in the clear now, with the reqid of its filter."""
+    filters: dict[tuple[int, Selector], None] = field(default_factory=dict)
+    """What the default response rule protects."""
 
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         """The engine's IKE SAs."""
@@ -212,6 +216,10 @@ class Network:
             case OpenClear():
                 host.clear[(effect.reqid, effect.selector)] = None
                 self.tell(host, ClearOpened(effect.reqid, effect.selector))
+            case AddFilter():
+                host.filters[(effect.reqid, effect.selector)] = None
+            case RemoveFilter():
+                del host.filters[(effect.reqid, effect.selector)]
             case CloseClear():
                 del host.clear[(effect.reqid, effect.selector)]
 

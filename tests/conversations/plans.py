@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NftTable
@@ -23,7 +23,7 @@ X25519, P256 = Transform(4, 31), Transform(4, 19)
 GCM_X25519 = (ENCR_GCM, PRF, X25519)
 GCM_P256 = (ENCR_GCM, PRF, P256)
 CBC_X25519 = (ENCR_CBC, INTEG, PRF, X25519)
-ALL_REQID, SMB_REQID = 0x58460001, 0x58460002
+ALL_REQID, SMB_REQID, DEFAULT_REQID = 0x58460001, 0x58460002, 0x58460010
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,18 @@ def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()
         smb += [Selector(local, remote, TCP, Ports(445, 445), ANY_PORT) for remote in remotes]
         protects.append(_protect(SMB_REQID, tuple(smb), 1, settings))
     return Plan("test", (), NftTable((), ()), (), tuple(protects), pad)
+
+
+def responding(settings: Settings = Settings()) -> Plan:
+    """The Plan of a host that has nothing but the default response rule."""
+    anybody = [Prefix.any(family) for family in (4, 6)]
+    template = plan(Address.parse("10.0.0.1"), [Address.parse("10.0.0.2")], settings)
+    pad = tuple(replace(template.pad[0], local=any_, remote=any_, rule="default response") for any_ in anybody)
+    rules = tuple(
+        replace(_protect(DEFAULT_REQID + n, (Selector(any_, any_),), 0, settings), responds=True)
+        for n, any_ in enumerate(anybody)
+    )
+    return replace(template, protect=rules, pad=pad)
 
 
 def _proposal(protocol: ProtocolId, transforms: tuple[Transform, ...], seconds: int) -> Proposal:

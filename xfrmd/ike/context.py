@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
+from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import Effect, SendDatagram, Tell
 from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
@@ -38,11 +39,13 @@ class TimerKind(enum.Enum):
     FALLBACK = "fallback"
     """A peer has had its time to answer; traffic of soft filters goes in the clear if it has not."""
     SOFT_END = "soft end"
+    DYNAMIC_END = "dynamic end"
+    """A filter of the default response rule has had no child SA for long."""
     SOFT_RETRY = "soft retry"
     """The peer of a soft SA is asked again."""
 
 
-TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa]
+TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa | DynamicFilter]
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class Context:
         "agenda",
         "closing",
         "demand",
+        "dynamic",
         "entropy",
         "index",
         "journal",
@@ -84,6 +88,7 @@ class Context:
         self.store = Store()
         self.timers: Timers[TimerKey] = Timers()
         self.demand = Demand()
+        self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
         self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.journal = Journal()
         self.now = 0.0

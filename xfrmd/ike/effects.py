@@ -75,10 +75,39 @@ class CloseClear:
 
 
 @dataclass(frozen=True, slots=True)
+class AddFilter:
+    """The default response rule protects this outbound traffic and its reverse from now on; nothing new if it does
+    already. SAs with this reqid and selector follow, and must not be installed when this fails: SaFailed.
+    """
+
+    reqid: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFilter:
+    """The other way: what AddFilter has added goes."""
+
+    reqid: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Tell the operator."""
 
     notice: Notice
 
 
-Effect = SendDatagram | InstallSa | RemoveSa | ReleaseHeld | DropHeld | OpenClear | CloseClear | Tell
+Effect = (
+    SendDatagram
+    | InstallSa
+    | RemoveSa
+    | ReleaseHeld
+    | DropHeld
+    | OpenClear
+    | CloseClear
+    | AddFilter
+    | RemoveFilter
+    | Tell
+)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices, soft, wants
+from xfrmd.ike import dynamic, lifecycle, notices, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
@@ -96,6 +96,8 @@ def delete(ctx: Context, event: Delete) -> None:
             _delete_now(ctx, every)
         for rest in ctx.store.all_children():
             lifecycle.drop_inbound(ctx, rest)
+        for found in list(ctx.dynamic.values()):
+            dynamic.close(ctx, found)
         for clear in list(ctx.soft.values()):
             soft.close(ctx, clear, "deleted by the operator, or the daemon stops")
         return
@@ -133,12 +135,14 @@ def plan_changed(ctx: Context) -> None:
         if lineage is not None and not _still_wanted(ctx, child):
             ctx.tell(notices.child_down(child, "the policy has changed"))
             lifecycle.doom(ctx, lineage, child)
+    dynamic.plan_changed(ctx)
 
 
 def _still_wanted(ctx: Context, child: ChildSa) -> bool:
     protect = ctx.index.protect(child.reqid)
     return (
         protect is not None
+        and not (protect.responds and dynamic.taken(ctx, child.agreed.selector))
         and protect.mode is child.agreed.protect.mode
         and protect.tunnel == child.agreed.protect.tunnel
         and all(any(whole.contains(part) for whole in protect.selectors) for part in child.selectors)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from xfrmd import limits
-from xfrmd.ike import notices, wants
+from xfrmd.ike import dynamic, notices, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
@@ -167,6 +167,13 @@ def doom(ctx: Context, lineage: Lineage, *children: ChildSa) -> None:
         ctx.touch(lineage.current)
 
 
+def take_in(ctx: Context, lineage: Lineage, child: ChildSa, inbound: InstallSa) -> None:
+    """A new child SA, as far as taking packets goes: its filter if the plan has none, then its inbound SA."""
+    dynamic.cover(ctx, child)
+    ctx.store.add_child(lineage, child)
+    ctx.out.append(inbound)
+
+
 def disown(ctx: Context, sa: IkeSa, spi: bytes) -> None:
     """The peer has made a child SA that we do not take: have it deleted there (RFC 7296 1.3.1)."""
     sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=(spi,)))
@@ -177,6 +184,7 @@ def retire(ctx: Context, lineage: Lineage, child: ChildSa, *, linger: bool = Fal
     """Both ends have deleted a child SA. `linger`: a successor carries on, so late packets are still taken."""
     stop_sending(ctx, child)
     ctx.store.leave_child(lineage, child)
+    dynamic.left(ctx, child)
     if not lineage.children:
         ctx.agenda.idle[lineage] = None
     if linger:

@@ -63,7 +63,7 @@ _PacketShape = tuple[int, int, int, bool, bool, bool]
 class PlanIndex:
     """What IKE asks the Plan."""
 
-    __slots__ = ("_ids", "_packets", "_pad", "_regions", "_tunnels")
+    __slots__ = ("_ids", "_packets", "_pad", "_regions", "_responding", "_tunnels")
 
     def __init__(self, plan: Plan) -> None:
         self._ids = {protect.reqid: protect for protect in plan.protect}
@@ -74,11 +74,15 @@ class PlanIndex:
         self._packets: dict[_PacketShape, dict[_PacketKey, list[Region]]] = {}
         self._regions: PairTable[Region] = PairTable()
         self._tunnels: dict[tuple[Address, Address], list[Region]] = {}
+        self._responding: dict[int, ProtectPolicy] = {}
         for region in sorted(_regions(plan.protect), key=lambda r: r.weight, reverse=True):
             self._add(region)
         self._regions.sort()
 
     def _add(self, region: Region) -> None:
+        if region.protect.responds:  # it decides no packet; it only answers
+            self._responding[region.selector.family] = region.protect
+            return
         if region.protect.mode is Mode.TUNNEL and region.protect.tunnel is not None:
             self._tunnels.setdefault(region.protect.tunnel, []).append(region)
             return
@@ -95,6 +99,10 @@ class PlanIndex:
     def protect(self, reqid: int) -> ProtectPolicy | None:
         """The negotiate filter with this reqid."""
         return self._ids.get(reqid)
+
+    def responding(self, family: int) -> ProtectPolicy | None:
+        """The default response rule for an IP version."""
+        return self._responding.get(family)
 
     def heaviest(self, packet: Selector) -> Region | None:
         """The heaviest region of transport mode that holds this outbound packet (host addresses, single ports)."""

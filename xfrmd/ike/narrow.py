@@ -14,7 +14,7 @@ from xfrmd.ike.lookup import PlanIndex, Region
 from xfrmd.ike.v2.traffic import TrafficSelector, from_selectors, narrow, to_selectors
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.plan import ProtectPolicy
-from xfrmd.model.selector import ANY_PORT, WITH_PORTS, Ports, Selector
+from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, WITH_PORTS, Ports, Selector
 from xfrmd.model.spd import Mode
 
 
@@ -102,7 +102,32 @@ def answer(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None = N
         traffic = within(proposed, selector)
         if traffic.outbound:
             return Agreed(region.protect, selector, traffic)
-    return None
+    return _default_response(index, ends, proposed, only)
+
+
+def _default_response(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None) -> Agreed | None:
+    """What the default response rule answers where no filter speaks of the traffic: one selector of the proposal.
+
+    It becomes a filter, and those between two hosts are kept under whole addresses and whole ports only. So it is the
+    widest selector that is such a one, among those that hold the packet which leads the proposal, if one does.
+    """
+    protect = index.responding(ends.local.family)
+    if protect is None or ends.mode is not Mode.TRANSPORT or only not in (None, protect.reqid):
+        return None
+    packet = _leading(proposed)
+    found = [one for one in proposed.outbound if _of_whole_ports(one) and (packet is None or one.contains(packet))]
+    if not found:
+        return None
+    widest = next(one for one in found if not any(other != one and other.contains(one) for other in found))
+    return Agreed(protect, widest, within(proposed, widest))
+
+
+def _of_whole_ports(selector: Selector) -> bool:
+    """Is each port any or a single one? Of ICMP type and code, which are one number on the wire, both or none."""
+    widths = (selector.sport.width, selector.dport.width)
+    if selector.protocol in (ICMP, ICMPV6):
+        return widths in ((65536, 65536), (1, 1))
+    return all(width in (1, 65536) for width in widths)
 
 
 def within(proposed: Traffic, selector: Selector) -> Traffic:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, narrow, notices, soft, wants
+from xfrmd.ike import dynamic, lifecycle, narrow, notices, soft, wants
 from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want, WantKey
@@ -23,7 +23,7 @@ IKE_PORT = 500
 def acquire(ctx: Context, event: Acquire) -> None:
     """A packet wants an SA."""
     protect = ctx.index.protect(event.reqid)
-    region = narrow.region_of(protect, event.packet) if protect is not None else None
+    region = _region(ctx, protect, event.packet) if protect is not None else None
     if protect is None or region is None:
         ctx.out.append(DropHeld(event.reqid, event.packet))  # the plan has changed under the packet
         return
@@ -40,11 +40,17 @@ def acquire(ctx: Context, event: Acquire) -> None:
         _demand(ctx, WantKey(event.reqid, local, remote, region), event.packet)
 
 
+def _region(ctx: Context, protect: ProtectPolicy, packet: Selector) -> Selector | None:
+    if protect.responds:  # it speaks of nothing by itself
+        return dynamic.region_of(ctx, protect, packet)
+    return narrow.region_of(protect, packet)
+
+
 def initiate(ctx: Context, event: Initiate) -> None:
     """The operator wants an SA."""
     protect = ctx.index.protect(event.reqid)
     region = narrow.widest_region(protect, event.local, event.remote) if protect is not None else None
-    if protect is None or region is None:
+    if protect is None or region is None or protect.responds:
         return
     local, remote = _peers(protect, event.local, event.remote)
     children = ctx.store.children(local, remote, event.reqid)

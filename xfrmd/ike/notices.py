@@ -212,6 +212,17 @@ def child_down(child: ChildSa, why: str) -> Notice:
     return Notice(Level.INFO, "child-down", f"SA pair {child.spi_in:08x} ended: {why}", _child(child))
 
 
+def filter_added(child: ChildSa, seconds: int) -> Notice:
+    """The default response rule has made a filter of what a peer asked for."""
+    return Notice(
+        Level.INFO,
+        "default-response",
+        f"the default response rule protects {_traffic(child)} and its answers, as {child.remote} has asked for; "
+        f"until {seconds} s after its last SA",
+        _child(child),
+    )
+
+
 def install_failed(child: ChildSa, reason: str) -> Notice:
     """The kernel refused an SA."""
     return Notice(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import lifecycle, narrow, notices, select
+from xfrmd.ike import dynamic, lifecycle, narrow, notices, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Offer, Task
@@ -126,6 +126,8 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
         raise RefusalError(NotifyType.NO_ADDITIONAL_SAS)
     offered, tsi, tsr = _parts(message)
     agreed = _agree(ctx, sa, message, Traffic(tsr.ranges, tsi.ranges), only)
+    if not dynamic.room(ctx, agreed):
+        raise RefusalError(NotifyType.NO_ADDITIONAL_SAS)
     choice = _choose(ctx, sa, agreed.protect, offered)
     spi = ctx.fresh_child_spi()
     payloads: list[Payload] = [SaPayload((_chosen(choice, spi),))]

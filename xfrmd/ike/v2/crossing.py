@@ -23,8 +23,7 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     """A child SA that we asked for: the peer is ready, so inbound and outbound at once."""
     child = made.child
     twin = _twin(ctx, child)
-    ctx.store.add_child(sa.lineage, child)
-    ctx.out.append(pair[0])
+    lifecycle.take_in(ctx, sa.lineage, child, pair[0])
     want = ctx.demand.find(wants.key_of(child))
     moved = want is not None and want.replaces is twin
     if twin is not None and not moved and _loses(child, twin):
@@ -45,8 +44,7 @@ def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     """
     child = made.child
     twin = _twin(ctx, child)
-    ctx.store.add_child(sa.lineage, child)
-    ctx.out.append(pair[0])
+    lifecycle.take_in(ctx, sa.lineage, child, pair[0])
     mark = len(ctx.out)
     _send_from_now(ctx, sa, child, pair[1])
     if twin is not None and (_loses(twin, child) or ctx.now - twin.created > limits.CROSSING):

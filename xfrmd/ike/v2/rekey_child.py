@@ -75,8 +75,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     rival = old.successor
     inbound, outbound = sad_pair(ctx, sa, *made)
     new = made.child
-    ctx.store.add_child(sa.lineage, new)
-    ctx.out.append(inbound)
+    lifecycle.take_in(ctx, sa.lineage, new, inbound)
     if rival is not None and new.lowest_nonce < rival.lowest_nonce:
         # Ours is the redundant one: the peer deletes the old one, we this. It may have rekeyed its own since then.
         new.enter(ChildState.AWAITED)
@@ -152,8 +151,7 @@ def _await(ctx: Context, sa: IkeSa, old: ChildSa, made: Made) -> None:
     """Take packets on the new pair from now on, and send with it as soon as the peer is known to be ready."""
     inbound, outbound = sad_pair(ctx, sa, *made)
     new = made.child
-    ctx.store.add_child(sa.lineage, new)
-    ctx.out.append(inbound)
+    lifecycle.take_in(ctx, sa.lineage, new, inbound)
     new.enter(ChildState.AWAITED)
     new.pending_out = outbound.sa
     old.successor, new.predecessor = new, old
