@@ -51,7 +51,7 @@ def test_a_peer_that_asks_is_answered_and_its_traffic_becomes_a_filter(ends: tup
     flow = both.flow(both.a, 5.0)
     both.network.run(5.0)
     assert (flow.lost, flow.delivered > 80) == ([], True)
-    reqid = DEFAULT_REQID + (ends is not None and ends[0].family == 6)
+    reqid = DEFAULT_REQID + (ends[0].family == 6)
     assert both.b.filters == {(reqid, Selector(Prefix.host(ends[1]), Prefix.host(ends[0]))): None}
     assert both.a.filters == {}
     assert "default-response" in both.b.codes()
@@ -67,7 +67,7 @@ def test_the_filter_stands_before_its_sas() -> None:
             order.append(type(effect).__name__)
         carry(host, effect)  # type: ignore[arg-type]
 
-    both.network._carry_out = watch  # type: ignore[assignment, method-assign]
+    both.network._carry_out = watch  # type: ignore[method-assign]
     both.acquire(both.a)
     both.network.settle()
     assert order == ["AddFilter", "InstallSa", "InstallSa"]
@@ -90,7 +90,7 @@ def test_a_filter_of_the_policy_goes_first() -> None:
     both.acquire(both.a, 0.0, SMB_REQID, tcp(A4, B4, 445))
     both.network.settle()
     assert both.b.filters == {}
-    assert both.child(both.b, SMB_REQID)
+    assert both.child(both.b, SMB_REQID).reqid == SMB_REQID
     both.acquire(both.a, both.network.now)
     both.network.settle()
     assert both.b.filters == {(DEFAULT_REQID, ALL): None}
@@ -201,5 +201,5 @@ def test_the_number_of_filters_is_bounded() -> None:
     found = answer(ctx.index, Ends(B4, A4, Mode.TRANSPORT), Traffic(*from_selectors([ALL])))
     assert found is not None
     assert dynamic.room(ctx, found)
-    ctx.dynamic.update({(n, ALL): None for n in range(limits.DYNAMIC_FILTERS)})  # type: ignore[misc]
+    ctx.store.dynamic.update({(n, ALL): None for n in range(limits.DYNAMIC_FILTERS)})  # type: ignore[misc]
     assert not dynamic.room(ctx, found)

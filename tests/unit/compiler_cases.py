@@ -88,6 +88,7 @@ def rule(
     psk: bytes = b"secret",
     conntype: str = "all",
     inpass: bool = False,
+    soft: bool = False,
     active: bool = True,
 ) -> Rule:
     """A rule with a filter list and a filter action of its own."""
@@ -98,7 +99,9 @@ def rule(
     return Rule(
         name=name,
         filter_list=FilterList(f"list of {name}", filters, at),
-        filter_action=FilterAction(action, what, at, qmsecmethods=(ESP_AES,) if negotiates else (), inpass=inpass),
+        filter_action=FilterAction(
+            action, what, at, qmsecmethods=(ESP_AES,) if negotiates else (), inpass=inpass, soft=soft
+        ),
         auth=(PskAuth(Secret(psk)),) if negotiates else (),
         at=at,
         conntype=ConnectionType(conntype),

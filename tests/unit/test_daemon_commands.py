@@ -161,7 +161,7 @@ class Place:
             engine=self.engine,
             core=core,
             enforcement=Enforcement(
-                self.kernel, self.facts, lambda _: b"", lambda plan: core.post(PlanChanged(plan)), lambda: 1000.0
+                self.kernel, self.facts, lambda _: b"", lambda plan, _: core.post(PlanChanged(plan)), lambda: 1000.0
             ),
             ledger=Ledger(lambda: 1000.0),
             sas=self.kernel,

@@ -7,15 +7,19 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tests.unit.compiler_cases import facts, one, policy, rule
+from xfrmd.compiler import compile_policy
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.overlay import Overlays
 from xfrmd.errors import KernelError
 from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
 from xfrmd.ike.events import Acquire, Delete, Endpoint, Event, SaFailed, TimerFired
 from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.plan import Overlay
 from xfrmd.model.proposals import Lifetime, ProtocolId, Transform
 from xfrmd.model.sad import SadEntry
 from xfrmd.model.secret import Secret
@@ -23,6 +27,9 @@ from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Mode
 
 HERE, THERE = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
+PLAN = compile_policy(
+    policy(rule("negotiate", one("me", "192.0.2.0/24", "tcp", dport=445), soft=True)), facts("192.0.2.1/24")
+)
 SELECTOR = Selector(Prefix.host(HERE), Prefix.host(THERE))
 NEAR, FAR = Endpoint(HERE, 500), Endpoint(THERE, 500)
 
@@ -56,6 +63,7 @@ class Edges:
         self.done: list[Any] = []
         self.refuse_spi = 0
         self.unreachable = ""
+        self.refuse_overlays = False
 
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
         self.done.append(("send", str(local), str(remote), data))
@@ -72,6 +80,11 @@ class Edges:
 
     def sas(self) -> Sequence[Any]:
         return ()
+
+    def overlay(self, wanted: Overlay) -> None:
+        if self.refuse_overlays:
+            raise KernelError("no memory", 12)
+        self.done.append(("overlay", len(wanted.spd)))
 
     def release(self, reqid: int, selector: Selector) -> None:
         self.done.append(("release", reqid, selector))
@@ -107,7 +120,8 @@ class ScriptedEngine:
 
 
 def executor(edges: Edges, told: list[Notice], ledger: Ledger | None = None) -> Executor:
-    return Executor(edges, edges, edges, told.append, ledger or Ledger(lambda: 1000.0))
+    overlays = Overlays(PLAN, edges.overlay)
+    return Executor(edges, edges, edges, told.append, ledger or Ledger(lambda: 1000.0), overlays=overlays)
 
 
 def in_loop(scenario: Callable[[], None]) -> None:

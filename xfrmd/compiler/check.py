@@ -11,6 +11,7 @@ from xfrmd.compiler.compile import NO_PLAN, Compilation
 from xfrmd.compiler.cost import costs
 from xfrmd.compiler.expand import Generic
 from xfrmd.compiler.lockout import lock_out
+from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.shadows import Shadows, shadows
 from xfrmd.errors import PolicyError
 from xfrmd.model.facts import HostFacts
@@ -150,15 +151,15 @@ class Checked(NamedTuple):
         return self.made.plan if self.made else NO_PLAN
 
 
-def compile_and_check(policies: PolicySet, facts: HostFacts) -> Checked:
+def compile_and_check(policies: PolicySet, facts: HostFacts, known: Reqids | None = None) -> Checked:
     """Compile the assigned policy for a host with these facts, and say what is wrong with it, in the order of the
-    file. A policy with an error among its problems must not be installed.
+    file. A policy with an error among its problems must not be installed. `known`: reqids to go on with.
     """
     if policies.assigned is None:
         return Checked(None, ())
     try:
         with collector_paused():
-            made = Compilation(policies, facts)
+            made = Compilation(policies, facts, known)
             return Checked(made, examine(made, policies.config))
     except PolicyError as error:
         problem = Problem(Severity.ERROR, policies.assigned.at, str(error), "merge filters: subnets, port ranges")

@@ -19,12 +19,11 @@ from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
-from xfrmd.model.addresses import BITS, Address, Prefix
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import Plan, PlanDelta, ProtectPolicy, SpecificFilter, Verdict
-from xfrmd.model.spd import Direction, SpdEntry
 from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import AddressSpec, AddressWord, PolicySet
 
@@ -38,6 +37,11 @@ class Ground(NamedTuple):
     own: tuple[Address, ...]
     groups: tuple[Prefix, ...]
     level: int
+
+    @property
+    def exempting(self) -> tuple[tuple[Address, ...], int, tuple[Prefix, ...]]:
+        """What says which packets are exempt: addresses, level, groups."""
+        return self.own, self.level, self.groups
 
 
 class Compilation:
@@ -66,13 +70,22 @@ class Compilation:
             one.number: one for one in (generic_filters(self.policy) if generics is None else generics)
         }
         self._expansion = Expansion(facts, self.policy.unresolved)
-        self.reqids = Reqids() if known is None else known
+        self.reqids = Reqids() if known is None else known.copy()
         filters = chain.from_iterable(map(self._expansion.specifics, self.generics.values()))
-        self.layers = sort_into_layers(self.reqids.give(filters, self.generics))
+        numbered = self.reqids.give(filters, self.generics)
+        answering = protect.default_names(self.policy)
+        self.reqids.assign(answering.values())
+        self._answering = {family: self.reqids[name] for family, name in answering.items()}
+        self.reqids.keep([*(one.reqid for one in numbered), *self._answering.values()])
+        self.layers = sort_into_layers(numbered)
         self.maps = Maps()
         self.maps.fill(self.layers)
         self._by_word: dict[AddressSpec, list[Generic]] | None = None
-        self._sides = self._spd() if any(map(_protects, self.regions())) else None
+        self._spd: spd.Database | None = None
+        if any(map(_protects, self.regions())):
+            dropped = () if groups_exempt(self.ground.level) else self.ground.groups
+            self._spd = spd.Database(dropped, spd_selectors(*self.ground.exempting))
+            self._spd.fill(self._regions_of)
         self.plan = self._plan(self._table())
 
     # What is in it
@@ -99,7 +112,7 @@ class Compilation:
 
     def wildcards(self) -> int:
         """SPD entries with the address any, in the direction and IP version that has the most of them."""
-        return max((s.stacks.wildcards(v) for s in (self._sides or {}).values() for v in BITS), default=0)
+        return self._spd.wildcards() if self._spd else 0
 
     # Making the Plan
 
@@ -113,32 +126,20 @@ class Compilation:
             policy=self.policy.name,
             filters=View(lambda: tuple(sorted(self.regions(), key=rank))),
             nft=table,
-            spd=View(self._spd_entries),
+            spd=View(lambda: self._spd.entries() if self._spd else ()),
             protect=View(self._protected),
-            pad=View(lambda: pad.entries(self.peers())),
+            pad=View(lambda: (*pad.entries(self.peers()), *(entry for _, entry in self._answers()))),
             local=self.ground.own,
             groups=self.ground.groups,
             ipsecexempt=self.ground.level,
         )
 
     def _protected(self) -> tuple[ProtectPolicy, ...]:
-        return protect.policies(self.negotiated(), self.generics, self.policy, self.ground.own)
+        found = protect.policies(self.negotiated(), self.generics, self.policy, self.ground.own)
+        return (*found, *(one for one, _ in self._answers()))
 
-    def _spd(self) -> dict[bool, spd.Side]:
-        selectors = [*spd_selectors(self.ground.own, self.ground.level, self.ground.groups)]
-        sides = {}
-        for inbound, direction in ((False, Direction.OUT), (True, Direction.IN)):
-            exempt = [selector for of, selector in selectors if of is direction]
-            sides[inbound] = spd.Side(direction, () if groups_exempt(self.ground.level) else self.ground.groups, exempt)
-            layers = sorted(key for key in self.layers if key[0] == inbound)
-            sides[inbound].fill(chain.from_iterable(self.layers[key].regions() for key in layers))
-        return sides
-
-    def _spd_entries(self) -> tuple[SpdEntry, ...]:
-        if self._sides is None:
-            return ()
-        out, inward = (self._sides[inbound].stacks.entries() for inbound in (False, True))
-        return out + inward + spd.forwarded(inward)
+    def _answers(self) -> Iterator[tuple[ProtectPolicy, PadEntry]]:
+        return protect.default_response(self.policy, self._answering)
 
     # Changing it
 
@@ -187,7 +188,7 @@ class Compilation:
         )
         for one in [one for one in going if one in coming]:
             del going[one], coming[one]
-        if self._sides is None and any(map(_protects, coming)):
+        if self._spd is None and any(map(_protects, coming)):
             return None
         for number in {one.number for one in gone} - {one.number for one in new}:
             del self.generics[number]
@@ -196,9 +197,8 @@ class Compilation:
     def _carry_out(self, going: list[SpecificFilter], coming: list[SpecificFilter], *, guards: bool) -> PlanDelta:
         """`guards`: filters that protect or block what speaks of `me` come or go."""
         self.maps.begin()
-        for inbound, side in (self._sides or {}).items():
-            side.prepare(self._regions_of(inbound))
-            side.stacks.begin()
+        if self._spd is not None:
+            self._spd.begin(self._regions_of)
         net: Counter[SpecificFilter] = Counter()
         for step, filters in ((Layer.remove, going), (Layer.add, coming)):
             for one in filters:
@@ -209,26 +209,15 @@ class Compilation:
                 net.update(change.new)
         gone, new = ([one for one, count in net.items() if count * sign > 0] for sign in (-1, 1))
         elements, structure = self.maps.end()
-        spd_gone, spd_new = self._change_spd(gone, new)
+        spd_gone, spd_new = self._spd.change(gone, new) if self._spd is not None else ((), ())
         negotiates = any(map(_protects, (*gone, *new)))
         structure = self._renew(structure, guards)
         return PlanDelta(elements, structure, spd_gone, spd_new, negotiates)
 
     def _regions_of(self, inbound: bool) -> Iterator[SpecificFilter]:
-        layers = (layer for (way, _), layer in self.layers.items() if way == inbound)
-        return chain.from_iterable(layer.regions() for layer in layers)
-
-    def _change_spd(
-        self, gone: list[SpecificFilter], new: list[SpecificFilter]
-    ) -> tuple[tuple[SpdEntry, ...], tuple[SpdEntry, ...]]:
-        going: list[SpdEntry] = []
-        coming: list[SpdEntry] = []
-        for inbound, side in (self._sides or {}).items():
-            side.change([one for one in gone if one.inbound == inbound], [one for one in new if one.inbound == inbound])
-            for found, every in zip(side.stacks.end(), (going, coming), strict=True):
-                every.extend(found)
-                every.extend(spd.forwarded(found) if inbound else ())
-        return tuple(going), tuple(coming)
+        """The regions of one direction, lightest first."""
+        layers = sorted(key for key in self.layers if key[0] == inbound)
+        return chain.from_iterable(self.layers[key].regions() for key in layers)
 
     def _renew(self, structure: bool, guards: bool) -> bool:
         """Show in the Plan what holds now. Has the frame of the table changed?"""

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from xfrmd.compiler.expand import Generic
-from xfrmd.model.addresses import Address, Prefix
+from xfrmd.compiler.weight import weigh
+from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.pad import MainMode, PadEntry
-from xfrmd.model.plan import ProtectPolicy, SpecificFilter, Weight
-from xfrmd.model.selector import Selector
+from xfrmd.model.plan import FilterOrigin, ProtectPolicy, SpecificFilter, Weight
+from xfrmd.model.selector import ANY_PORT, Selector
 from xfrmd.model.spd import Mode
 from xfrmd.policy.words import Policy
 
@@ -121,3 +123,37 @@ def peers(
                 local_id=rule.local_id,
                 remote_id=rule.remote_id,
             )
+
+
+DEFAULT_RESPONSE: Final = "default response"
+
+
+def default_names(policy: Policy) -> dict[int, str]:
+    """What the default response rule is called for its reqids, by IP version; none when there is no such rule."""
+    if policy.default_response is None:
+        return {}
+    return {family: "\0".join((policy.name, DEFAULT_RESPONSE, str(family))) for family in BITS}
+
+
+def default_response(policy: Policy, reqids: Mapping[int, int]) -> Iterator[tuple[ProtectPolicy, PadEntry]]:
+    """What IKE is told of the default response rule: who asks is answered, where no filter speaks of its traffic.
+
+    `reqids` by IP version.
+    """
+    rule = policy.default_response
+    if rule is None:
+        return
+    for family, reqid in reqids.items():
+        anybody = Prefix.any(family)
+        origin = FilterOrigin(policy.name, DEFAULT_RESPONSE, "<Dynamic>", "Default Response", rule.at)
+        protect = ProtectPolicy(
+            reqid=reqid,
+            selectors=(Selector(anybody, anybody),),
+            weight=weigh(0, 0, 0, ANY_PORT, ANY_PORT),
+            proposals=rule.qmsecmethods,
+            pfs=rule.qmpfs,
+            mode=Mode.TRANSPORT,
+            origin=origin,
+            responds=True,
+        )
+        yield protect, PadEntry(anybody, anybody, DEFAULT_RESPONSE, rule.auth, main_mode(policy), rule.at)

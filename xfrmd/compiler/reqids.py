@@ -36,9 +36,15 @@ class Reqids:
         self._numbers: dict[str, int] = dict(known or {})
         self._taken = set(self._numbers.values())
 
-    def keeping(self, names: Iterable[str]) -> Reqids:
-        """The same without names that are no longer used."""
-        return Reqids({name: self._numbers[name] for name in names if name in self._numbers})
+    def copy(self) -> Reqids:
+        """The same numbers, to go on with."""
+        return Reqids(self._numbers)
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        """Forget all but these numbers."""
+        used = set(numbers)
+        self._numbers = {name: number for name, number in self._numbers.items() if number in used}
+        self._taken = set(self._numbers.values())
 
     def assign(self, names: Iterable[str]) -> None:
         """A number for each name, new ones in the order of their hashes.

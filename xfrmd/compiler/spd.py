@@ -11,7 +11,7 @@ FWD repeats IN: a forwarded packet is checked there by its addresses on the wire
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -20,7 +20,7 @@ from xfrmd.compiler.actions import BY_VERDICT
 from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.compiler.stacks import EntryStacks
 from xfrmd.compiler.weight import AHEAD_GROUP, EXEMPT_PRIORITY, class_of, priority_of
-from xfrmd.model.addresses import Prefix
+from xfrmd.model.addresses import BITS, Prefix
 from xfrmd.model.plan import SpecificFilter
 from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Direction, Mode, SpdAction, SpdEntry
@@ -193,3 +193,49 @@ class Side:
 def forwarded(entries: Iterable[SpdEntry]) -> tuple[SpdEntry, ...]:
     """What IN's entries mean to packets that are forwarded."""
     return tuple(replace(entry, direction=Direction.FWD) for entry in entries if entry.priority != EXEMPT_PRIORITY)
+
+
+class Database:
+    """The SPD: OUT, IN and FWD. `groups`: multicast and broadcast; `exempt`: what bypasses before all filters."""
+
+    def __init__(self, groups: tuple[Prefix, ...], exempt: Iterable[tuple[Direction, Selector]]) -> None:
+        listed = [*exempt]
+        self._sides = {
+            inbound: Side(direction, groups, [selector for of, selector in listed if of is direction])
+            for inbound, direction in ((False, Direction.OUT), (True, Direction.IN))
+        }
+
+    def fill(self, regions: Callable[[bool], Iterable[SpecificFilter]]) -> None:
+        """Put in all regions at once. `regions` gives those of one direction, lightest first."""
+        for inbound, side in self._sides.items():
+            side.fill(regions(inbound))
+
+    def entries(self) -> tuple[SpdEntry, ...]:
+        """All entries, each direction in the order in which it is asked."""
+        out, inward = (self._sides[inbound].stacks.entries() for inbound in (False, True))
+        return out + inward + forwarded(inward)
+
+    def wildcards(self) -> int:
+        """Entries with the address any, in the direction and IP version that has the most of them."""
+        return max(side.stacks.wildcards(family) for side in self._sides.values() for family in BITS)
+
+    def begin(self, regions: Callable[[bool], Iterable[SpecificFilter]]) -> None:
+        """To be called before regions change, with all as they are."""
+        for inbound, side in self._sides.items():
+            side.prepare(regions(inbound))
+            side.stacks.begin()
+
+    def change(
+        self, gone: Iterable[SpecificFilter], new: Iterable[SpecificFilter]
+    ) -> tuple[tuple[SpdEntry, ...], tuple[SpdEntry, ...]]:
+        """Take regions out and put others in: entries that go, and that come or change. Raises TooMuchError; after that
+        this SPD is of no more use.
+        """
+        going: list[SpdEntry] = []
+        coming: list[SpdEntry] = []
+        for inbound, side in self._sides.items():
+            side.change([one for one in gone if one.inbound == inbound], [one for one in new if one.inbound == inbound])
+            for found, every in zip(side.stacks.end(), (going, coming), strict=True):
+                every.extend(found)
+                every.extend(forwarded(found) if inbound else ())
+        return tuple(going), tuple(coming)

@@ -7,59 +7,90 @@ A policy that cannot be read, compiled or installed never replaces one that coul
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
-from xfrmd.compiler import Checked, compile_and_check
+from xfrmd.compiler import Checked, Compilation, compile_and_check, examine
+from xfrmd.compiler.compile import NO_PLAN
+from xfrmd.compiler.spd import TooMuchError
 from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
 from xfrmd.errors import KernelError
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan
+from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
 from xfrmd.model.secret import SecretRef
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.sources import ALONE, Sources
 from xfrmd.policy.words import PolicySet
 
+EXAMINED: Final = 20_000
+"""Filters of a policy that is examined anew after each change of facts; of larger ones what was told at first stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A policy, what it means on this host, and how well the kernel carries it. `since` is wall-clock time."""
+    """A policy, what it means on this host, and how well the kernel carries it. `since` is wall-clock time.
+
+    `made` is None where no policy is assigned.
+    """
 
     policies: PolicySet
     facts: HostFacts
-    plan: Plan
+    made: Compilation | None
     warnings: tuple[Problem, ...]
     file: str
     since: float
     outcome: Outcome
 
+    @property
+    def plan(self) -> Plan:
+        """The Plan in force."""
+        return NO_PLAN if self.made is None else self.made.plan
 
-def _checked(policies: PolicySet, facts: HostFacts) -> Checked:
-    """What a policy means on this host, and all that is to be said about it, in the order of the file."""
-    checked = compile_and_check(policies, facts)
-    problems = dict.fromkeys((*policies.warnings, *checked.problems))
-    return checked._replace(problems=tuple(sorted(problems, key=lambda problem: (problem.at, problem.message))))
+
+def _told(policies: PolicySet, found: Iterable[Problem]) -> tuple[Problem, ...]:
+    """All that is to be said about a policy on this host, in the order of the file."""
+    problems = dict.fromkeys((*policies.warnings, *found))
+    return tuple(sorted(problems, key=lambda problem: (problem.at, problem.message)))
+
+
+def _compiled(policies: PolicySet, facts: HostFacts, before: Compilation | None) -> Checked:
+    """Compile and check; filters that were there before keep their reqids."""
+    checked = compile_and_check(policies, facts, before.reqids if before else None)
+    return checked._replace(problems=_told(policies, checked.problems))
+
+
+def _examined(now: InForce) -> tuple[Problem, ...]:
+    return _told(now.policies, examine(now.made, now.policies.config) if now.made else ())
 
 
 class Enforcement:
-    """Holds what is in force. `changed` hears each new Plan after the kernel has it; `clock` is wall-clock time."""
+    """Holds what is in force. `changed` hears each new Plan after the kernel has it, and whether IKE must hear of it;
+    `overlay` gives what stands beside a Plan; `clock` is wall-clock time.
+    """
 
     def __init__(
         self,
         enforcer: Enforcer,
         facts: FactsSource,
         read_secret: Callable[[SecretRef], bytes],
-        changed: Callable[[Plan], None],
+        changed: Callable[[Plan, bool], None],
         clock: Callable[[], float],
+        *,
+        overlay: Callable[[Plan], Overlay] = lambda _: NO_OVERLAY,
     ) -> None:
         self._enforcer = enforcer
         self._facts = facts
         self._read_secret = read_secret
         self._changed = changed
         self._clock = clock
+        self._overlay = overlay
         self._turn = asyncio.Lock()
         self.now: InForce | None = None
+        self.busy = False
+        """Is a thread at work in the kernel?"""
 
     async def put(
         self, text: str | bytes, file: str, sources: Sources = ALONE, *, allow_lockout: bool = False
@@ -72,49 +103,99 @@ class Enforcement:
             policies = await asyncio.to_thread(load, text, file, self._read_secret, sources=sources)
             if allow_lockout:
                 policies = replace(policies, config=replace(policies.config, allow_lockout=True))
-            facts = self._facts.read()
-            checked = await asyncio.to_thread(_checked, policies, facts)
-            if any(problem.severity is Severity.ERROR for problem in checked.problems):
-                raise PolicyErrors(checked.problems)
-            now = InForce(policies, facts, checked.plan, checked.problems, file, self._clock(), Outcome((), {}))
-            return self._install(now)
+            facts, before = self._facts.read(), self.now.made if self.now else None
+            made, found = await asyncio.to_thread(_compiled, policies, facts, before)
+            if any(problem.severity is Severity.ERROR for problem in found):
+                raise PolicyErrors(found)
+            return await self._install(InForce(policies, facts, made, found, file, self._clock(), Outcome((), {})))
 
     async def refresh(self) -> bool:
-        """Look at the facts again, and compile anew when they changed. True when the Plan changed."""
+        """Look at the facts again, and let the Plan follow when they changed. True when it changed."""
         async with self._turn:
             before, facts = self.now, self._facts.read()
             if before is None or facts == before.facts:
                 return False
-            # What would refuse a new policy is only told here: the one in force must fit the new facts in any case.
-            checked = await asyncio.to_thread(_checked, before.policies, facts)
-            wanted = replace(before, facts=facts, plan=checked.plan, warnings=checked.problems)
-            if wanted.plan == before.plan:
-                self.now = wanted
-                return False
-            self._install(wanted)
-            return True
+            delta = self._follow(before, facts)
+            if delta is None:
+                # What would refuse a new policy is only told here: the one in force must fit the new facts in any case.
+                checked = await asyncio.to_thread(_compiled, before.policies, facts, before.made)
+                wanted = replace(before, facts=facts, made=checked.made, warnings=checked.problems)
+                if checked.plan == before.plan:
+                    self.now = wanted
+                    return False
+                await self._install(wanted)
+                return True
+            self.now = replace(before, facts=facts)
+            if delta != PlanDelta():
+                await self._change(before, self.now, delta)
+            await self._examine()
+            return delta != PlanDelta()
+
+    def overlay(self, overlay: Overlay) -> None:
+        """Have something else beside the Plan in force. Raises KernelError, also while a policy is being applied."""
+        if self.busy or self.now is None:
+            raise KernelError("the policy is being changed in this moment", errno.EBUSY)
+        self._enforcer.overlay(overlay)
 
     def check(self) -> Outcome:
-        """Compare the kernel with the Plan in force. Raises KernelError."""
+        """Compare the kernel with the Plan in force; what was found last while a policy is being applied. Raises
+        KernelError.
+        """
         assert self.now is not None
-        return self._enforcer.check(self.now.plan)
+        return self.now.outcome if self.busy else self._enforcer.check(self.now.plan)
 
-    def _install(self, wanted: InForce) -> InForce:
+    def _follow(self, before: InForce, facts: HostFacts) -> PlanDelta | None:
+        """Let the Compilation in force follow; None when it is better to compile anew."""
+        if before.made is None:
+            return None
         try:
-            outcome = self._enforcer.apply(wanted.plan)
+            return before.made.refresh(facts)
+        except TooMuchError:
+            return None
+
+    async def _examine(self) -> None:
+        """Warnings follow the facts, where that costs little."""
+        now = self.now
+        if now is not None and (now.made is None or len(now.made.generics) <= EXAMINED):
+            self.now = replace(now, warnings=await asyncio.to_thread(_examined, now))
+
+    async def _at_work(self, work: Callable[..., Outcome], *arguments: object) -> Outcome:
+        """Let a thread change the kernel, while IKE goes on. KernelError."""
+        self.busy = True
+        try:
+            return await asyncio.to_thread(work, *arguments)
+        finally:
+            self.busy = False
+
+    async def _install(self, wanted: InForce) -> InForce:
+        try:
+            outcome = await self._at_work(self._enforcer.apply, wanted.plan, self._overlay(wanted.plan))
         except KernelError:
-            self._fall_back()
+            await self._fall_back(self.now)
             raise
         self.now = replace(wanted, outcome=outcome)
-        self._changed(wanted.plan)
+        self._changed(wanted.plan, True)
         return self.now
 
-    def _fall_back(self) -> None:
+    async def _change(self, before: InForce, wanted: InForce, delta: PlanDelta) -> None:
+        try:
+            plan = wanted.plan
+            outcome = await self._at_work(self._enforcer.change, plan, delta, self._overlay(plan))
+        except KernelError:
+            # The Compilation has followed the new facts: what was before is compiled anew.
+            checked = await asyncio.to_thread(_compiled, before.policies, before.facts, before.made)
+            await self._fall_back(replace(before, made=checked.made))
+            raise
+        self.now = replace(wanted, outcome=outcome)
+        self._changed(plan, delta.negotiates)
+
+    async def _fall_back(self, before: InForce | None) -> None:
         """After a refusal in the middle: make the kernel what it was."""
-        if self.now is None:
+        if before is None:
             return
         try:
-            outcome = self._enforcer.apply(self.now.plan)
+            outcome = await self._at_work(self._enforcer.apply, before.plan, self._overlay(before.plan))
         except KernelError as error:
             outcome = Outcome((f"the kernel stands between two policies: {error}",), {})
-        self.now = replace(self.now, outcome=outcome)
+        self.now = replace(before, outcome=outcome)
+        self._changed(before.plan, True)

@@ -7,10 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.overlay import Kind, Overlays
 from xfrmd.daemon.ports import Datagrams, HoldQueue, SaDatabase
 from xfrmd.errors import KernelError
-from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
-from xfrmd.ike.events import Event, SaFailed
+from xfrmd.ike.effects import (
+    AddFilter,
+    CloseClear,
+    DropHeld,
+    Effect,
+    InstallSa,
+    OpenClear,
+    ReleaseHeld,
+    RemoveFilter,
+    RemoveSa,
+    SendDatagram,
+    Tell,
+)
+from xfrmd.ike.events import ClearOpened, Event, SaFailed
 from xfrmd.model.notice import Level, Notice
 
 
@@ -18,19 +31,31 @@ class Executor:
     """The hands of the engine. `tell` writes a notice for the operator."""
 
     def __init__(
-        self, datagrams: Datagrams, sas: SaDatabase, hold: HoldQueue, tell: Callable[[Notice], None], ledger: Ledger
+        self,
+        datagrams: Datagrams,
+        sas: SaDatabase,
+        hold: HoldQueue,
+        tell: Callable[[Notice], None],
+        ledger: Ledger,
+        *,
+        overlays: Overlays,
     ) -> None:
         self._datagrams = datagrams
         self._sas = sas
         self._hold = hold
         self._tell = tell
         self._ledger = ledger
+        self._overlays = overlays
         self._rows: dict[type, Callable[[Any], Event | None]] = {
             SendDatagram: self._send,
             InstallSa: self._install,
             RemoveSa: self._remove,
             ReleaseHeld: self._release,
             DropHeld: self._drop,
+            OpenClear: self._open,
+            CloseClear: self._close,
+            AddFilter: self._add,
+            RemoveFilter: self._take_away,
             Tell: self._told,
         }
 
@@ -53,6 +78,8 @@ class Executor:
 
     def _install(self, effect: InstallSa) -> Event | None:
         sa = effect.sa
+        if self._overlays.lacks(sa):
+            return SaFailed(sa.spi, sa.protocol, sa.dst, "the kernel refused its filter")
         try:
             self._sas.add_sa(sa)
         except KernelError as error:
@@ -78,6 +105,32 @@ class Executor:
 
     def _drop(self, effect: DropHeld) -> None:
         self._hold.drop(effect.reqid, effect.selector)
+
+    def _open(self, effect: OpenClear) -> Event:
+        try:
+            self._overlays.add(Kind.SOFT, effect.reqid, effect.selector)
+        except KernelError as error:
+            return ClearOpened(effect.reqid, effect.selector, str(error))
+        return ClearOpened(effect.reqid, effect.selector)
+
+    def _close(self, effect: CloseClear) -> None:
+        self._overlays.remove(Kind.SOFT, effect.reqid, effect.selector)
+
+    def _add(self, effect: AddFilter) -> None:
+        try:
+            self._overlays.add(Kind.DYNAMIC, effect.reqid, effect.selector)
+        except KernelError as error:
+            notice = Notice(
+                Level.ERROR,
+                "filter-refused",
+                f"the kernel refused the filter of the default response rule for {effect.selector}: {error}",
+                {"peer": str(effect.selector.dst), "reason": str(error)},
+                "nothing passes that the peer asked for; it asks again; see `xfrmctl status`",
+            )
+            self._told(Tell(notice))
+
+    def _take_away(self, effect: RemoveFilter) -> None:
+        self._overlays.remove(Kind.DYNAMIC, effect.reqid, effect.selector)
 
     def _told(self, effect: Tell) -> None:
         self._ledger.heard(effect.notice)

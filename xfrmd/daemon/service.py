@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from xfrmd import limits
@@ -20,6 +20,7 @@ from xfrmd.adapters.udp import UdpSockets
 from xfrmd.adapters.xfrm.events import XfrmEvent, XfrmEvents
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.spd import Spd
+from xfrmd.compiler.compile import NO_PLAN
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import House
@@ -27,6 +28,7 @@ from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger, SaKey
+from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
@@ -34,15 +36,13 @@ from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
-from xfrmd.model.nft import NftTable
 from xfrmd.model.notice import Level, Notice
-from xfrmd.model.plan import Plan
+from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
 
 COMPARISON_QUICK: Final = 0.1
 COMPARISON_REST: Final = 20.0
 """A comparison of kernel and plan that takes longer than the first (seconds) is done for a 20th of the time at most."""
-NO_PLAN: Final = Plan("", (), NftTable((), ()), (), (), ())
 
 
 class Kernel:
@@ -54,17 +54,37 @@ class Kernel:
         self.spd = Spd((self.xfrm,))
         self.nft = NftLoader()
         self.packets = NegotiatedPackets(NO_PLAN)
+        self.enforce: Callable[[Overlay], None] = lambda _: None
+        """Has the kernel carry something else beside the Plan; is_busy tells whether a thread is at work in it."""
+        self.is_busy: Callable[[], bool] = lambda: False
+        self.overlays = Overlays(NO_PLAN, self._enforce)
+        self._late: list[tuple[int, Selector]] = []
         self.shortcomings: tuple[str, ...] = ()
         """What this kernel lacks for as long as it runs."""
 
     def reqid(self, packet: Selector) -> int:
         """The reqid of the negotiate filter that decides an outbound packet now, 0 when none does."""
-        return self.packets.reqid(packet)
+        return self.packets.reqid(packet) or self.overlays.reqid(packet)
 
     def kick(self, reqid: int, selector: Selector) -> None:
-        """Send the out policies of this traffic again, so that what waits looks its route up anew."""
-        for entry in self.packets.out_entries(reqid, selector):
+        """Send the out policies of this traffic again, so that what waits looks its route up anew.
+
+        While a thread changes policies that is put off: a policy that has just gone would come back.
+        """
+        if self.is_busy():
+            self._late.append((reqid, selector))
+            return
+        for entry in (*self.packets.out_entries(reqid, selector), *self.overlays.out_entries(reqid, selector)):
             self.xfrm.kick(entry)
+
+    def _enforce(self, wanted: Overlay) -> None:
+        self.enforce(wanted)
+
+    def settle(self) -> None:
+        """Do what was put off."""
+        late, self._late = self._late, []
+        for reqid, selector in late:
+            self.kick(reqid, selector)
 
     def remove_sas(self) -> int:
         """Remove all SAs of ours, those of an earlier run included. How many there were."""
@@ -124,19 +144,25 @@ class Service:
         self.events = XfrmEvents(self._kernel_event, self.resynchronise)
         self.facts = FactsWatcher()
         self.house = self._house()
+        self.kernel.enforce = self.house.enforcement.overlay
+        self.kernel.is_busy = lambda: self.house.enforcement.busy
         self._stopping = False
         self._compared: tuple[tuple[str, ...], float] = ((), 0.0)
 
     def _house(self) -> House:
         ledger, changes = Ledger(time.time), Changes()
         engine = Engine(NO_PLAN, system_entropy)
-        carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, self.kernel.journal.tell, ledger).carry
+        tell = self.kernel.journal.tell
+        overlays = self.kernel.overlays
+        carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays).carry
         secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
         reconciler = Reconciler(self.kernel.spd, self.kernel.nft)
         return House(
             engine=engine,
             core=Core(engine, carry, self.faults, changes.happened),
-            enforcement=Enforcement(reconciler, self.facts, secrets, self._plan_changed, time.time),
+            enforcement=Enforcement(
+                reconciler, self.facts, secrets, self._plan_changed, time.time, overlay=overlays.plan_changed
+            ),
             ledger=ledger,
             sas=self.kernel.xfrm,
             changes=changes,
@@ -152,10 +178,12 @@ class Service:
         if not (self._stopping and event.data[8:16] == bytes(8)):
             self.house.core.post(event)
 
-    def _plan_changed(self, plan: Plan) -> None:
+    def _plan_changed(self, plan: Plan, negotiates: bool) -> None:
         self._compared = ((), 0.0)
-        self.kernel.packets = NegotiatedPackets(plan)
-        self.house.core.post(PlanChanged(plan))
+        if negotiates:
+            self.kernel.packets = NegotiatedPackets(plan)
+            self.house.core.post(PlanChanged(plan))
+        self.kernel.settle()
         self.notifier.status(self.story())
         self.hold.reclassify()
 

@@ -19,7 +19,6 @@ from xfrmd.ike.store import Store
 from xfrmd.ike.timers import Timers
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
-from xfrmd.model.selector import Selector
 
 
 class TimerKind(enum.Enum):
@@ -70,14 +69,12 @@ class Context:
         "agenda",
         "closing",
         "demand",
-        "dynamic",
         "entropy",
         "index",
         "journal",
         "later",
         "now",
         "out",
-        "soft",
         "store",
         "timers",
     )
@@ -88,8 +85,6 @@ class Context:
         self.store = Store()
         self.timers: Timers[TimerKey] = Timers()
         self.demand = Demand()
-        self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
-        self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.journal = Journal()
         self.now = 0.0
         self.out: list[Effect] = []

@@ -21,18 +21,18 @@ from xfrmd.model.spd import Mode
 
 def room(ctx: Context, agreed: Agreed) -> bool:
     """May a child SA for this be made? A filter of the default response rule needs room for one more."""
-    known = (agreed.protect.reqid, agreed.selector) in ctx.dynamic
-    return not agreed.protect.responds or known or len(ctx.dynamic) < limits.DYNAMIC_FILTERS
+    known = (agreed.protect.reqid, agreed.selector) in ctx.store.dynamic
+    return not agreed.protect.responds or known or len(ctx.store.dynamic) < limits.DYNAMIC_FILTERS
 
 
 def cover(ctx: Context, child: ChildSa) -> None:
     """A child SA is about to be installed: its filter first, if it is one of the default response rule."""
     if not child.agreed.protect.responds:
         return
-    found = ctx.dynamic.get(_name(child))
+    found = ctx.store.dynamic.get(_name(child))
     if found is None:
         found = DynamicFilter(child.reqid, child.agreed.selector, child.local, child.remote)
-        ctx.dynamic[_name(child)] = found
+        ctx.store.dynamic[_name(child)] = found
         ctx.tell(notices.filter_added(child, round(limits.DYNAMIC_IDLE)))
     ctx.timers.cancel((TimerKind.DYNAMIC_END, found))
     ctx.out.append(AddFilter(found.reqid, found.selector))
@@ -40,7 +40,7 @@ def cover(ctx: Context, child: ChildSa) -> None:
 
 def left(ctx: Context, child: ChildSa) -> None:
     """A child SA is gone. If it was the last of its filter, that stays for a while."""
-    found = ctx.dynamic.get(_name(child))
+    found = ctx.store.dynamic.get(_name(child))
     if found is not None and not _carried(ctx, found):
         ctx.timers.set((TimerKind.DYNAMIC_END, found), ctx.now + limits.DYNAMIC_IDLE)
 
@@ -53,7 +53,7 @@ def over(ctx: Context, found: DynamicFilter) -> None:
 
 def close(ctx: Context, found: DynamicFilter) -> None:
     """Its traffic is as if it had never been asked for."""
-    if ctx.dynamic.pop((found.reqid, found.selector), None) is not None:
+    if ctx.store.dynamic.pop((found.reqid, found.selector), None) is not None:
         ctx.timers.cancel((TimerKind.DYNAMIC_END, found))
         ctx.out.append(RemoveFilter(found.reqid, found.selector))
 
@@ -61,14 +61,18 @@ def close(ctx: Context, found: DynamicFilter) -> None:
 def region_of(ctx: Context, protect: ProtectPolicy, packet: Selector) -> Selector | None:
     """The selector of the dynamic filter that holds an outbound packet."""
     return next(
-        (one.selector for one in ctx.dynamic.values() if one.reqid == protect.reqid and one.selector.contains(packet)),
+        (
+            one.selector
+            for one in ctx.store.dynamic.values()
+            if one.reqid == protect.reqid and one.selector.contains(packet)
+        ),
         None,
     )
 
 
 def plan_changed(ctx: Context) -> None:
     """Filters whose rule is gone, or whose traffic a filter of the new plan speaks of, end. Child SAs go first."""
-    for found in list(ctx.dynamic.values()):
+    for found in list(ctx.store.dynamic.values()):
         protect = ctx.index.protect(found.reqid)
         if protect is None or not protect.responds or taken(ctx, found.selector):
             close(ctx, found)

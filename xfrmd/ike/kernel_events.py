@@ -96,9 +96,9 @@ def delete(ctx: Context, event: Delete) -> None:
             _delete_now(ctx, every)
         for rest in ctx.store.all_children():
             lifecycle.drop_inbound(ctx, rest)
-        for found in list(ctx.dynamic.values()):
+        for found in list(ctx.store.dynamic.values()):
             dynamic.close(ctx, found)
-        for clear in list(ctx.soft.values()):
+        for clear in list(ctx.store.soft.values()):
             soft.close(ctx, clear, "deleted by the operator, or the daemon stops")
         return
     sa = ctx.store.ike_sa(event.spi)

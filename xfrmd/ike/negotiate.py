@@ -34,7 +34,7 @@ def acquire(ctx: Context, event: Acquire) -> None:
             return
         if child.state is ChildState.AWAITED and any(selector.contains(event.packet) for selector in child.selectors):
             return  # it goes as soon as the peer is ready
-    if (event.reqid, region) in ctx.soft:
+    if (event.reqid, region) in ctx.store.soft:
         ctx.out.append(ReleaseHeld(event.reqid, region))
     else:
         _demand(ctx, WantKey(event.reqid, local, remote, region), event.packet)
@@ -161,7 +161,9 @@ def soft_over(ctx: Context, clear: SoftSa) -> None:
 def instead_of_soft(ctx: Context, sa: IkeSa) -> None:
     """An IKE SA with a peer stands. What goes to it in the clear gets child SAs, at once; or ends if it cannot."""
     found = [
-        one for one in ctx.soft.values() if (one.key.local, one.key.remote) == (sa.local.address, sa.remote.address)
+        one
+        for one in ctx.store.soft.values()
+        if (one.key.local, one.key.remote) == (sa.local.address, sa.remote.address)
     ]
     if found:
         _leave_silent(ctx, sa.local.address, sa.remote.address)

@@ -27,7 +27,7 @@ def ike_sas(ctx: Context) -> tuple[IkeSaView, ...]:
 
 def soft_sas(ctx: Context) -> tuple[SoftSaView, ...]:
     """What passes in the clear because its peer does not speak IKE."""
-    found = ctx.soft.values()
+    found = ctx.store.soft.values()
     return tuple(
         SoftSaView(k.reqid, s.rule, k.local, k.remote, k.region, s.since, s.until) for s in found for k in [s.key]
     )

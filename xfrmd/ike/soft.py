@@ -57,19 +57,19 @@ def _established(ctx: Context, sa: IkeSa) -> bool:
 
 def _open(ctx: Context, key: WantKey, protect: ProtectPolicy) -> None:
     name, rule = (key.reqid, key.region), protect.origin.rule
-    if name in ctx.soft:
+    if name in ctx.store.soft:
         return
-    if len(ctx.soft) >= limits.SOFT_SAS:
+    if len(ctx.store.soft) >= limits.SOFT_SAS:
         ctx.tell(notices.soft_refused(key, rule, f"{limits.SOFT_SAS} peers do already"), key.remote)
         return
-    clear = ctx.soft[name] = SoftSa(key, rule, ctx.now, ctx.now + protect.soft_seconds)
+    clear = ctx.store.soft[name] = SoftSa(key, rule, ctx.now, ctx.now + protect.soft_seconds)
     ctx.timers.set((TimerKind.SOFT_END, clear), clear.until)
     ctx.out.append(OpenClear(key.reqid, key.region, clear.until))
 
 
 def opened(ctx: Context, event: ClearOpened) -> None:
     """The kernel lets the traffic pass, or refuses to."""
-    clear = ctx.soft.get((event.reqid, event.selector))
+    clear = ctx.store.soft.get((event.reqid, event.selector))
     if clear is None:
         return
     if event.refusal:
@@ -92,7 +92,7 @@ def close(ctx: Context, clear: SoftSa | None, why: str) -> None:
 def _forget(ctx: Context, clear: SoftSa) -> bool:
     ctx.timers.cancel((TimerKind.SOFT_END, clear))
     ctx.timers.cancel((TimerKind.SOFT_RETRY, clear))
-    return ctx.soft.pop((clear.key.reqid, clear.key.region), None) is not None
+    return ctx.store.soft.pop((clear.key.reqid, clear.key.region), None) is not None
 
 
 def ask_later(ctx: Context, clear: SoftSa) -> None:
@@ -118,7 +118,7 @@ def ask(ctx: Context, clear: SoftSa) -> bool:
 
 def plan_changed(ctx: Context) -> None:
     """A soft SA that the new plan would not open ends."""
-    for clear in list(ctx.soft.values()):
+    for clear in list(ctx.store.soft.values()):
         protect, region = _soft_filter(ctx, clear.key), clear.key.region
         if protect is None or not any(selector.contains(region) for selector in protect.selectors):
             close(ctx, clear, "the policy has changed")

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 from xfrmd import limits
 from xfrmd.ike.child_sa import ChildSa
+from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
+from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.model.addresses import Address
+from xfrmd.model.selector import Selector
 
 _Pair = tuple[Address, Address]
 
@@ -18,7 +21,17 @@ _Pair = tuple[Address, Address]
 class Store:
     """The SAs and their indexes."""
 
-    __slots__ = ("_by_pair", "_by_spi", "_by_spi_in", "_by_spi_out", "_half_open", "_lineage_of", "_lineages")
+    __slots__ = (
+        "_by_pair",
+        "_by_spi",
+        "_by_spi_in",
+        "_by_spi_out",
+        "_half_open",
+        "_lineage_of",
+        "_lineages",
+        "dynamic",
+        "soft",
+    )
 
     def __init__(self) -> None:
         self._by_spi: dict[bytes, IkeSa] = {}
@@ -28,6 +41,9 @@ class Store:
         self._by_spi_out: dict[tuple[Address, int], ChildSa] = {}
         self._by_pair: dict[_Pair, dict[int, list[ChildSa]]] = {}
         self._lineage_of: dict[ChildSa, Lineage] = {}
+        self.soft: dict[tuple[int, Selector], SoftSa] = {}
+        self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
+        """By reqid and outbound selector, as soft SAs are."""
 
     # IKE SAs
 

@@ -17,7 +17,7 @@ def key_of(child: ChildSa) -> WantKey:
 
 def release(ctx: Context, child: ChildSa) -> None:
     """The outbound SA of a child SA stands: let its packets go. What it does not carry needs an SA of its own."""
-    soft.close(ctx, ctx.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
+    soft.close(ctx, ctx.store.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
     ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
     want = ctx.demand.find(key_of(child))
     if want is None:
@@ -48,7 +48,7 @@ def fail(ctx: Context, want: Want, *, whole_peer: bool, silent: bool = False) ->
     """
     if not ctx.demand.done(want):
         return
-    clear = ctx.soft.get((want.key.reqid, want.key.region))
+    clear = ctx.store.soft.get((want.key.reqid, want.key.region))
     if clear is not None and silent:
         soft.ask_later(ctx, clear)
         return
