@@ -147,3 +147,20 @@ def test_soft_is_the_action_s() -> None:
         changed("action: negotiate", "action: permit\n    soft: yes").replace(f"        {PSK}\n", "")
     )
     assert "soft has no meaning with action: permit" in problem.message
+
+
+def test_a_policy_of_the_default_response_rule_alone_needs_nothing_else() -> None:
+    text = """version: 1
+policies:
+  - name: Client (Respond Only)
+    assign: yes
+    activatedefaultrule: yes
+    defaultrule: {psk: {file: /etc/xfrmd/psk}}
+    rules: []
+"""
+    made = load(text, "policy.yaml", lambda _: b"a long shared secret of both")
+    assert made.assigned is not None
+    assert made.assigned.rules == ()
+    assert made.assigned.default_response is not None
+    with pytest.raises(PolicyErrors, match="the list of rules is empty"):
+        load(text.replace("rule: yes", "rule: no"), "policy.yaml", lambda _: b"a long shared secret of both")

@@ -40,6 +40,9 @@ class Checker:
             if policy.good("mmpfs", "qmpermm") and policy["mmpfs"] and policy["qmpermm"] > 1:
                 remedy = "remove qmpermm, or write mmpfs: no"
                 self._problems.error(policy.place("qmpermm"), "mmpfs allows one quick mode per main mode", remedy)
+            if rules == [] and policy["activatedefaultrule"] is False:
+                remedy = "add rules, or an active default response rule"
+                self._problems.error(policy.place("rules"), "the list of rules is empty", remedy)
             self._check_default_rule(policy)
             self._check_methods(policy, "mmsecmethods", "main mode methods")
         for action in objects(self._document, "filteractions"):

@@ -76,8 +76,16 @@ def _together(reads: list[Read | Bad], problems: Problems) -> Read | None:
             if read.given(key):
                 problems.error(read.place(key), f"{key} stands in an included file", "write it in the first file")
     for key in ("policies", "filterlists", "filteractions"):
-        if not any(read.given(key) for read in found):
-            problems.error(main.at, f"the policy file has no {key}", f"add {key}, or include a file that has them")
         lists = [read[key] for read in found if read.given(key)]
-        main.values[key] = BAD if BAD in lists or not lists else [one for objects in lists for one in objects]
+        needed = key == "policies" or _has_rules(main)
+        if not lists and needed:
+            problems.error(main.at, f"the policy file has no {key}", f"add {key}, or include a file that has them")
+        bad = BAD in lists or (not lists and needed)
+        main.values[key] = BAD if bad else [one for objects in lists for one in objects]
     return main
+
+
+def _has_rules(document: Read) -> bool:
+    """Does any policy have a rule? The default response rule needs neither lists nor actions."""
+    policies = document["policies"]
+    return policies is BAD or any(policy["rules"] != [] for policy in policies)

@@ -162,7 +162,12 @@ POLICY: Final = Record(
     "Rules and the settings of main mode. One policy of a file may be assigned.",
     (
         _name("policy"),
-        Field("rules", list_of(RULE.kind(), "rules"), "the rules; their order has no meaning", required=True),
+        Field(
+            "rules",
+            list_of(RULE.kind(), "rules", empty=True),
+            "the rules; their order has no meaning. None beside an active default response rule alone",
+            required=True,
+        ),
         Field("assign", FLAG, "yes: this policy is in force", default=False, shown="no", netsh="assign"),
         Field(
             "mmsecmethods",
