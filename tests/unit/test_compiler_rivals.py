@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,9 +12,10 @@ from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.explain import RUNNERS_UP, Explanation, explain_whole
 from xfrmd.compiler.reasons import reason
+from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import weigh
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Verdict
+from xfrmd.model.plan import SpecificFilter, Verdict
 from xfrmd.model.selector import ANY_PORT, Packet, Ports
 from xfrmd.policy.spoken import filter_text
 from xfrmd.policy.words import Filter, Rule
@@ -138,3 +140,15 @@ def test_what_stands_for_a_decision_in_the_kernel_is_named() -> None:
         ("prerouting", ""),
         ("classify_in", ""),
     ]
+
+
+def test_the_filters_of_a_plan_are_not_made_for_one_packet() -> None:
+    policies = policy(rule("block", one("me", "10.2.0.0/16")), rule("permit", one("me", "any"), line=2))
+    plan = compile_policy(policies, HOST)
+
+    def never() -> tuple[SpecificFilter, ...]:
+        raise AssertionError
+
+    unmade = replace(plan, filters=View(never))
+    for target, verdict in (("10.2.0.1", Verdict.BLOCK), ("10.3.0.1", Verdict.PERMIT)):
+        assert explain_whole(unmade, packet("out", "10.1.0.5", target), policies, HOST).verdict is verdict
