@@ -22,6 +22,7 @@ from xfrmd.control.exits import ExitCode
 from xfrmd.errors import PolicyError
 from xfrmd.policy import PolicyErrors
 
+CONFIG = Path(__file__).parents[2] / "config"
 ACTIONS = GOOD[GOOD.index("filteractions:") : GOOD.index("policies:")]
 POLICY = GOOD.replace(ACTIONS, "").replace("dstaddr: any", "dstaddr: '${net}'")
 POLICY = POLICY.replace("version: 1", "version: 1\ninclude: [parts/actions.yaml]\nvariables: {net: 10.1.0.0/16}")
@@ -192,3 +193,37 @@ def test_what_goes_to_the_daemon(command: str, control: str, place: Path, capsys
     (sent,) = requests
     assert sent["files"] == {str(place / "parts/actions.yaml"): f"version: 1\n{ACTIONS}"}
     assert sent["variables"] == {"net": ["10.7.0.0/16"]}
+
+
+FLEET = [
+    ("web", "direction=in src=10.2.9.9 dst=10.1.0.5 dport=8001 protocol=tcp", "what this host serves"),
+    ("web", "direction=in src=10.2.9.9 dst=10.1.0.5 dport=5432 protocol=tcp", "the company's networks"),
+    ("database", "direction=in src=10.1.0.80 dst=10.1.0.5 dport=5432 protocol=tcp", "what this host serves"),
+    ("database", "direction=in src=10.2.9.9 dst=10.1.0.5 dport=443 protocol=tcp", "the company's networks"),
+    ("web", "direction=out src=fd00:1::5 dst=fd00:1::9 protocol=gre", "the company's networks"),
+    ("database", "direction=in src=10.1.255.1 dst=10.1.0.5 dport=22 protocol=tcp", "administration"),
+    ("database", "direction=in src=192.0.2.1 dst=10.1.0.5 dport=23 protocol=tcp", "no telnet"),
+]
+
+
+@pytest.mark.parametrize(("host", "packet", "rule"), FLEET, ids=[f"{row[0]} {row[2]}" for row in FLEET])
+def test_the_fleets_policy_means_on_each_host_what_its_values_say(
+    host: str, packet: str, rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(CONFIG / "fleet/policy.yaml"), "--facts", str(CONFIG / "facts.yaml")]
+    words += ["--vars", str(CONFIG / f"fleet/{host}.yaml")]
+    assert json.loads(told(capsys, "--json", "explain", *words, *packet.split())[1])["rule"] == rule
+    answer = json.loads(told(capsys, "--json", "check", *words)[1])
+    assert answer["assigned"] == f"Fleet, {host}"
+    assert {"file: No such" in one["message"] or "psk: No such" in one["message"] for one in answer["problems"]} <= {
+        True
+    }
+
+
+def test_the_fleets_policy_without_values_says_which_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = told(capsys, "check", str(CONFIG / "fleet/policy.yaml"), "--facts", str(CONFIG / "facts.yaml"))
+    assert code == 1
+    for name in ("role", "services", "clients"):
+        assert f"there is no variable {name}" in out
+    assert "common.yaml:14:19: error: there is no variable clients" in out
+    assert "policy.yaml: 3 errors, 0 warnings" in out

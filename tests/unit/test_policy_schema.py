@@ -52,6 +52,13 @@ def test_examples(path: Path) -> None:
     assert bool(plan.protect) == ("negotiate" in text)
 
 
+@pytest.mark.parametrize("name", ["policy", "common"])
+def test_the_files_of_the_fleet_are_good_by_schema_each_by_itself(name: str) -> None:
+    text = (CONFIG / "fleet" / f"{name}.yaml").read_text()
+    assert errors(yaml.safe_load(text)) == []
+    assert text.startswith("# yaml-language-server: $schema=../xfrmd-policy.schema.json\n")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -33,11 +33,13 @@ class PolicyErrors(PolicyError):  # noqa: N818 (several PolicyErrors, which is w
 class _Found:
     """The problems of all files."""
 
-    __slots__ = ("errors", "problems")
+    __slots__ = ("errors", "problems", "settled")
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.errors = 0
+        self.settled: set[Span] = set()
+        """Places of which all has been told."""
 
 
 class Problems:
@@ -70,6 +72,10 @@ class Problems:
         """Report what is legal and yet worth a look."""
         self._add(Severity.WARNING, where, message, remedy)
 
+    def settle(self, node: Node) -> None:
+        """A node has no value, for a reason that was reported: whatever else is said of its place comes of that."""
+        self._found.settled.add(self.span(node))
+
     def tell(self, severity: Severity, where: Node | Span, message: str, remedy: str) -> None:
         """Report something whose severity others decide."""
         self._found.errors += severity is Severity.ERROR
@@ -77,6 +83,8 @@ class Problems:
 
     def _add(self, severity: Severity, where: Node | Span, message: str, remedy: str) -> None:
         at = where if isinstance(where, Span) else self.span(where)
+        if at in self._found.settled:
+            return
         if isinstance(where, FromVariable):
             message += f" (from {'variables' if where.variable == '...' else f'variable {where.variable}'})"
         self._found.problems.append(Problem(severity, at, message, remedy))

@@ -128,6 +128,7 @@ class Variables:
         value = self._replaced(node.value, node, problems, ())
         name = _only_name(node.value) or "..."
         if value is None:
+            problems.settle(node)
             return FromVariable(node.line, node.column, "", name, plain=False)
         if isinstance(value, str):
             return FromVariable(node.line, node.column, value, name, plain=node.plain)
