@@ -60,7 +60,7 @@ def of_right_size(row: ke.KeRow) -> st.SearchStrategy[tuple[ke.KeRow, bytes]]:
     return st.tuples(st.just(row), st.binary(min_size=row.public_len, max_size=row.public_len))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)  # a busy machine is no failure
 @given(st.sampled_from(ke.ROWS).flatmap(of_right_size))
 def test_any_octets_are_a_secret_or_refused(case: tuple[ke.KeRow, bytes]) -> None:
     row, public = case
