@@ -63,11 +63,11 @@ class Exemption:
     def matches(self, packet: Packet, own: Collection[Address]) -> bool:
         """Does it let this packet pass, on a host with these addresses?"""
         selector = packet.selector
+        if packet.inbound != self.inbound or self.protocol not in (0, selector.protocol):
+            return False
         near = {Near.SRC: selector.src.address, Near.DST: selector.dst.address}.get(self.near)
         return (
-            packet.inbound == self.inbound
-            and selector.family in self.families
-            and self.protocol in (0, selector.protocol)
+            selector.family in self.families
             and (near is None or near in own)
             and any(ports.contains(selector.sport) for ports in self.sports)
             and any(ports.contains(selector.dport) for ports in self.dports)

@@ -7,13 +7,13 @@ It knows the few nftables words that the compiler writes; a rule with another wo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftTable, pack_key
+from xfrmd.model.nft import NFPROTO, ElementKey, KeyField, NftMap, NftTable, pack_key, unpack_key
 from xfrmd.model.selector import ICMP, ICMPV6, PROTOCOL_NUMBERS, Packet, Selector
 from xfrmd.model.spd import Direction, SpdEntry
 
@@ -109,7 +109,7 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
     )
 )
 _VMAP = re.compile(r"(.+) vmap @(\S+)$")
-_VERDICT = re.compile(r"(accept|drop|queue num \d+|jump (\S+))$")
+_VERDICT = re.compile(r"(accept|drop|queue num \d+|jump \S+)$")
 
 
 def _port_field(selector: Selector, name: str) -> int:
@@ -147,29 +147,53 @@ def key(expression: str, selector: Selector) -> ElementKey | None:
     return pack_key(fields, found)
 
 
-class _Rule(NamedTuple):
-    """A rule that was read: its matches with their arguments, then a map that is asked, or what happens."""
+_Told = str | None
+"""Of a rule or a chain: a verdict, "return", or None where the next rule is asked."""
+_Step = Callable[[Seen, int], _Told]
+"""A rule made ready. The number is the packet's `_header`, made once for all maps."""
 
-    matches: tuple[tuple[Callable[..., bool], tuple[str, ...]], ...]
-    map: str = ""
-    expression: str = ""
-    verdict: str = ""
-    jump: str = ""
+_PLACES: Final = {
+    "meta nfproto": 0, "meta l4proto": 8, "th sport": 16, "th dport": 32,
+    "ip saddr": 48, "ip6 saddr": 48, "ip daddr": 176, "ip6 daddr": 176,
+}
+"""Where a field stands in a `_header`: bits from the right."""
+
+
+def _header(selector: Selector) -> int:
+    """All that a map may ask about, side by side in one number: a map's key is then one mask away."""
+    sport, dport = _port_field(selector, "sport"), _port_field(selector, "dport")
+    small = NFPROTO[selector.family] | selector.protocol << 8 | sport << 16 | dport << 32
+    return small | selector.src.value << 48 | selector.dst.value << 176
+
+
+def _asked(expression: str, one: NftMap) -> _Step:
+    fields = _fields(expression)
+    layers = {field.words.partition(" ")[0] for field in fields}
+    if {"ip", "ip6"} <= layers:  # the kernel never sees such a packet
+        return lambda *_: None
+    places = [_PLACES[field.words] for field in fields]
+    elements = {
+        sum(value << place for value, place in zip(unpack_key(one.fields, packed), places, strict=True)): verdict
+        for packed, verdict in one.elements.items()
+    }
+    mask = sum(field.mask << place for field, place in zip(fields, places, strict=True))
+    family = 4 if "ip" in layers else 6 if "ip6" in layers else 0
+
+    def step(seen: Seen, header: int) -> _Told:
+        return elements.get(header & mask) if family in (0, seen.packet.selector.family) else None
+
+    return step
+
+
+_Match = tuple[Callable[..., bool], tuple[str, ...]]
 
 
 @lru_cache(maxsize=1024)
-def _read(text: str) -> _Rule:
-    """Read a rule. LocalProtocolError for words that the compiler does not write."""
-    vmap = _VMAP.match(text)
-    if vmap:
-        _fields(vmap[1])
-        return _Rule((), map=vmap[2], expression=vmap[1])
-    matches: list[tuple[Callable[..., bool], tuple[str, ...]]] = []
+def _read(text: str) -> tuple[tuple[_Match, ...], str]:
+    """A rule's matches with their arguments, and its verdict. LocalProtocolError for words of no compiler."""
+    matches: list[_Match] = []
     rest = text
-    while rest:
-        verdict = _VERDICT.fullmatch(rest)
-        if verdict:
-            return _Rule(tuple(matches), verdict=verdict[1].split()[0], jump=verdict[2] or "")
+    while rest and not _VERDICT.fullmatch(rest):
         for pattern, function in _MATCHES:
             found = pattern.match(rest)
             if found:
@@ -178,37 +202,43 @@ def _read(text: str) -> _Rule:
                 break
         else:
             raise LocalProtocolError(f"words that the compiler does not write: {rest!r}")
-    return _Rule(tuple(matches))
+    return tuple(matches), rest
 
 
 class Interpreter:
     """The table, ready to be asked about packets."""
 
     def __init__(self, table: NftTable) -> None:
-        self._maps = {one.name: one for one in table.maps}
-        self._chains = {chain.name: tuple(map(_read, chain.rules)) for chain in table.chains}
+        maps = {one.name: one for one in table.maps}
+        self._chains: dict[str, tuple[_Step, ...]] = {}
+        for chain in table.chains:
+            self._chains[chain.name] = tuple(self._step(text, maps) for text in chain.rules)
 
     def run(self, chain: str, seen: Seen) -> str:
         """What a base chain does with a packet: accept, drop or queue. A missing chain accepts."""
-        return (self._run(chain, seen) if chain in self._chains else None) or "accept"
+        return (self._run(chain, seen, _header(seen.selector)) if chain in self._chains else None) or "accept"
 
-    def _run(self, chain: str, seen: Seen) -> str | None:
-        for rule in self._chains[chain]:
-            verdict = self._rule(rule, seen)
-            if verdict == "return":
-                return None
-            if verdict is not None:
-                return verdict
+    def _run(self, chain: str, seen: Seen, header: int) -> _Told:
+        for step in self._chains[chain]:
+            told = step(seen, header)
+            if told is not None:
+                return None if told == "return" else told
         return None
 
-    def _rule(self, rule: _Rule, seen: Seen) -> str | None:
-        if rule.map:
-            asked = key(rule.expression, seen.selector)
-            return None if asked is None else self._maps[rule.map].elements.get(asked)
-        for function, arguments in rule.matches:
-            if not function(seen, *arguments):
-                return None
-        return self._run(rule.jump, seen) if rule.jump else rule.verdict or None
+    def _step(self, text: str, maps: Mapping[str, NftMap]) -> _Step:
+        vmap = _VMAP.match(text)
+        if vmap:
+            return _asked(vmap[1], maps[vmap[2]])
+        matches, verdict = _read(text)
+        word, _, target = verdict.partition(" ")
+
+        def step(seen: Seen, header: int) -> _Told:
+            for function, arguments in matches:
+                if not function(seen, *arguments):
+                    return None
+            return self._run(target, seen, header) if word == "jump" else word or None
+
+        return step
 
 
 class SpdIndex:
