@@ -10,7 +10,7 @@ from tests.worlds.world import World
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, PROTOCOL_NAMES, WITH_PORTS, Packet, Ports
-from xfrmd.policy.words import AddressSpec, AddressWord, Filter, Rule
+from xfrmd.policy.words import AddressSpec, AddressWord, Filter, Rule, Unresolved
 
 
 def _end(spec: AddressSpec) -> str:
@@ -66,7 +66,12 @@ def policy_text(world: World) -> str:
     level = world.policies.config.ipsecexempt
     config = [f"config: {{ipsecexempt: {level}}}"] if level != 3 else []
     head = ["# A counterexample that was found and shrunk.", "version: 1", *config]
-    policies = ["policies:", "  - name: Test", "    assign: yes", "    rules:", *rules]
+    policies = ["policies:", "  - name: Test", "    assign: yes"]
+    if world.policy.unresolved is not Unresolved.KEEP:
+        policies.append(f"    unresolved: {world.policy.unresolved.value}")
+    if world.policy.default_response is not None:
+        policies += ["    activatedefaultrule: yes", "    defaultrule: {psk: {file: /etc/xfrmd/psk}}"]
+    policies += ["    rules:", *rules]
     return "\n".join([*head, "filterlists:", *lists, "filteractions:", *actions, *policies, ""])
 
 

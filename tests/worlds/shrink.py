@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tests.worlds.world import World
 from xfrmd.model.selector import ANY_PORT, Ports
-from xfrmd.policy.words import AddressWord, Config, ConnectionType, Filter, Rule
+from xfrmd.policy.words import AddressWord, Config, ConnectionType, Filter, Rule, Unresolved
 
 ROUNDS = 200
 """Steps of shrinking at most, each a smaller world that was found."""
@@ -67,6 +67,10 @@ def _simpler(world: World) -> Iterator[World]:
     for index, rule in enumerate(rules):
         for simpler in _simpler_rules(rule):
             yield world.with_rules((*rules[:index], simpler, *rules[index + 1 :]))
+    if world.policy.unresolved is Unresolved.BLOCK:
+        yield world.with_policy(replace(world.policy, unresolved=Unresolved.KEEP))
+    if world.policy.default_response is not None:
+        yield world.with_policy(replace(world.policy, default_response=None))
     if world.policies.config != Config():
         yield world._replace(policies=replace(world.policies, config=Config()))
 

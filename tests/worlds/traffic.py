@@ -28,7 +28,9 @@ def prefixes(spec: AddressSpec, host: HostFacts) -> tuple[Prefix, ...]:
     if spec is AddressWord.ANY:
         return tuple(map(Prefix.any, BITS))
     if isinstance(spec, str):
-        return tuple(map(Prefix.host, host.names.get(spec, ())))
+        return (
+            tuple(map(Prefix.host, host.names.get(spec, ()))) if spec in host.names else prefixes(AddressWord.ANY, host)
+        )
     known = {
         AddressWord.ME: host.own_addresses(),
         AddressWord.DNS_SERVERS: host.dns_servers,

@@ -11,12 +11,24 @@ import random
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from tests.unit.compiler_cases import facts, policy, rule
+from tests.unit.compiler_cases import ESP_AES, facts, policy, rule
 from xfrmd.model.addresses import Address, Prefix, range_to_prefixes
 from xfrmd.model.facts import HostFacts
+from xfrmd.model.pad import PskAuth
+from xfrmd.model.secret import Secret
 from xfrmd.model.selector import ANY_PORT, ICMP, ICMPV6, SCTP, TCP, UDP, WITH_PORTS, Ports
 from xfrmd.model.source import Span
-from xfrmd.policy.words import AddressSpec, AddressWord, Config, Filter, PolicySet, Rule
+from xfrmd.policy.words import (
+    AddressSpec,
+    AddressWord,
+    Config,
+    DefaultResponse,
+    Filter,
+    Policy,
+    PolicySet,
+    Rule,
+    Unresolved,
+)
 
 
 class World(NamedTuple):
@@ -26,15 +38,23 @@ class World(NamedTuple):
     host: HostFacts
 
     @property
+    def policy(self) -> Policy:
+        """Its one policy."""
+        assert self.policies.assigned is not None
+        return self.policies.assigned
+
+    @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules of its one policy."""
-        assert self.policies.assigned is not None
-        return self.policies.assigned.rules
+        return self.policy.rules
 
     def with_rules(self, rules: tuple[Rule, ...]) -> World:
         """The same with other rules."""
-        made = policy(*rules)
-        return self._replace(policies=replace(made, config=self.policies.config))
+        return self.with_policy(replace(self.policy, rules=rules))
+
+    def with_policy(self, one: Policy) -> World:
+        """The same with another policy."""
+        return self._replace(policies=replace(self.policies, policies=(one,), assigned=one))
 
 
 def _hosts(*texts: str) -> tuple[Address, ...]:
@@ -112,7 +132,7 @@ def _end(dice: random.Random) -> AddressSpec:
     if kind < 0.6:
         return dice.choice([word for word in AddressWord if word not in (AddressWord.ME, AddressWord.ANY)])
     if kind < 0.66:
-        return dice.choice(tuple(_NAMES))
+        return dice.choice((*_NAMES, "unknown.example"))
     return _literal(dice)
 
 
@@ -191,4 +211,8 @@ def world(seed: object) -> World:
     earlier: list[Filter] = []
     rules = [_rule(line, earlier, dice) for line in range(1, dice.randint(1, 5) + 1)]
     made = replace(policy(*rules), config=Config(dice.choice((0, 1, 2, 3, 3, 3, 3, 3))))
-    return World(made, dice.choice(HOSTS))
+    one = World(made, dice.choice(HOSTS))
+    closed = Unresolved.BLOCK if dice.random() < 0.3 else Unresolved.KEEP
+    responds = DefaultResponse((PskAuth(Secret(b"any")),), (ESP_AES,), Span("policy.yaml", 1, 1))
+    answers = responds if dice.random() < 0.1 else None
+    return one.with_policy(replace(one.policy, unresolved=closed, default_response=answers))

@@ -153,8 +153,14 @@ _Step = Callable[[Seen, int], _Told]
 """A rule made ready. The number is the packet's `_header`, made once for all maps."""
 
 _PLACES: Final = {
-    "meta nfproto": 0, "meta l4proto": 8, "th sport": 16, "th dport": 32,
-    "ip saddr": 48, "ip6 saddr": 48, "ip daddr": 176, "ip6 daddr": 176,
+    "meta nfproto": 0,
+    "meta l4proto": 8,
+    "th sport": 16,
+    "th dport": 32,
+    "ip saddr": 48,
+    "ip6 saddr": 48,
+    "ip daddr": 176,
+    "ip6 daddr": 176,
 }
 """Where a field stands in a `_header`: bits from the right."""
 

@@ -16,7 +16,17 @@ from xfrmd.model.facts import HostFacts, InterfaceKind
 from xfrmd.model.plan import Verdict, Weight
 from xfrmd.model.selector import ICMP, ICMPV6, Packet, Ports, Selector
 from xfrmd.model.source import Span
-from xfrmd.policy.words import Action, AddressSpec, AddressWord, ConnectionType, Filter, PolicySet, Rule
+from xfrmd.policy.words import (
+    Action,
+    AddressSpec,
+    AddressWord,
+    ConnectionType,
+    Filter,
+    Policy,
+    PolicySet,
+    Rule,
+    Unresolved,
+)
 
 
 class Decision(NamedTuple):
@@ -30,9 +40,15 @@ class Decision(NamedTuple):
     """Negotiate, but let in in the clear as well."""
 
 
-def _names(spec: AddressSpec, address: Address, facts: HostFacts, kinds: frozenset[InterfaceKind]) -> int | None:
-    """The prefix length with which a side of a filter names an address; None when it does not."""
+def _names(
+    spec: AddressSpec, address: Address, facts: HostFacts, kinds: frozenset[InterfaceKind], *, closed: bool
+) -> int | None:
+    """The prefix length with which a side of a filter names an address; None when it does not. `closed`: names without
+    an answer stand for any address.
+    """
     bits = BITS[address.family]
+    if closed and isinstance(spec, str) and spec not in facts.names:
+        return bits
     if isinstance(spec, tuple):
         if not any(prefix.contains(address) for prefix in spec):
             return None
@@ -69,6 +85,11 @@ def _stands(one: Filter, inbound: bool) -> bool:
     return inbound or one.dst is not AddressWord.ME
 
 
+def _unresolved(one: Filter, facts: HostFacts) -> bool:
+    """Does the filter speak of a DNS name that has no answer?"""
+    return any(isinstance(spec, str) and spec not in facts.names for spec in (one.src, one.dst))
+
+
 def _weight(source: int, destination: int, protocol: int, sport: Ports, dport: Ports) -> Weight:
     named = [ports for ports in (sport, dport) if ports != Ports(0, 65535)]
     return Weight(
@@ -82,7 +103,9 @@ def _weight(source: int, destination: int, protocol: int, sport: Ports, dport: P
     )
 
 
-def _matches(rule: Rule, one: Filter, facts: HostFacts, packet: Packet, flipped: bool) -> Iterator[Weight]:
+def _matches(
+    rule: Rule, one: Filter, facts: HostFacts, packet: Packet, *, flipped: bool, closed: bool
+) -> Iterator[Weight]:
     """The weights with which a filter matches a packet, as written or (`flipped`) as its mirror."""
     inbound = packet.inbound ^ flipped
     selector = packet.selector.reversed if flipped else packet.selector
@@ -93,8 +116,8 @@ def _matches(rule: Rule, one: Filter, facts: HostFacts, packet: Packet, flipped:
         ConnectionType.LAN: frozenset({InterfaceKind.LAN}),
         ConnectionType.DIALUP: frozenset({InterfaceKind.DIALUP}),
     }[rule.conntype]
-    src = _names(one.src, selector.src.address, facts, kinds)
-    dst = _names(one.dst, selector.dst.address, facts, kinds)
+    src = _names(one.src, selector.src.address, facts, kinds, closed=closed)
+    dst = _names(one.dst, selector.dst.address, facts, kinds, closed=closed)
     if src is None or dst is None:
         return
     for sport in one.sports:
@@ -107,11 +130,14 @@ def _matches(rule: Rule, one: Filter, facts: HostFacts, packet: Packet, flipped:
                     yield _weight(dst, src, one.protocol, back.sport, back.dport)
 
 
-def _candidates(policies: PolicySet, facts: HostFacts, packet: Packet) -> Iterator[tuple[Weight, Rule, Filter]]:
-    for rule in policies.assigned.rules if policies.assigned else ():
+def _candidates(policy: Policy, facts: HostFacts, packet: Packet) -> Iterator[tuple[Weight, Rule, Filter]]:
+    closed = policy.unresolved is Unresolved.BLOCK
+    for rule in policy.rules:
         for one in rule.filter_list.filters if rule.active else ():
+            if closed and rule.filter_action.action is Action.PERMIT and _unresolved(one, facts):
+                continue
             for flipped in (False, True) if one.mirrored else (False,):
-                for weight in _matches(rule, one, facts, packet, flipped):
+                for weight in _matches(rule, one, facts, packet, flipped=flipped, closed=closed):
                     yield weight, rule, one
 
 
@@ -123,12 +149,14 @@ def decide(policies: PolicySet, facts: HostFacts, packet: Packet) -> Decision:
     if exempt:
         return Decision(Verdict.PERMIT, exempt)
     best: tuple[Weight, Rule, Filter] | None = None
-    for found in _candidates(policies, facts, packet):
+    for found in _candidates(policies.assigned, facts, packet):
         if best is None or found[0] > best[0] or (found[0] == best[0] and _place(found) < _place(best)):
             best = found
     if best is None:
         return Decision(Verdict.PASS)
     weight, rule, one = best
+    if policies.assigned.unresolved is Unresolved.BLOCK and _unresolved(one, facts):
+        return Decision(Verdict.BLOCK, rule.name, one.at, weight)
     action = rule.filter_action
     verdict = {Action.PERMIT: Verdict.PERMIT, Action.BLOCK: Verdict.BLOCK, Action.NEGOTIATE: Verdict.NEGOTIATE}
     inpass = action.inpass and packet.inbound
