@@ -23,8 +23,8 @@ def _end(spec: AddressSpec) -> str:
     return f"{spec[0].address}-{Address(spec[-1].family, spec[-1].last)}"
 
 
-def _ports(ranges: tuple[Ports, ...]) -> str:
-    texts = [str(ports) if ports != Ports(0, 0) else "0-0" for ports in ranges]
+def _ports(ranges: tuple[Ports, ...], *, icmp: bool) -> str:
+    texts = [str(ports) if ports != Ports(0, 0) or icmp else "0-0" for ports in ranges]  # 0 is any port
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
@@ -38,7 +38,7 @@ def _filter(one: Filter) -> str:
         ("icmpcode" if icmp else "dstport", one.dports),
     ):
         if ranges != (ANY_PORT,):
-            words.append(f"{key}: {_ports(ranges)}")
+            words.append(f"{key}: {_ports(ranges, icmp=icmp)}")
     if not one.mirrored:
         words.append("mirrored: no")
     return f"      - {{{', '.join(words)}}}"
@@ -61,7 +61,7 @@ def policy_text(world: World) -> str:
         if rule.conntype.value != "all":
             words.append(f"conntype: {rule.conntype.value}")
         if not rule.active:
-            words.append("active: no")
+            words.append("activate: no")
         rules.append(f"      - {{{', '.join(words)}}}")
     level = world.policies.config.ipsecexempt
     config = [f"config: {{ipsecexempt: {level}}}"] if level != 3 else []
@@ -87,7 +87,8 @@ def facts_text(host: HostFacts) -> str:
         lines.append(f"  - {{name: {one.name}, kind: {one.kind.value}, addresses: [{own}]}}")
     servers = ("dns_servers", "wins_servers", "dhcp_servers", "default_gateways")
     lines += [f"{key}: {_list(getattr(host, key))}" for key in servers]
-    lines += ["names:", *(f"  {name}: {_list(addresses)}" for name, addresses in host.names.items())]
+    if host.names:
+        lines += ["names:", *(f"  {name}: {_list(addresses)}" for name, addresses in host.names.items())]
     return "\n".join([*lines, ""])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
+from tests.worlds.lawful import lawful
 from tests.worlds.world import World
 from xfrmd.model.selector import ANY_PORT, Ports
 from xfrmd.policy.words import AddressWord, Config, ConnectionType, Filter, Rule, Unresolved
@@ -61,11 +62,15 @@ def _simpler_rules(rule: Rule) -> Iterator[Rule]:
         yield replace(rule, filter_action=replace(action, soft=False))
 
 
+def _is_lawful(rule: Rule) -> bool:
+    return lawful(rule) == rule
+
+
 def _simpler(world: World) -> Iterator[World]:
     rules = world.rules
     yield from map(world.with_rules, _without(rules))
     for index, rule in enumerate(rules):
-        for simpler in _simpler_rules(rule):
+        for simpler in filter(_is_lawful, _simpler_rules(rule)):
             yield world.with_rules((*rules[:index], simpler, *rules[index + 1 :]))
     if world.policy.unresolved is Unresolved.BLOCK:
         yield world.with_policy(replace(world.policy, unresolved=Unresolved.KEEP))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from tests.unit.compiler_cases import ESP_AES, facts, policy, rule
+from tests.worlds.lawful import lawful
 from xfrmd.model.addresses import Address, Prefix, range_to_prefixes
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.pad import PskAuth
@@ -107,7 +108,6 @@ _TYPES: Final = (
     Ports(128, 128),
     Ports(135, 135),
     Ports(143, 143),
-    Ports(0, 255),
 )
 
 
@@ -202,7 +202,7 @@ def _rule(line: int, earlier: list[Filter], dice: random.Random) -> Rule:
         active=dice.random() < 0.93,
     )
     soft = negotiates and dice.random() < 0.15
-    return replace(made, filter_action=replace(made.filter_action, soft=soft))
+    return lawful(replace(made, filter_action=replace(made.filter_action, soft=soft)))
 
 
 def world(seed: object) -> World:
