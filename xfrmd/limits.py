@@ -52,8 +52,45 @@ POLICIES_REMEMBERED: Final = 400_000
 # Facts of the host.
 FACTS_SETTLE: Final = 0.2
 """News of the network are told this long after the first: an interface that comes up brings a dozen of them."""
-RESOLV_CONF_INTERVAL: Final = 1.0
-"""A changed resolv.conf is noticed within that time."""
+FACTS_INTERVAL: Final = 0.5
+"""Changed files (resolv.conf, hosts, leases) are noticed within that time: with FACTS_SETTLE well within a second."""
+FACTS_FILE_SIZE: Final = 256 * 1024
+"""Of one resolv.conf, hosts or lease file. Of longer lease files the end is read, where the last leases stand."""
+FACTS_FILES: Final = 256
+"""Lease files looked at in one directory: one per interface, and hosts with more DHCP clients are not known."""
+NAME_SERVERS: Final = 16
+LEASE_WINS_SERVERS: Final = 16
+"""Addresses that option 44 of one lease may name; an option has room for 63."""
+
+# DNS names of a policy.
+NAMES: Final = 1024
+"""Different DNS names in one policy: each is asked for again all the time."""
+NAME_ADDRESSES: Final = 256
+"""Addresses of one name and IP version; each becomes filters. More count as a failure, never as a part of them."""
+NAME_TRY: Final = 2.0
+"""For one name server to answer one query; then the next is asked, or the same again."""
+NAME_LIFETIME: Final = 5.0
+"""For all tries together; then the last answer is kept and the question is asked again later."""
+NAME_LOOKUPS: Final = 32
+"""Questions under way at once."""
+NAME_PACE: Final = 0.02
+"""A name is asked for again after as many times this as there are names, whatever its TTL: 1024 names whose TTL is 0
+would else take the daemon's whole time. 50 names still follow a TTL of a second."""
+NAME_TTL: Final = (1.0, 3600.0)
+"""TTLs are taken as at least and at most that: a TTL of 0 is no reason to ask all the time, one of a week none to
+believe a mistake for a week."""
+NAME_NEGATIVE_TTL: Final = (1.0, 300.0)
+"""Likewise for "no such name" and "no address": a new name works within five minutes (RFC 2308 5 allows hours)."""
+NAME_RETRY: Final = (1.0, 60.0)
+"""After a failure a name is asked for again after the first, then twice as late each time, up to the second."""
+NAME_JITTER: Final = 0.25
+"""Questions are asked up to this much later, at random, so that names of equal TTL are not asked for in one moment."""
+NAMES_WAIT: Final = 3.0
+"""A policy is compiled with what is known of its names at the latest this long after it was given."""
+NAMES_SAVE: Final = 1.0
+"""Between a new answer and its way into the file that survives a restart."""
+NAMES_FILE_SIZE: Final = 4 * 1024 * 1024
+"""1024 names of a few addresses take 200 kB."""
 
 # The policy file.
 POLICY_FILE_SIZE: Final = 64 * 1024 * 1024

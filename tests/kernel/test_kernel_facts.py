@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.netns import Host, namespaces
-from xfrmd.adapters.facts import FactsWatcher, gather
+from xfrmd.adapters.facts import FactsWatcher, Places, gather
+from xfrmd.adapters.leases.found import LeasePlaces
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
 
@@ -49,7 +51,7 @@ def test_addresses_gateways_and_kinds_are_found(host: Host, resolv_conf: Path) -
     host.run("ip", "route", "add", "default", "metric", "9", "nexthop", "via", "10.1.0.2", "nexthop", "via", "10.1.0.1")
     host.run("ip", "route", "add", "default", "via", "fd00::1")
     host.run("ip", "route", "add", "10.9.0.0/16", "via", "10.1.0.3")
-    found = host.inside(lambda: gather(resolv_conf))
+    found = host.inside(lambda: gather(Places(resolv_conf)))
     assert sorted(found.interfaces, key=lambda one: one.name) == [
         Interface(
             "eth0", InterfaceKind.LAN, (address("10.1.0.5", 16), address("10.1.0.6", 16), address("fd00::5", 64))
@@ -63,12 +65,12 @@ def test_addresses_gateways_and_kinds_are_found(host: Host, resolv_conf: Path) -
 
 def test_a_bare_namespace_has_no_facts(resolv_conf: Path) -> None:
     with namespaces("bare") as (bare,):
-        assert bare.inside(lambda: gather(resolv_conf.with_name("none"))) == HostFacts()
+        assert bare.inside(lambda: gather(Places(resolv_conf.with_name("none")))) == HostFacts()
 
 
 def test_the_loopback_interface_counts_for_what_is_reached_from_outside(host: Host, resolv_conf: Path) -> None:
     def loopback() -> list[Interface]:
-        return [one for one in host.inside(lambda: gather(resolv_conf)).interfaces if one.name == "lo"]
+        return [one for one in host.inside(lambda: gather(Places(resolv_conf))).interfaces if one.name == "lo"]
 
     host.run("ip", "link", "set", "lo", "up")
     assert loopback() == []
@@ -81,7 +83,7 @@ def watched(host: Host, resolv_conf: Path, change: Callable[[], object]) -> tupl
 
     async def watch() -> tuple[int, HostFacts]:
         told: asyncio.Queue[None] = asyncio.Queue()
-        watcher = FactsWatcher(resolv_conf)
+        watcher = FactsWatcher(Places(resolv_conf))
         watcher.watch(lambda: told.put_nowait(None))
         try:
             await asyncio.to_thread(change)
@@ -114,3 +116,39 @@ def test_a_replaced_resolv_conf_is_noticed(host: Host, resolv_conf: Path) -> Non
     new.write_text("nameserver 10.1.0.54\n")
     _, found = watched(host, resolv_conf, lambda: new.replace(resolv_conf))
     assert [str(server) for server in found.dns_servers] == ["10.1.0.54"]
+
+
+def lease(ends: float) -> str:
+    return f"""\
+lease {{
+  interface "eth0";
+  fixed-address 10.1.0.5;
+  option dhcp-server-identifier 10.1.0.2;
+  option netbios-name-servers 10.1.0.44;
+  expire epoch {int(ends)};
+}}
+"""
+
+
+def test_a_lease_is_noticed_and_its_end(host: Host, resolv_conf: Path) -> None:
+    host.run("ip", "addr", "add", "10.1.0.5/16", "dev", "eth0")
+    places = Places(resolv_conf, leases=LeasePlaces(dhclient=(resolv_conf.parent,)))
+    file = resolv_conf.with_name("dhclient.eth0.leases")
+
+    async def watch() -> list[HostFacts]:
+        told: asyncio.Queue[None] = asyncio.Queue()
+        watcher = FactsWatcher(places)
+        watcher.watch(lambda: told.put_nowait(None))
+        try:
+            seen = [watcher.read()]
+            file.write_text(lease(time.time() + 3))
+            for _ in range(2):
+                await asyncio.wait_for(told.get(), 10)
+                seen.append(watcher.read())
+            return seen
+        finally:
+            watcher.close()
+
+    seen = host.inside(lambda: asyncio.run(watch()))
+    assert [[str(one) for one in facts.dhcp_servers] for facts in seen] == [[], ["10.1.0.2"], []]
+    assert [[str(one) for one in facts.wins_servers] for facts in seen] == [[], ["10.1.0.44"], []]

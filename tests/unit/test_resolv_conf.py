@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xfrmd.adapters.facts import name_servers
+from xfrmd.adapters.resolv_conf import name_servers
 from xfrmd.adapters.sysctl import keep_first_packets
 
 
@@ -27,11 +27,31 @@ from xfrmd.adapters.sysctl import keep_first_packets
 def test_name_servers_are_read(tmp_path: Path, text: str, found: list[str]) -> None:
     file = tmp_path / "resolv.conf"
     file.write_bytes(text.encode("latin-1"))
-    assert [str(address) for address in name_servers(file)] == found
+    read = name_servers(file, tmp_path / "none")
+    assert [str(address) for address in read.servers] == found
+    assert read.file == file
+
+
+def test_behind_the_stub_of_systemd_resolved_stand_its_servers(tmp_path: Path) -> None:
+    file, resolved = tmp_path / "resolv.conf", tmp_path / "resolved.conf"
+    file.write_text("nameserver 127.0.0.53\noptions edns0 trust-ad\n")
+    resolved.write_text("nameserver 10.0.0.1\nnameserver fe80::1%eth0\n")
+    read = name_servers(file, resolved)
+    assert [str(address) for address in read.servers] == ["10.0.0.1", "fe80::1"]
+    assert read.file == resolved
+    assert read.asked == ("127.0.0.53",)
+
+
+def test_a_resolver_of_this_host_beside_another_is_no_server_of_the_network(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver ::1\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\n")
+    read = name_servers(file, tmp_path / "none")
+    assert [str(address) for address in read.servers] == ["10.0.0.1", "fe80::1"]
+    assert read.asked == ("::1", "10.0.0.1", "fe80::1%eth0")
 
 
 def test_without_a_file_there_are_none(tmp_path: Path) -> None:
-    assert name_servers(tmp_path / "resolv.conf") == ()
+    assert name_servers(tmp_path / "resolv.conf", tmp_path / "resolved.conf").servers == ()
 
 
 @pytest.mark.parametrize("value", ["0\n", "1\n"])

@@ -1,135 +1,106 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The facts of this host: addresses by interface, default gateways and name servers, read now and watched."""
+"""The facts of this host: addresses, gateways, name servers, leases; read now, and watched."""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
-from xfrmd.errors import KernelError
+from xfrmd.adapters.files import stamp
+from xfrmd.adapters.leases.found import HeldLease, LeasePlaces, Strange, leases, stamps
+from xfrmd.adapters.network import Network, read_network
+from xfrmd.adapters.resolv_conf import NameServers, name_servers
 from xfrmd.model.addresses import Address
-from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
-
-RESOLV_CONF: Final = Path("/etc/resolv.conf")
-SYSTEMD_RESOLVED: Final = Path("/run/systemd/resolve/resolv.conf")
-"""The real servers, where /etc/resolv.conf names only systemd-resolved's stub on a loopback address."""
-_RESOLV_CONF_SIZE: Final = 64 * 1024
-_NAME_SERVERS: Final = 16
+from xfrmd.model.facts import HostFacts
+from xfrmd.model.notice import Level, Notice
 
 _NETLINK_ROUTE: Final = 0
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE of <linux/rtnetlink.h>."""
-_LOOPBACK: Final = 0x8
-_POINT_TO_POINT: Final = 0x10
-"""IFF_LOOPBACK, IFF_POINTOPOINT of <linux/if.h>."""
-_DIALUP_KINDS: Final = frozenset({"ppp", "wwan", "ipip", "sit", "gre", "l2tp", "wireguard", "xfrm", "vti"})
-_MAIN_TABLE: Final = 254
 
 
-def gather(resolv_conf: Path = RESOLV_CONF) -> HostFacts:
-    """The facts now, of this network namespace. KernelError when the kernel does not tell them."""
-    # In a thread of its own: pyroute2's plain interface refuses to work inside a running event loop.
-    with concurrent.futures.ThreadPoolExecutor(1, "facts") as thread:
-        interfaces, gateways = thread.submit(_network).result()
-    return HostFacts(interfaces=interfaces, dns_servers=name_servers(resolv_conf), default_gateways=gateways)
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files that say what the kernel does not know."""
+
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    resolved: Path = Path("/run/systemd/resolve/resolv.conf")
+    """systemd-resolved's servers, where /etc/resolv.conf names only its stub."""
+    leases: LeasePlaces = field(default_factory=LeasePlaces)
 
 
-def _network() -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
-    from pyroute2 import IPRoute, NetlinkError  # noqa: PLC0415 - costs 0.3 s: only who asks for facts pays
+class Found(NamedTuple):
+    """Where facts come from: the network, name servers and leases behind them."""
 
-    try:
-        with IPRoute() as route:
-            links, addresses = tuple(route.get_links()), tuple(route.get_addr())
-            routes = tuple(route.get_routes(table=_MAIN_TABLE))
-    except (OSError, NetlinkError) as error:
-        raise KernelError(f"links, addresses and routes cannot be read: {error}") from error
-    return tuple(_interfaces(links, addresses)), tuple(dict.fromkeys(_gateways(routes)))
+    network: Network
+    name_servers: NameServers
+    leases: tuple[HeldLease, ...]
 
-
-def _interfaces(links: Iterable[Any], addresses: Sequence[Any]) -> Iterator[Interface]:
-    for link in links:
-        own = (a for a in addresses if a["index"] == link["index"])
-        found = (InterfaceAddress(Address.parse(_local(a)), a["prefixlen"]) for a in own)
-        outward = tuple(dict.fromkeys(one for one in found if not _is_loopback(one.address)))
-        # The loopback interface may hold addresses of a service: those are reached from outside as any other is.
-        if outward or not link["flags"] & _LOOPBACK:
-            yield Interface(link.get_attr("IFLA_IFNAME"), _kind(link), outward)
+    @property
+    def facts(self) -> HostFacts:
+        """The facts, without names."""
+        return HostFacts(
+            interfaces=self.network.interfaces,
+            dns_servers=self.name_servers.servers,
+            wins_servers=_each(one.lease.wins_servers for one in self.leases),
+            dhcp_servers=_each(one.lease.servers for one in self.leases),
+            default_gateways=self.network.default_gateways,
+        )
 
 
-def _is_loopback(address: Address) -> bool:
-    """127.0.0.0/8 or ::1."""
-    return address.value >> 24 == 127 if address.family == 4 else address.value == 1
+def _each(found: Iterable[tuple[Address, ...]]) -> tuple[Address, ...]:
+    """Each address once, in order."""
+    return tuple(dict.fromkeys(address for addresses in found for address in addresses))
 
 
-def _local(address: Any) -> str:
-    """The host's own address. On a point-to-point link IFA_ADDRESS is the other end's."""
-    return str(address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS"))
+def find(places: Places, network: Network, now: float, strange: Strange = lambda *_: None) -> Found:
+    """What stands in files at wall-clock time `now`, beside the network."""
+    servers = name_servers(places.resolv_conf, places.resolved)
+    return Found(network, servers, leases(places.leases, network, now, strange))
 
 
-def _kind(link: Any) -> InterfaceKind:
-    """Dial-up is what leads to one other end; everything else is a LAN."""
-    kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
-    point_to_point = bool(link["flags"] & _POINT_TO_POINT)
-    return InterfaceKind.DIALUP if point_to_point or kind in _DIALUP_KINDS else InterfaceKind.LAN
-
-
-def _gateways(routes: Iterable[Any]) -> Iterator[Address]:
-    for route in routes:
-        if route["dst_len"]:
-            continue
-        hops = route.get_attr("RTA_MULTIPATH") or [route]
-        for hop in hops:
-            gateway = hop.get_attr("RTA_GATEWAY")
-            if gateway:
-                yield Address.parse(gateway)
-
-
-def name_servers(resolv_conf: Path) -> tuple[Address, ...]:
-    """The name servers of a resolv.conf, in order, each once; unreadable lines count for nothing."""
-    found = _nameserver_lines(resolv_conf)
-    stub = found and all(address.value >> 24 == 127 for address in found if address.family == 4)
-    if stub and resolv_conf == RESOLV_CONF and SYSTEMD_RESOLVED.exists():
-        found = _nameserver_lines(SYSTEMD_RESOLVED)
-    return found[:_NAME_SERVERS]
-
-
-def _nameserver_lines(path: Path) -> tuple[Address, ...]:
-    try:
-        with path.open(encoding="ascii", errors="replace") as file:
-            lines = file.read(_RESOLV_CONF_SIZE).splitlines()
-    except OSError:
-        return ()
-    found: dict[Address, None] = {}
-    for words in (line.split() for line in lines):
-        if len(words) >= 2 and words[0] == "nameserver":
-            with contextlib.suppress(ValueError):
-                found[Address.parse(words[1].partition("%")[0])] = None
-    return tuple(found)
+def gather(places: Places = Places()) -> HostFacts:
+    """The facts now, of this network namespace, without DNS names. KernelError when the kernel does not tell them."""
+    return find(places, read_network(), time.time()).facts
 
 
 class FactsWatcher:
-    """Reads facts, and tells when they may have changed: on news of links, addresses and routes, and on a new
-    resolv.conf. Many changes at once are told once.
+    """Reads facts, and tells when they may have changed: on news of links, addresses and routes, on changed files, and
+    when a lease ends. Many changes at once are told once.
     """
 
-    def __init__(self, resolv_conf: Path = RESOLV_CONF) -> None:
-        self._resolv_conf = resolv_conf
+    def __init__(self, places: Places = Places(), tell: Callable[[Notice], None] = lambda _: None) -> None:
+        self._places = places
+        self._tell_of = tell
         self._changed: Callable[[], None] = lambda: None
         self._socket: socket.socket | None = None
         self._told: asyncio.TimerHandle | None = None
         self._poll: asyncio.TimerHandle | None = None
-        self._seen = self._stamp()
+        self._network: Network | None = None
+        """As read last, while the kernel tells of changes."""
+        self._stamps = self._look()
+        self._ends = float("inf")
+        self._strange: set[Path] = set()
+        self.found: Found | None = None
+        """What was read last."""
 
     def read(self) -> HostFacts:
         """The facts now. KernelError when the kernel does not tell them."""
-        return gather(self._resolv_conf)
+        network = self._network or read_network()
+        self._network = network if self._socket is not None else None
+        now = time.time()
+        self.found = find(self._places, network, now, self._cannot_read)
+        ends = (one.lease.expires for one in self.found.leases if one.lease.expires is not None)
+        self._ends = min(ends, default=float("inf"))
+        return self.found.facts
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the running event loop after anything that may alter the facts."""
@@ -141,14 +112,14 @@ class FactsWatcher:
         self._socket.setsockopt(netlink.SOL_NETLINK, netlink.NETLINK_NO_ENOBUFS, 1)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._socket.fileno(), self._news)
-        self._poll = loop.call_later(limits.RESOLV_CONF_INTERVAL, self._look)
+        self._poll = loop.call_later(limits.FACTS_INTERVAL, self._look_again)
 
     def close(self) -> None:
         """Stop watching."""
         for handle in (self._told, self._poll):
             if handle is not None:
                 handle.cancel()
-        self._told = self._poll = None
+        self._told = self._poll = self._network = None
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -159,6 +130,7 @@ class FactsWatcher:
         with contextlib.suppress(OSError):
             while self._socket.recv(netlink.RECEIVE_SIZE):
                 pass
+        self._network = None
         self._soon()
 
     def _soon(self) -> None:
@@ -170,17 +142,28 @@ class FactsWatcher:
         self._told = None
         self._changed()
 
-    def _look(self) -> None:
-        self._poll = asyncio.get_running_loop().call_later(limits.RESOLV_CONF_INTERVAL, self._look)
-        stamp = self._stamp()
-        if stamp != self._seen:
-            self._seen = stamp
+    def _look_again(self) -> None:
+        self._poll = asyncio.get_running_loop().call_later(limits.FACTS_INTERVAL, self._look_again)
+        stamps = self._look()
+        if stamps != self._stamps or time.time() >= self._ends:
+            self._stamps, self._ends = stamps, float("inf")
             self._soon()
 
-    def _stamp(self) -> tuple[int, int]:
-        """What changes when the file does; it is often replaced, or a link to another place."""
-        try:
-            status = self._resolv_conf.stat()
-        except OSError:
-            return (0, 0)
-        return (status.st_ino, status.st_mtime_ns)
+    def _look(self) -> object:
+        """What is another when any of the files is."""
+        places = self._places
+        return stamp(places.resolv_conf), stamp(places.resolved), stamps(places.leases)
+
+    def _cannot_read(self, file: Path, what: str) -> None:
+        """Told once of each file."""
+        if file not in self._strange and len(self._strange) < limits.FACTS_FILES:
+            self._strange.add(file)
+            self._tell_of(
+                Notice(
+                    Level.WARNING,
+                    "lease-unreadable",
+                    f"{file} holds what cannot be read and counts for nothing: {what!r}",
+                    {"file": str(file)},
+                    "compare it with what its DHCP client writes; xfrmctl facts shows what was read",
+                )
+            )

@@ -142,7 +142,7 @@ class Service:
             self.kernel.kick,
         )
         self.events = XfrmEvents(self._kernel_event, self.resynchronise)
-        self.facts = FactsWatcher()
+        self.facts = FactsWatcher(tell=journal.tell)
         self.house = self._house()
         self.kernel.enforce = self.house.enforcement.overlay
         self.kernel.is_busy = lambda: self.house.enforcement.busy
