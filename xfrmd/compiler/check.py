@@ -11,59 +11,16 @@ from xfrmd.compiler.compile import NO_PLAN, Compilation
 from xfrmd.compiler.cost import costs
 from xfrmd.compiler.expand import Generic
 from xfrmd.compiler.lockout import lock_out
+from xfrmd.compiler.meaning import meanings
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.shadows import Shadows, shadows
 from xfrmd.errors import PolicyError
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan, Verdict
-from xfrmd.model.selector import ICMP, ICMPV6, WITH_PORTS
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.memory import collector_paused
-from xfrmd.policy.words import Action, AddressWord, Config, ConnectionType, PolicySet, Rule
-
-
-def _words(made: Compilation) -> Iterator[Problem]:
-    """Filters that mean nothing here, or something that cannot be expressed."""
-    meant = {one.number for one in made.filters()}
-    for generic in made.generics.values():
-        yield from _one(generic, generic.number in meant)
-
-
-def _one(generic: Generic, meant: bool) -> Iterator[Problem]:
-    one, rule = generic.filter, generic.rule
-    if rule.conntype is not ConnectionType.ALL and AddressWord.ME not in (one.src, one.dst):
-        yield Problem(
-            Severity.ERROR,
-            one.at,
-            f"rule {rule.name!r} is for connection type {rule.conntype.value}, but this filter names no side `me`",
-            "write `me` on the side of this host: the connection type chooses among its addresses",
-        )
-    if one.protocol not in (*WITH_PORTS, ICMP, ICMPV6) and any(not ports.is_any for ports in one.sports + one.dports):
-        yield Problem(
-            Severity.ERROR, one.at, "ports without a protocol that has ports", "name tcp or udp, or drop the ports"
-        )
-    if not one.mirrored and rule.filter_action.action is Action.NEGOTIATE and rule.tunnel is None:
-        yield Problem(
-            Severity.WARNING,
-            one.at,
-            f"rule {rule.name!r} negotiates for one direction only, so the other passes in the clear",
-            "set `mirrored: yes`",
-        )
-    if not meant:
-        yield Problem(
-            Severity.WARNING,
-            one.at,
-            f"the filter means nothing on this host: {_nothing(generic)}",
-            "nothing to do if that is meant; else check the host's addresses and names",
-        )
-
-
-def _nothing(generic: Generic) -> str:
-    one = generic.filter
-    if one.src is AddressWord.ME and one.dst is AddressWord.ME:
-        return "traffic from `me` to `me` never leaves it"
-    return "no address stands behind one of its sides, or the sides are of different IP versions"
+from xfrmd.policy.words import Action, Config, PolicySet, Rule
 
 
 def _ties(made: Compilation, told: set[int]) -> Iterator[Problem]:
@@ -127,7 +84,7 @@ def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
     """Problems of a compiled policy, in the order of the file."""
     shadowed = shadows(made)
     found = [
-        *_words(made),
+        *meanings(made),
         *pad.conflicts(made.peers()),
         *_ties(made, {shadow.number for shadow in shadowed.found}),
         *_shadowed(made, shadowed),

@@ -33,6 +33,8 @@ _LOOPBACK: Final = (Prefix(4, 127 << 24, 8), Prefix(6, 1, 128))
 _RANGE: Final = re.compile(r"([0-9A-Fa-f.:]+)\s*-\s*([0-9A-Fa-f.:]+)")
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
+_LETTER: Final = re.compile("[A-Za-z]")
+_WITH_PORT: Final = re.compile(r"([^:]+):([0-9]{1,5})|\[([^\[\]]+)\](?::([0-9]{1,5}))?", re.ASCII)
 FORMS: Final = (
     "me, any, an address (10.1.0.5), a subnet (10.1.0.0/16, fd00::/64), a range (10.1.0.5-10.1.0.9), a DNS name, "
     + ", ".join(SERVERS)
@@ -109,8 +111,8 @@ def _read_address(node: Node, problems: Problems) -> Any:
 def dns_name(text: str) -> str | None:
     """A DNS name with a dot in it, in lower case and without the dot of the root; None when it is none."""
     name = text.removesuffix(".")
-    # A last label of digits is a mistyped address: no top level domain is a number (RFC 3696 2).
-    return name.lower() if _NAME.fullmatch(name) and not name.rpartition(".")[2].isdigit() else None
+    # A last label without a letter is a mistyped address or range: no top level domain is a number (RFC 3696 2).
+    return name.lower() if _NAME.fullmatch(name) and _LETTER.search(name.rpartition(".")[2]) else None
 
 
 def _no_address(text: str, node: Node, problems: Problems) -> Any:
@@ -121,15 +123,54 @@ def _no_address(text: str, node: Node, problems: Problems) -> Any:
     name = dns_name(text)
     if name is not None:
         return name
-    if text.casefold().startswith("::ffff:"):
-        return problems.error(node, f"{quoted(text)} is an IPv4 address in IPv6 form", "write it as a.b.c.d")
-    if "%" in text:
-        return problems.error(node, f"{quoted(text)}: a zone is not part of an address here", "leave out '%' and zone")
+    told = strange_address(text)
+    if told is not None:
+        return problems.error(node, *told)
     if not text.isascii():
         return problems.error(node, f"{quoted(text)} is no DNS name in ASCII letters", _in_ascii(text))
     numeric = text.replace(".", "").replace("/", "").isdigit() or ":" in text
     remedy = f"write {FORMS}" if numeric else did_you_mean(text, _WORDS, f"write {FORMS}; a DNS name needs a dot")
     return problems.error(node, f"{quoted(text)} is no address", remedy)
+
+
+def strange_address(text: str) -> tuple[str, str] | None:
+    """Message and remedy for what is an address elsewhere, but not in a policy. None for all else."""
+    first, _, rest = text.partition("/")
+    mapped = _mapped(first)
+    if mapped is not None:
+        return f"{quoted(text)} is an IPv4 address in IPv6 form", f"write {mapped}, and a length of IPv4 with a subnet"
+    if "%" in text:
+        return f"{quoted(text)}: a zone is not part of an address here", "leave out '%' and zone"
+    if "://" in text:
+        return f"{quoted(text)} is a URL", "write the host's name or address alone"
+    if rest and dns_name(first):
+        return f"a DNS name has no prefix length: {quoted(text)}", f"write {first}, or the subnet by its address"
+    match = _WITH_PORT.fullmatch(text)
+    if match is not None and (ip(match[1] or match[3]) or dns_name(match[1] or match[3])):
+        port = match[2] or match[4]
+        beside = f" here, and srcport or dstport: {port} in the filter" if port else ", without brackets"
+        return f"{quoted(text)} is no address alone", f"write {match[1] or match[3]}{beside}"
+    return _strange_range(text)
+
+
+def _mapped(text: str) -> Address | None:
+    """The IPv4 address that stands here in IPv6's clothes (RFC 4291 2.5.5.2)."""
+    try:
+        found = ipaddress.IPv6Address(text[:64]).ipv4_mapped
+    except ValueError:
+        return None
+    return None if found is None else Address(4, int(found))
+
+
+def _strange_range(text: str) -> tuple[str, str] | None:
+    """A range of which one end is no whole address, such as 10.1.0.5-9."""
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    if not dash or (ip(first) is None) == (ip(last) is None):
+        return None
+    if ipv4(first) is not None and last in _OCTETS:
+        return f"{quoted(last)} is no end of a range", f"write {first}-{first.rpartition('.')[0]}.{last}"
+    bad = last if ip(last) is None else first
+    return f"{quoted(bad)} is no end of a range", "write a whole address at both ends, such as 10.1.0.5-10.1.0.9"
 
 
 def _in_ascii(text: str) -> str:

@@ -23,10 +23,11 @@ from xfrmd.policy.records import Field, Read, Record
 from xfrmd.policy.words import AddressSpec, AddressWord, Filter
 
 _PORTS: Final = re.compile(r"([0-9]+)\s*-\s*([0-9]+)", re.ASCII)
+_PORT_FORMS: Final = "a port such as 80, a range such as 8000-8100, or a list such as [80, 443]"
 
 
 def _read_protocol(node: Node, problems: Problems) -> Any:
-    word = scalar(node, problems, "a protocol")
+    word = scalar(node, problems, "one protocol; another one needs a filter of its own")
     if word is None:
         return BAD
     found = PROTOCOLS.get(word) if word in PROTOCOLS else PROTOCOLS.get(word.casefold())
@@ -53,7 +54,7 @@ def _read_range(value: str, node: Node, problems: Problems) -> Any:
     if value == "any":
         return ANY_PORT
     match = _PORTS.fullmatch(value)
-    ends = [number(part, node, problems) for part in (match.groups() if match else (value,))]
+    ends = [number(part, node, problems, _PORT_FORMS) for part in (match.groups() if match else (value,))]
     if BAD in ends:
         return BAD
     if max(ends) > 65535:
@@ -261,7 +262,7 @@ FILTER: Final = Record(
         Field("icmptype", ICMP_TYPE, "ICMP type, with protocol icmp or icmpv6", shown="any"),
         Field("icmpcode", _OCTET, "ICMP code, beside icmptype", shown="any"),
         Field("mirrored", FLAG, "yes: packets of the other direction too", default=True, shown="yes", netsh="mirrored"),
-        Field("description", text(), "free text", default="", shown="empty", netsh="description"),
+        Field("description", text(lines=True), "free text", default="", shown="empty", netsh="description"),
     ),
     build=_build,
 )

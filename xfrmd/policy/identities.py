@@ -19,6 +19,8 @@ _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _FQDN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _MAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _ID_FORM: Final = "an IP address, a host name (@host.example or host.example) or user@host.example"
+_NO_NAMES: Final = ("any", "me")
+"""Whoever writes these means an address, or everybody; as a host name they would let in nobody."""
 SHORT_SECRET: Final = 16
 """A shared secret with fewer octets than this can be guessed offline by whoever hears the negotiation."""
 
@@ -34,6 +36,8 @@ def _read_identity(node: Node, problems: Problems) -> Any:
         return problems.error(
             node, f"{quoted(value)}: identities with wildcards are not built yet", "name one identity"
         )
+    if value.casefold() in _NO_NAMES:
+        return problems.error(node, f"{quoted(value)} is a word for addresses, no identity", f"write {_ID_FORM}")
     name = value.removeprefix("@")
     # A name of digits and dots alone is a mistyped address, never a host.
     if _FQDN.fullmatch(name) and not name.replace(".", "").isdigit():

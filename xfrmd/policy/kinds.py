@@ -16,6 +16,8 @@ from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 Schema = dict[str, Any]
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _YAML_NUMBER: Final = re.compile(r"[-+]?[0-9][0-9_:.,xobA-Fa-f]*", re.ASCII)
+_STRANGE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Characters that terminals act upon, and those that make a line read in another order than it is written in."""
 TEXT_LENGTH: Final = 1024
 
 
@@ -55,19 +57,20 @@ def _read_flag(node: Node, problems: Problems) -> Any:
 FLAG: Final = Kind("yes or no", {"enum": [True, False, "yes", "no"]}, _read_flag)
 
 
-def number(text: str, node: Node, problems: Problems) -> Any:
+def number(text: str, node: Node, problems: Problems, wanted: str = "a decimal number") -> Any:
     """A decimal number as written, or BAD with a remedy that names what YAML would have made of it."""
     if _DECIMAL.fullmatch(text):
         return int(text)
     if not _YAML_NUMBER.fullmatch(text):
-        return problems.error(node, f"{quoted(text)} is not a number", "write a decimal number")
-    if text.lstrip("+").isdigit():
-        plain = text.lstrip("+").lstrip("0") or "0"
-        octal = f"; {int(text, 8)} if octal was meant" if re.fullmatch("0[0-7]{1,18}", text) else ""
-        return problems.error(node, f"{text} may be read as octal", f"write {plain[:20]}{octal}")
-    return problems.error(
-        node, f"{quoted(text)} is not a decimal number", "write it in decimal digits alone (YAML reads 1:30 as 90)"
-    )
+        return problems.error(node, f"{quoted(text)} is not a number", f"write {wanted}")
+    if not (text.isascii() and text.isdigit()):
+        remedy = "write it in decimal digits alone" + (" (YAML reads 1:30 as 90)" if ":" in text else "")
+        return problems.error(node, f"{quoted(text)} is not a decimal number", remedy)
+    if text[0] != "0":
+        return problems.error(node, f"{quoted(text)} is too large a number", f"write {wanted}")
+    octal = f"; {int(text, 8)} if octal was meant" if re.fullmatch("0[0-7]{1,18}", text) else ""
+    plain, shown = (quoted(one or "0").strip("'") for one in (text.lstrip("0"), text))
+    return problems.error(node, f"{shown} may be read as octal", f"write {plain}{octal}")
 
 
 def integer(low: int, high: int, unit: str = "") -> Kind:
@@ -76,7 +79,7 @@ def integer(low: int, high: int, unit: str = "") -> Kind:
 
     def read(node: Node, problems: Problems) -> Any:
         text = scalar(node, problems, words)
-        value = BAD if text is None else number(text, node, problems)
+        value = BAD if text is None else number(text, node, problems, words)
         if value is not BAD and not low <= value <= high:
             return problems.error(node, f"{value} is not between {low} and {high}", f"write {words}")
         return value
@@ -84,8 +87,8 @@ def integer(low: int, high: int, unit: str = "") -> Kind:
     return Kind(words, {"type": "integer", "minimum": low, "maximum": high}, read)
 
 
-def text(wanted: str = "text", least: int = 0, most: int = TEXT_LENGTH) -> Kind:
-    """Text as written, of bounded length and without control characters."""
+def text(wanted: str = "text", least: int = 0, most: int = TEXT_LENGTH, *, lines: bool = False) -> Kind:
+    """Text as written, of bounded length and without control characters. `lines`: it may have several."""
 
     def read(node: Node, problems: Problems) -> Any:
         value = scalar(node, problems, wanted)
@@ -93,8 +96,13 @@ def text(wanted: str = "text", least: int = 0, most: int = TEXT_LENGTH) -> Kind:
             return BAD
         if not least <= len(value) <= most:
             return problems.error(node, f"{len(value)} characters stand here", f"write {least} to {most} characters")
-        if not value.isprintable() and any(ord(char) < 32 and char != "\n" for char in value):
-            return problems.error(node, "there is a control character in this text", "remove it")
+        if not value.isprintable():
+            strange = _STRANGE.search(value)
+            if strange is not None:
+                message = f"there is a control character in this text: U+{ord(strange.group()):04X}"
+                return problems.error(node, message, "remove it")
+            if "\n" in value and not lines:
+                return problems.error(node, "this text has more than one line", "write it in one line")
         return value
 
     return Kind(wanted, {"type": "string", "minLength": least, "maxLength": most}, read)

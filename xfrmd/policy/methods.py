@@ -24,8 +24,12 @@ KILOBYTES, SECONDS = 100_000, 3_600
 _KILOBYTE_RANGE: Final = (20, 2_147_483_647)
 _SECOND_RANGE: Final = (10, 172_799)
 _ESP: Final = re.compile(r"ESP\[([^\[\],]*)(?:,([^\[\],]*))?\](?::(.*))?", re.IGNORECASE | re.ASCII)
-_LIFETIME: Final = re.compile(r"(?:([0-9]{1,12})k)?(/)?(?:([0-9]{1,12})s)?", re.IGNORECASE | re.ASCII)
+_DIGITS: Final = "(0|[1-9][0-9]{0,11})"
+_LIFETIME: Final = re.compile(rf"(?:{_DIGITS}k)?(/)?(?:{_DIGITS}s)?", re.IGNORECASE | re.ASCII)
+_METHOD: Final = re.compile(r"(?:\[[^\]]*\]?|[^\s\[])+")
+"""One of several methods in a text: spaces inside brackets do not end it."""
 _ESP_FORM: Final = "write ESP[AES128-GCM] or ESP[AES256,SHA256]:100000k/3600s"
+_SPACES: Final = "put a space between two methods, or write a list of methods"
 _MM_FORM: Final = "write encryption-hash-group, such as AES256-SHA256-DHGroup14"
 
 _CIPHER: Final = "use AES128-GCM, or AES128"
@@ -99,7 +103,8 @@ class _Reporter:
             found = find(name)
         except ValueError as error:
             known = str(error).partition("known are ")[2] or ", ".join(_NAMES)
-            remedy = f"{did_you_mean(name, known.split(', '), '')} known are {known}".strip()
+            near = f"write DHGroup{name};" if name.isdigit() else did_you_mean(name, known.split(", "), "")
+            remedy = f"{near} known are {known}".strip()
             self.error(f"{quoted(name)} is no {what} known here", remedy)
             return None
         if catalog.is_weak(found):
@@ -140,7 +145,7 @@ def _quick_method(method: str, report: _Reporter) -> Any:
         if method[:3].casefold() == "ah[":
             report.error("AH is not built yet", "use ESP, which also authenticates: ESP[AES128-GCM]")
         else:
-            report.error("this is no quick mode method", _ESP_FORM)
+            report.error("this is no quick mode method", _SPACES if "]," in method else _ESP_FORM)
         return BAD
     cipher, hash_name, lifetime = match[1].strip(), (match[2] or "").strip(), match[3]
     limits = _lifetime(lifetime, report)
@@ -163,8 +168,8 @@ def _quick_method(method: str, report: _Reporter) -> Any:
 
 def _main_method(method: str, report: _Reporter) -> Any:
     parts = method.rsplit("-", 2)
-    if len(parts) != 3 or not all(parts):
-        report.error("this is no main mode method", _MM_FORM)
+    if len(parts) != 3 or not all(parts) or "," in method:
+        report.error("this is no main mode method", _SPACES if "," in method else _MM_FORM)
         return BAD
     cipher, hash_name, group = parts
     encryption = report.find(cipher, catalog.encryption, "encryption")
@@ -182,7 +187,7 @@ def _methods(what: str, one: Callable[[str, _Reporter], Any], example: str) -> K
     def read(node: Node, problems: Problems) -> Any:
         items = node.items if isinstance(node, SequenceNode) else [node]
         texts = [(item, scalar(item, problems, f"a method such as {example}")) for item in items]
-        found = [(word, item) for item, text in texts if text is not None for word in text.split()]
+        found = [(word, item) for item, text in texts if text is not None for word in _METHOD.findall(text)]
         if not found:
             if not any(text is None for _, text in texts):
                 problems.error(node, f"the list of {what} is empty", f"add one, such as {example}, or remove the key")
@@ -193,14 +198,24 @@ def _methods(what: str, one: Callable[[str, _Reporter], Any], example: str) -> K
             report = _Reporter(word, item, problems)
             proposal = one(word, report)
             weak += report.weak
-            if proposal is not None and proposal is not BAD and proposal in proposals:
-                problems.warning(item, f"{quoted(word)} stands twice", "remove one of the two")
+            _tell_repeated(word, proposal, proposals, item, problems)
             proposals[proposal] = None
         return BAD if BAD in proposals else Methods(tuple(one for one in proposals if one is not None), tuple(weak))
 
     item = {"type": "string", "minLength": 4}
     schema = {"anyOf": [{"type": "array", "items": item, "minItems": 1}, item]}
     return Kind(f"list of methods such as {example}", schema, read)
+
+
+def _tell_repeated(word: str, proposal: Any, earlier: Iterable[Any], node: Node, problems: Problems) -> None:
+    """Of two methods with the same algorithms the second is never chosen, whatever its lifetimes."""
+    if not isinstance(proposal, Proposal):
+        return
+    if proposal in earlier:
+        problems.warning(node, f"{quoted(word)} stands twice", "remove one of the two")
+    elif any(isinstance(one, Proposal) and one.transforms == proposal.transforms for one in earlier):
+        message = f"{quoted(word)} is never chosen: a method before it has the same algorithms"
+        problems.warning(node, message, "remove one of the two")
 
 
 QUICK_METHODS: Final = _methods("quick mode methods", _quick_method, "ESP[AES128-GCM]:100000k/3600s")

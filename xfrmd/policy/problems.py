@@ -8,6 +8,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from xfrmd import limits
 from xfrmd.errors import PolicyError
 from xfrmd.model.source import Problem, Severity, Span
 from xfrmd.policy.nodes import FromVariable, Node
@@ -31,15 +32,35 @@ class PolicyErrors(PolicyError):  # noqa: N818 (several PolicyErrors, which is w
 
 
 class _Found:
-    """The problems of all files."""
+    """The problems of all files, of each severity no more than can be told."""
 
-    __slots__ = ("errors", "problems", "settled")
+    __slots__ = ("errors", "settled", "told", "untold")
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.told: dict[Severity, list[Problem]] = {severity: [] for severity in Severity}
+        self.untold: dict[Severity, tuple[Span, int]] = {}
+        """Where those begin that are only counted, and how many they are."""
         self.errors = 0
         self.settled: set[Span] = set()
         """Places of which all has been told."""
+
+    def add(self, problem: Problem) -> None:
+        """Keep a problem, or count it."""
+        told = self.told[problem.severity]
+        if len(told) < limits.PROBLEMS_TOLD:
+            told.append(problem)
+        else:
+            at, count = self.untold.get(problem.severity, (problem.at, 0))
+            self.untold[problem.severity] = (at, count + 1)
+
+    def every(self) -> list[Problem]:
+        """All that is kept, and how many are not."""
+        found = [problem for told in self.told.values() for problem in told]
+        for severity, (at, count) in self.untold.items():
+            plural = "" if count == 1 else "s"
+            message = f"{count} more {severity.value}{plural} from here on, which are not listed"
+            found.append(Problem(severity, at, message, "mend those that are listed, and check again"))
+        return found
 
 
 class Problems:
@@ -87,11 +108,11 @@ class Problems:
             return
         if isinstance(where, FromVariable):
             message += f" (from {'variables' if where.variable == '...' else f'variable {where.variable}'})"
-        self._found.problems.append(Problem(severity, at, message, remedy))
+        self._found.add(Problem(severity, at, message, remedy))
 
     def sorted(self) -> tuple[Problem, ...]:
         """All problems, file by file in the order of the places."""
-        return tuple(sorted(self._found.problems, key=lambda problem: problem.at))
+        return tuple(sorted(self._found.every(), key=lambda problem: problem.at))
 
     def check(self) -> None:
         """Raise PolicyErrors when an error was reported."""

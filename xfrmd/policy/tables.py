@@ -34,7 +34,9 @@ SOFT_SECONDS: Final = 300
 _ACTIONS: Final = {action.value: action for action in Action}
 _CONNECTIONS: Final = {kind.value: kind for kind in ConnectionType}
 _UNRESOLVED: Final = {choice.value: choice for choice in Unresolved}
-_DESCRIPTION: Final = Field("description", text(), "free text", default="", shown="empty", netsh="description")
+_DESCRIPTION: Final = Field(
+    "description", text(lines=True), "free text", default="", shown="empty", netsh="description"
+)
 
 
 def _name(of: str) -> Field:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.selector import ANY_PORT
 from xfrmd.policy import authentication
-from xfrmd.policy.addresses import dns_name, ip
+from xfrmd.policy.addresses import dns_name, ip, strange_address
 from xfrmd.policy.kinds import Kind, scalar
 from xfrmd.policy.nodes import Node
 from xfrmd.policy.problems import BAD, Problems, quoted
@@ -37,8 +37,8 @@ def _read_tunnel(node: Node, problems: Problems) -> Any:
         return BAD
     address = ip(value)
     if address is None:
-        name = dns_name(value)
-        return name or problems.error(node, f"{quoted(value)} is neither an address nor a DNS name", f"write {_FORM}")
+        told = strange_address(value) or (f"{quoted(value)} is neither an address nor a DNS name", f"write {_FORM}")
+        return dns_name(value) or problems.error(node, *told)
     for prefix, why in _NO_ENDS:
         if prefix.contains(address):
             return problems.error(node, f"{address} {why}", "name a gateway, or remove tunnel for transport mode")
