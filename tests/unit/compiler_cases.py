@@ -23,6 +23,7 @@ from xfrmd.policy.words import (
     Policy,
     PolicySet,
     Rule,
+    TunnelEnd,
 )
 
 FILE = "policy.yaml"
@@ -90,6 +91,7 @@ def rule(
     inpass: bool = False,
     soft: bool = False,
     active: bool = True,
+    tunnel: str | None = None,
 ) -> Rule:
     """A rule with a filter list and a filter action of its own."""
     name = name or f"rule {line}"
@@ -106,6 +108,21 @@ def rule(
         at=at,
         conntype=ConnectionType(conntype),
         active=active,
+        tunnel=_end(tunnel) if tunnel else None,
+    )
+
+
+def _end(text: str) -> TunnelEnd:
+    return text if text[0].isalpha() and ":" not in text else Address.parse(text)
+
+
+def tunnel(here: str, there: str, near: str, far: str, *, line: int = 1, conntype: str = "all") -> tuple[Rule, Rule]:
+    """The two rules of a tunnel between two networks, from end `near` to end `far`; lines `line` and the next."""
+    return (
+        rule("negotiate", one(here, there, mirrored=False, line=line), line=line, tunnel=far, conntype=conntype),
+        rule(
+            "negotiate", one(there, here, mirrored=False, line=line + 1), line=line + 1, tunnel=near, conntype=conntype
+        ),
     )
 
 

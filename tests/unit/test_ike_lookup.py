@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 
 from tests.unit import ike_cases as case
 from xfrmd.ike.lookup import PlanIndex
@@ -111,7 +112,19 @@ def test_tunnels_are_found_by_their_ends() -> None:
     assert [r.protect.reqid for r in index.regions(here, there, Mode.TUNNEL)] == [5]
     assert index.regions(there, here, Mode.TUNNEL) == []
     assert index.regions(here, there, Mode.TRANSPORT) == []
-    assert index.heaviest(case.selector("192.0.2.1", "192.0.2.2", "tcp", "1", "2")) is None
+
+
+def test_a_packet_is_decided_by_a_tunnel_or_by_what_is_narrower() -> None:
+    tunnel = replace(
+        case.protect(5, [case.selector("10.2.0.0/16", "10.3.0.0/16")], Mode.TUNNEL),
+        tunnel=(Address.parse("192.0.2.1"), Address.parse("192.0.2.2")),
+    )
+    narrower = case.protect(6, [case.selector("10.2.0.1", "10.3.0.1")])
+    index = PlanIndex(case.plan([tunnel, narrower]))
+    for source, reqid in (("10.2.0.1", 6), ("10.2.0.2", 5)):
+        found = index.heaviest(case.selector(source, "10.3.0.1", "tcp", "1", "2"))
+        assert found is not None
+        assert found.protect.reqid == reqid
 
 
 def test_families_do_not_meet() -> None:

@@ -27,6 +27,8 @@ from xfrmd.model.plan import Plan, PlanDelta, ProtectPolicy, SpecificFilter, Ver
 from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import AddressSpec, AddressWord, PolicySet
 
+_FACTS: Final = frozenset(AddressWord) - {AddressWord.ME, AddressWord.ANY}
+"""Words whose addresses change while the host's own stay."""
 MOST_CHANGED: Final = 500
 """Generic filters that are changed one by one; with more of them, compiling anew is as quick."""
 
@@ -80,7 +82,7 @@ class Compilation:
         self.layers = sort_into_layers(numbered)
         self.maps = Maps()
         self.maps.fill(self.layers)
-        self._by_word: dict[AddressSpec, list[Generic]] | None = None
+        self._by_word: dict[object, list[Generic]] | None = None
         self._spd: spd.Database | None = None
         if any(map(_protects, self.regions())):
             dropped = () if groups_exempt(self.ground.level) else self.ground.groups
@@ -169,12 +171,13 @@ class Compilation:
         return delta
 
     def _speaking_of(self, words: Iterable[AddressSpec]) -> list[Generic]:
+        """Filters with one of these words; of a tunnel both, as an end of it may have moved."""
         if self._by_word is None:
             self._by_word = {}
             for one in self.generics.values():
-                for spec in {one.filter.src, one.filter.dst}:
-                    if not isinstance(spec, tuple) and spec not in (AddressWord.ME, AddressWord.ANY):
-                        self._by_word.setdefault(spec, []).append(one)
+                for word in {one.filter.src, one.filter.dst, one.rule.tunnel, one.back}:
+                    if word in _FACTS or isinstance(word, str):
+                        self._by_word.setdefault(word, []).append(one)
         return list({one.number: one for word in words for one in self._by_word.get(word, ())}.values())
 
     def _exchange(

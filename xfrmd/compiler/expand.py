@@ -8,6 +8,8 @@
 - `me` on both sides gives nothing: such traffic never leaves the host.
 - `icmp` without a type is ICMP in IPv4 and ICMPv6 in IPv6. With a type it is IPv4 only, as the numbers differ there;
   `icmpv6` is IPv6 only.
+- A tunnel rule's filter stands in one direction, that of its tunnel: outbound towards the far end, inbound towards an
+  end of this host's. As long as no end is this host's, it blocks (compiler/tunnels.py).
 - A DNS name without an answer gives nothing, or under `unresolved: block` stands for any address: a permit filter then
   gives nothing, the others block, and weigh as the host that they speak of.
 """
@@ -20,12 +22,22 @@ from typing import Final, NamedTuple
 
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.blocks import is_icmp
+from xfrmd.compiler.tunnels import Active, Ends, locate, ways_back
 from xfrmd.compiler.weight import range_length, weigh_widths
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts, InterfaceKind
 from xfrmd.model.plan import FilterOrigin, SpecificFilter, Verdict
 from xfrmd.model.selector import ICMP, ICMPV6, Selector
-from xfrmd.policy.words import AddressSpec, AddressWord, ConnectionType, Filter, Policy, Rule, Unresolved
+from xfrmd.policy.words import (
+    AddressSpec,
+    AddressWord,
+    ConnectionType,
+    Filter,
+    Policy,
+    Rule,
+    TunnelEnd,
+    Unresolved,
+)
 
 KINDS: Final = {
     ConnectionType.ALL: frozenset(InterfaceKind),
@@ -55,12 +67,13 @@ class Generic(NamedTuple):
     rule: Rule
     filter: Filter
     origin: FilterOrigin
+    back: TunnelEnd | None = None
+    """The end that the other half of its tunnel names: where packets of the way back go."""
 
 
-def generic_of(number: int, policy: Policy, rule: Rule, one: Filter) -> Generic:
-    """A filter as its rule uses it."""
+def _generic_of(number: int, policy: Policy, rule: Rule, one: Filter, back: TunnelEnd | None) -> Generic:
     origin = FilterOrigin(policy.name, rule.name, rule.filter_list.name, rule.filter_action.name, one.at)
-    return Generic(number, rule, one, origin)
+    return Generic(number, rule, one, origin, back)
 
 
 _made: Final = tuple.__new__
@@ -69,10 +82,11 @@ _made: Final = tuple.__new__
 
 def generic_filters(policy: Policy) -> Iterator[Generic]:
     """The filters of all active rules in the order of the file: rules by their place, then filters by theirs."""
-    number = 0
+    number, back = 0, ways_back(policy)
     for rule in sorted(policy.rules, key=lambda rule: (rule.at, rule.name)):
         for one in sorted(rule.filter_list.filters, key=lambda one: one.at) if rule.active else ():
-            yield generic_of(number, policy, rule, one)
+            end = None if rule.tunnel is None else back.get((rule.name, one.src, one.dst))
+            yield _generic_of(number, policy, rule, one, end)
             number += SPACING
 
 
@@ -123,7 +137,7 @@ def protocol_in(family: int, one: Filter) -> int | None:
     return one.protocol
 
 
-def _directions(one: Filter) -> tuple[bool, ...]:
+def directions(one: Filter) -> tuple[bool, ...]:
     """Where the filter stands as written, before mirroring: True is inbound."""
     if one.src is AddressWord.ME:
         return (False,)
@@ -139,6 +153,16 @@ class Expansion:
         self._facts = facts
         self._blocks_unresolved = unresolved is Unresolved.BLOCK
         self._known: dict[tuple[AddressSpec, ConnectionType], tuple[End, ...]] = {}
+        self._tunnels: dict[tuple[TunnelEnd | None, TunnelEnd | None, ConnectionType], Ends] = {}
+
+    def tunnel(self, generic: Generic) -> Ends:
+        """Where the tunnel of a tunnel rule's filter ends on this host, and which way the filter's packets go in it."""
+        rule = generic.rule
+        key = (rule.tunnel, generic.back, rule.conntype)
+        found = self._tunnels.get(key)
+        if found is None:
+            found = self._tunnels[key] = locate(rule.tunnel, generic.back, self._facts, KINDS[rule.conntype])
+        return found
 
     def _ends(self, spec: AddressSpec, conntype: ConnectionType) -> tuple[End, ...]:
         if type(spec) is tuple and len(spec) == 1:  # the most of a large policy
@@ -172,7 +196,15 @@ class Expansion:
                 if dst.family == src.family:
                     assert protocol is not None
                     found += _one_way(generic, verdict, (src, dst), protocol)
-        return found
+        return found if generic.rule.tunnel is None else self._tunnelled(generic, found)
+
+    def _tunnelled(self, generic: Generic, found: list[SpecificFilter]) -> list[SpecificFilter]:
+        """The filters of a tunnel rule: in the direction of the tunnel; blocks where there is none."""
+        tunnel = self.tunnel(generic)
+        if not isinstance(tunnel, Active) or tunnel.inbound not in directions(generic.filter):
+            return [one._replace(verdict=Verdict.BLOCK) for one in found]
+        here = (one for one in found if one.inbound == tunnel.inbound)
+        return [one if one.verdict is Verdict.BLOCK else one._replace(tunnel=tunnel.ends) for one in here]
 
 
 def _one_way(generic: Generic, verdict: Verdict, ends: tuple[End, End], protocol: int) -> Iterator[SpecificFilter]:
@@ -180,7 +212,7 @@ def _one_way(generic: Generic, verdict: Verdict, ends: tuple[End, End], protocol
     one, action, origin, number = generic.filter, generic.rule.filter_action, generic.origin, generic.number
     (sources, source), (destinations, destination) = ends
     inpass, soft = (action.inpass, action.soft) if verdict is Verdict.NEGOTIATE else (False, False)
-    turns, named, ways = not is_icmp(protocol), protocol != 0, _directions(one)
+    turns, named, ways = not is_icmp(protocol), protocol != 0, directions(one)
     for from_, to, sport, dport in product(sources, destinations, one.sports, one.dports):
         swidth, dwidth = sport.last - sport.first + 1, dport.last - dport.first + 1
         ahead = _made(Selector, (from_, to, protocol, sport, dport))

@@ -7,7 +7,8 @@ compiled Plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import enum
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from xfrmd.compiler.exempt import exempts, groups
@@ -103,6 +104,14 @@ def _weight(source: int, destination: int, protocol: int, sport: Ports, dport: P
     )
 
 
+def _kinds(conntype: ConnectionType) -> frozenset[InterfaceKind]:
+    return {
+        ConnectionType.ALL: frozenset(InterfaceKind),
+        ConnectionType.LAN: frozenset({InterfaceKind.LAN}),
+        ConnectionType.DIALUP: frozenset({InterfaceKind.DIALUP}),
+    }[conntype]
+
+
 def _matches(
     rule: Rule, one: Filter, facts: HostFacts, packet: Packet, *, flipped: bool, closed: bool
 ) -> Iterator[Weight]:
@@ -111,11 +120,7 @@ def _matches(
     selector = packet.selector.reversed if flipped else packet.selector
     if not _stands(one, inbound) or not _speaks(one, selector.family, selector.protocol):
         return
-    kinds = {
-        ConnectionType.ALL: frozenset(InterfaceKind),
-        ConnectionType.LAN: frozenset({InterfaceKind.LAN}),
-        ConnectionType.DIALUP: frozenset({InterfaceKind.DIALUP}),
-    }[rule.conntype]
+    kinds = _kinds(rule.conntype)
     src = _names(one.src, selector.src.address, facts, kinds, closed=closed)
     dst = _names(one.dst, selector.dst.address, facts, kinds, closed=closed)
     if src is None or dst is None:
@@ -130,10 +135,45 @@ def _matches(
                     yield _weight(dst, src, one.protocol, back.sport, back.dport)
 
 
+class _Way(enum.Enum):
+    """Which packets a filter is for, by its rule's tunnel."""
+
+    BOTH = "no tunnel rule"
+    IN = "it comes out of the tunnel"
+    OUT = "it goes into the tunnel"
+    NOWHERE = "there is no tunnel"
+
+
+def _way(rules: Iterable[Rule], rule: Rule, one: Filter, facts: HostFacts) -> _Way:
+    """A tunnel rule's packets come when it names an address of this host and the rule of the way back does not."""
+    if rule.tunnel is None:
+        return _Way.BOTH
+    back = [
+        other.tunnel
+        for other in rules
+        if other is not rule and other.active and other.tunnel is not None
+        if any((theirs.src, theirs.dst) == (one.dst, one.src) for theirs in other.filter_list.filters)
+    ]
+    if not back:
+        return _Way.NOWHERE
+    there, here = (facts.names.get(end, ()) if isinstance(end, str) else (end,) for end in (rule.tunnel, back[-1]))
+    reached = set(facts.own_addresses(_kinds(rule.conntype)))
+    comes, goes = (bool(reached.intersection(end)) for end in (there, here))
+    if not there or not here or comes == goes:
+        return _Way.NOWHERE
+    near, far = (there, here) if comes else (here, there)
+    families = {one.family for one in reached.intersection(near)} & {
+        one.family for one in far if one not in facts.own_addresses()
+    }
+    return (_Way.IN if comes else _Way.OUT) if families and _stands(one, comes) else _Way.NOWHERE
+
+
 def _candidates(policy: Policy, facts: HostFacts, packet: Packet) -> Iterator[tuple[Weight, Rule, Filter]]:
     closed = policy.unresolved is Unresolved.BLOCK
     for rule in policy.rules:
         for one in rule.filter_list.filters if rule.active else ():
+            if _way(policy.rules, rule, one, facts) is (_Way.OUT if packet.inbound else _Way.IN):
+                continue
             if closed and rule.filter_action.action is Action.PERMIT and _unresolved(one, facts):
                 continue
             for flipped in (False, True) if one.mirrored else (False,):
@@ -159,6 +199,8 @@ def decide(policies: PolicySet, facts: HostFacts, packet: Packet) -> Decision:
         return Decision(Verdict.BLOCK, rule.name, one.at, weight)
     action = rule.filter_action
     verdict = {Action.PERMIT: Verdict.PERMIT, Action.BLOCK: Verdict.BLOCK, Action.NEGOTIATE: Verdict.NEGOTIATE}
+    if _way(policies.assigned.rules, rule, one, facts) is _Way.NOWHERE:
+        return Decision(Verdict.BLOCK, rule.name, one.at, weight)
     inpass = action.inpass and packet.inbound
     if action.action is Action.NEGOTIATE and any(group.contains(packet.selector.dst) for group in groups(facts)):
         return Decision(Verdict.PERMIT if inpass else Verdict.BLOCK, rule.name, one.at, weight)

@@ -23,6 +23,7 @@ class _Negotiated:
 
     generic: Generic
     weight: Weight
+    tunnel: tuple[Address, Address] | None
     selectors: dict[Selector, None] = field(default_factory=dict)
 
 
@@ -49,8 +50,14 @@ class Nearness:
             self._known[prefix] = _holds_own(prefix, self._own)
         return self._known[prefix]
 
-    def starts_here(self, selector: Selector) -> bool:
-        """True unless only the destination holds addresses of this host."""
+    def starts_here(self, one: SpecificFilter) -> bool:
+        """True unless only the far side of its outbound selector holds addresses of this host.
+
+        What starts in a tunnel is what goes into it.
+        """
+        if one.tunnel is not None:
+            return not one.inbound
+        selector = _outbound(one)
         return self.has_own(selector.src) or not self.has_own(selector.dst)
 
 
@@ -63,12 +70,11 @@ def policies(
     """
     near, found = Nearness(own), dict[int, _Negotiated]()
     for one in negotiated:
-        selector = _outbound(one)
-        if near.starts_here(selector):
+        if near.starts_here(one):
             weight = _outbound_weight(one)
-            entry = found.setdefault(one.reqid, _Negotiated(generics[one.number], weight))
+            entry = found.setdefault(one.reqid, _Negotiated(generics[one.number], weight, one.tunnel))
             entry.weight = max(entry.weight, weight)
-            entry.selectors[selector] = None
+            entry.selectors[_outbound(one)] = None
     made = [_policy(reqid, entry, policy) for reqid, entry in found.items()]
     return tuple(sorted(made, key=lambda one: (tuple(-part for part in one.weight), one.reqid)))
 
@@ -92,10 +98,11 @@ def _policy(reqid: int, entry: _Negotiated, policy: Policy) -> ProtectPolicy:
         weight=entry.weight,
         proposals=action.qmsecmethods,
         pfs=action.qmpfs,
-        mode=Mode.TRANSPORT,
+        mode=Mode.TRANSPORT if entry.tunnel is None else Mode.TUNNEL,
         origin=entry.generic.origin,
         soft=action.soft,
         inpass=action.inpass,
+        tunnel=entry.tunnel,
         soft_seconds=policy.soft_seconds if action.soft else 0,
     )
 
@@ -108,14 +115,18 @@ def main_mode(policy: Policy) -> MainMode:
 def peers(
     negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], policy: Policy, own: tuple[Address, ...]
 ) -> Iterator[PadEntry]:
-    """A PAD entry for each negotiate filter's address pairs, in no particular order and with repeats."""
+    """A PAD entry for each negotiate filter's address pairs, in no particular order and with repeats.
+
+    Of a tunnel these are its ends: it is with the far gateway that IKE speaks.
+    """
     near, settings = Nearness(own), main_mode(policy)
     for one in negotiated:
         selector, rule = _outbound(one), generics[one.number].rule
-        if near.starts_here(selector):
+        if near.starts_here(one):
+            local, remote = map(Prefix.host, one.tunnel) if one.tunnel else (selector.src, selector.dst)
             yield PadEntry(
-                local=selector.src,
-                remote=selector.dst,
+                local=local,
+                remote=remote,
                 rule=rule.name,
                 auth=rule.auth,
                 main_mode=settings,

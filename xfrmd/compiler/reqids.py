@@ -22,8 +22,13 @@ def _words(spec: AddressSpec) -> str:
 
 
 def name_of(generic: Generic, family: int) -> str:
-    """What a filter is called for its reqid: the same words in the same rule are the same filter."""
+    """What a filter is called for its reqid: the same words in the same rule are the same filter.
+
+    The two filters of a tunnel are called alike, whatever their rules: they share one SA pair.
+    """
     one = generic.filter
+    if generic.rule.tunnel is not None:
+        return "\0".join((generic.origin.policy, "tunnel", str(family), *sorted((_words(one.src), _words(one.dst)))))
     ports = ";".join(",".join(map(str, side)) for side in (one.sports, one.dports))
     parts = (generic.origin.policy, generic.rule.name, str(family), _words(one.src), _words(one.dst))
     return "\0".join((*parts, str(one.protocol), ports, str(one.mirrored)))

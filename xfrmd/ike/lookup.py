@@ -83,12 +83,12 @@ class PlanIndex:
         if region.protect.responds:  # it decides no packet; it only answers
             self._responding[region.selector.family] = region.protect
             return
-        if region.protect.mode is Mode.TUNNEL and region.protect.tunnel is not None:
-            self._tunnels.setdefault(region.protect.tunnel, []).append(region)
-            return
         shape = _shape(region.selector)
         self._packets.setdefault(shape, {}).setdefault(_key(region.selector, shape), []).append(region)
-        self._regions.add(region.selector.src, region.selector.dst, region)
+        if region.protect.tunnel is not None:
+            self._tunnels.setdefault(region.protect.tunnel, []).append(region)
+        else:
+            self._regions.add(region.selector.src, region.selector.dst, region)
 
     def pad(self, local: Address, remote: Address) -> PadEntry | None:
         """The PAD entry for IKE between these addresses: longest prefixes win, then the order of the policy."""
@@ -105,7 +105,7 @@ class PlanIndex:
         return self._responding.get(family)
 
     def heaviest(self, packet: Selector) -> Region | None:
-        """The heaviest region of transport mode that holds this outbound packet (host addresses, single ports)."""
+        """The heaviest region that holds this outbound packet (host addresses, single ports)."""
         found = [
             next((region for region in pairs.get(_key(packet, shape), ()) if region.selector.contains(packet)), None)
             for shape, pairs in self._packets.items()

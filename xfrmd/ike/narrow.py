@@ -161,9 +161,9 @@ def cover(selectors: Sequence[Selector]) -> Selector:
 
 
 def _candidates(index: PlanIndex, ends: Ends, wanted: tuple[Selector, ...], packet: Selector | None) -> list[Region]:
-    if packet is not None and ends.mode is Mode.TRANSPORT:
-        decided = index.heaviest(packet)
-        return [] if decided is None else [decided]
+    if packet is not None:
+        decided, tunnel = index.heaviest(packet), None if ends.mode is Mode.TRANSPORT else (ends.local, ends.remote)
+        return [decided] if decided is not None and decided.protect.tunnel == tunnel else []
     regions = index.regions(ends.local, ends.remote, ends.mode)
     whole = [region for region in regions if all(region.selector.contains(part) for part in wanted)]
     partial = [region for region in reversed(regions) if any(region.selector.overlaps(part) for part in wanted)]

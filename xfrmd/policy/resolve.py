@@ -89,9 +89,6 @@ class Resolver:
 
     def _rule(self, read: Read, assigned: bool) -> Rule:
         action = self._action(read["filteraction"])
-        if read["tunnel"] is not None and read["activate"] and assigned:
-            remedy = "write activate: no for both rules of the tunnel"
-            self._problems.error(read.place("tunnel"), "the compiler has no tunnels yet", remedy)
         return Rule(
             name=read["name"],
             filter_list=self._list(read["filterlist"]),

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tunnel rules, from two halves to one SA pair: which way each goes, between which ends, and what has no tunnel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.compiler_cases import facts, one, packet, policy, rule, tunnel
+from xfrmd.compiler import Compilation, compile_policy
+from xfrmd.compiler.explain import explain
+from xfrmd.compiler.interpreter import Interpreter, Seen
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.facts import HostFacts
+from xfrmd.model.plan import Plan, Verdict
+from xfrmd.model.spd import Direction, Mode, SpdAction
+
+SITE = policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "192.0.2.1", "198.51.100.2"))
+GATEWAY = facts("192.0.2.1/24", "10.2.0.1/16")
+NEAR, FAR = Address.parse("192.0.2.1"), Address.parse("198.51.100.2")
+FORTH, BACK = ("10.2.0.7", "10.3.0.7"), ("10.3.0.7", "10.2.0.7")
+
+
+def spd(plan: Plan) -> set[tuple[str, str, str, tuple[Address, Address] | None]]:
+    return {(one.direction.name, str(one.selector), one.action.value, one.tunnel) for one in plan.spd}
+
+
+def verdict(plan: Plan, direction: str, src: str, dst: str) -> Verdict:
+    return explain(plan, packet(direction, src, dst)).verdict
+
+
+def test_each_half_stands_in_the_direction_of_its_tunnel() -> None:
+    plan = compile_policy(SITE, GATEWAY)
+    there, here = "10.2.0.0/16 -> 10.3.0.0/16 any", "10.3.0.0/16 -> 10.2.0.0/16 any"
+    assert {found for found in spd(plan) if found[2] == "protect"} == {
+        ("OUT", there, "protect", (NEAR, FAR)),
+        ("IN", here, "protect", (FAR, NEAR)),
+        ("FWD", here, "protect", (FAR, NEAR)),
+    }
+    assert verdict(plan, "out", *FORTH) is verdict(plan, "in", *BACK) is Verdict.NEGOTIATE
+    assert verdict(plan, "in", *FORTH) is verdict(plan, "out", *BACK) is Verdict.PASS
+
+
+def test_both_halves_are_one_sa_pair_between_the_gateways() -> None:
+    plan = compile_policy(SITE, GATEWAY)
+    (protect,) = plan.protect
+    assert (protect.mode, protect.tunnel, protect.origin.rule) == (Mode.TUNNEL, (NEAR, FAR), "rule 1")
+    assert [str(selector) for selector in protect.selectors] == ["10.2.0.0/16 -> 10.3.0.0/16 any"]
+    assert {entry.reqid for entry in plan.spd if entry.action is SpdAction.PROTECT} == {protect.reqid}
+    (entry,) = plan.pad
+    assert (entry.local, entry.remote, entry.rule) == (Prefix.host(NEAR), Prefix.host(FAR), "rule 1")
+
+
+def test_the_other_gateway_reads_the_same_rules_the_other_way() -> None:
+    plan = compile_policy(SITE, facts("198.51.100.2/24"))
+    (protect,) = plan.protect
+    assert (protect.tunnel, protect.origin.rule) == ((FAR, NEAR), "rule 2")
+    assert verdict(plan, "out", *BACK) is verdict(plan, "in", *FORTH) is Verdict.NEGOTIATE
+
+
+def test_a_host_may_be_an_end_and_behind_it_at_once() -> None:
+    plan = compile_policy(policy(*tunnel("me", "10.3.0.0/16", "192.0.2.1", "198.51.100.2")), facts("192.0.2.1/24"))
+    assert [str(selector) for selector in plan.protect[0].selectors] == ["192.0.2.1 -> 10.3.0.0/16 any"]
+    assert verdict(plan, "out", "192.0.2.1", "10.3.0.1") is Verdict.NEGOTIATE
+
+
+def test_ipv6_goes_in_an_ipv6_tunnel() -> None:
+    plan = compile_policy(policy(*tunnel("fd02::/64", "fd03::/64", "fd01::1", "fd01::2")), facts("fd01::1/64"))
+    (protect,) = plan.protect
+    assert protect.tunnel == (Address.parse("fd01::1"), Address.parse("fd01::2"))
+
+
+NAMED = policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "near.example", "far.example"))
+
+
+def named(**answers: str) -> HostFacts:
+    names = {f"{name}.example": (Address.parse(answer),) for name, answer in answers.items()}
+    return replace(GATEWAY, names=names)
+
+
+NO_TUNNEL = {
+    "neither end is of this host": (SITE, facts("10.2.0.1/16")),
+    "both are": (SITE, facts("192.0.2.1/24", "198.51.100.2/24")),
+    "other families": (policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "192.0.2.1", "fd00::2")), GATEWAY),
+    "no answer for the far end": (NAMED, named(near="192.0.2.1")),
+    "no answer for this end": (NAMED, named(far="198.51.100.2")),
+    "a lone half": (policy(SITE.policies[0].rules[0]), GATEWAY),
+    "no end on such an interface": (
+        policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "192.0.2.1", "198.51.100.2", conntype="dialup")),
+        GATEWAY,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_TUNNEL)
+def test_without_a_tunnel_its_traffic_is_blocked_both_ways(case: str) -> None:
+    policies, host = NO_TUNNEL[case]
+    plan = compile_policy(policies, host)
+    ways = (FORTH,) if case == "a lone half" else (FORTH, BACK)
+    assert {verdict(plan, direction, *way) for way in ways for direction in ("in", "out")} == {Verdict.BLOCK}
+    assert len(plan.protect) == len(plan.pad) == 0
+
+
+def test_ends_that_contradict_me_make_no_tunnel() -> None:
+    """What leaves this host cannot be what comes out of a tunnel to it."""
+    plan = compile_policy(policy(*tunnel("me", "10.3.0.0/16", "198.51.100.2", "192.0.2.1")), facts("192.0.2.1/24"))
+    assert verdict(plan, "out", "192.0.2.1", "10.3.0.1") is Verdict.BLOCK
+    assert verdict(plan, "in", "10.3.0.1", "192.0.2.1") is Verdict.BLOCK
+
+
+@pytest.mark.parametrize(("action", "wanted"), [("permit", Verdict.PERMIT), ("block", Verdict.BLOCK)])
+def test_a_narrower_filter_wins_over_a_wide_tunnel(action: str, wanted: Verdict) -> None:
+    plan = compile_policy(
+        policy(*SITE.policies[0].rules, rule(action, one("10.2.0.7", "10.3.0.0/16"), line=3)), GATEWAY
+    )
+    assert verdict(plan, "out", *FORTH) is verdict(plan, "in", *BACK) is wanted
+    assert verdict(plan, "out", "10.2.0.8", "10.3.0.7") is Verdict.NEGOTIATE
+    actions = {"permit": SpdAction.BYPASS, "block": SpdAction.DISCARD}
+    ahead = [entry for entry in plan.spd if entry.action is actions[action] and "10.2.0.7" in str(entry.selector)]
+    assert {entry.direction for entry in ahead} == set(Direction)
+    protects = [entry.priority for entry in plan.spd if entry.action is SpdAction.PROTECT]
+    assert max(entry.priority for entry in ahead) < min(protects)
+
+
+def test_a_gateways_own_esp_and_ike_pass_where_its_ends_lie_in_the_networks() -> None:
+    plan = compile_policy(policy(*tunnel("192.0.2.0/24", "any", "192.0.2.1", "198.51.100.2")), GATEWAY)
+    table = Interpreter(plan.nft)
+    for protocol, ports in (("esp", (0, 0)), ("udp", (500, 500)), ("udp", (4500, 4500))):
+        out = packet("out", "192.0.2.1", "198.51.100.2", protocol, *ports)
+        back = packet("in", "198.51.100.2", "192.0.2.1", protocol, *ports)
+        for chain, seen in (("postrouting", out), ("hold_output", out), ("prerouting", back)):
+            assert table.run(chain, Seen(seen, plan.local, protected=False)) == "accept"
+
+
+def test_names_of_ends_are_followed_and_the_rest_stays() -> None:
+    smb = rule("negotiate", one("me", "10.9.0.1", "tcp", dport=445), line=3)
+    policies = policy(*NAMED.policies[0].rules, smb)
+    made = Compilation(policies, named(near="192.0.2.1", far="198.51.100.2"))
+    before = {one.reqid: one for one in made.plan.protect}
+    delta = made.refresh(named(near="192.0.2.1", far="198.51.100.3"))
+    assert delta is not None
+    assert {entry.reqid for entry in delta.spd_new} == {one.reqid for one in before.values() if one.tunnel}
+    assert delta.negotiates
+    after = {one.reqid: one for one in made.plan.protect}
+    assert before.keys() == after.keys()
+    changed = [after[reqid] for reqid in before if after[reqid] != before[reqid]]
+    assert [one.tunnel for one in changed] == [(NEAR, Address.parse("198.51.100.3"))]
+
+
+def test_of_many_answers_the_same_one_is_taken_whatever_their_order() -> None:
+    answers = tuple(map(Address.parse, ("198.51.100.9", "fd00::9", "198.51.100.2", "192.0.2.1")))
+    found = {
+        compile_policy(NAMED, replace(GATEWAY, names={"near.example": (NEAR,), "far.example": order})).protect[0].tunnel
+        for order in (answers[:3], answers[2::-1])
+    }
+    assert found == {(NEAR, FAR)}
+
+
+def test_all_traffic_may_go_into_one_tunnel() -> None:
+    """Between all and all both filters read alike: the ends tell which is which."""
+    plan = compile_policy(policy(*tunnel("any", "any", "192.0.2.1", "198.51.100.2")), GATEWAY)
+    assert verdict(plan, "out", *FORTH) is verdict(plan, "in", *BACK) is Verdict.NEGOTIATE
+    assert len(plan.protect) == 2
