@@ -66,7 +66,7 @@ def on_the_wire(net: topology.TwoGateways) -> list[Seen]:
 
 def clear_on_the_wire(net: topology.TwoGateways) -> list[Seen]:
     """What went between the gateways in the clear of what is to be in the tunnel."""
-    flow = packets.flow(*zip(*NETS.values(), strict=True))
+    flow = packets.flow([ours for ours, _ in NETS.values()], [theirs for _, theirs in NETS.values()])
     return [each for each in on_the_wire(net) if each.packet.kind is Kind.CLEAR and flow.carries(each.packet)]
 
 

@@ -75,8 +75,7 @@ NAMED = policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "near.example", "far.exampl
 
 
 def named(**answers: str) -> HostFacts:
-    names = {f"{name}.example": (Address.parse(answer),) for name, answer in answers.items()}
-    return replace(GATEWAY, names=names)
+    return replace(GATEWAY, names={f"{name}.example": (Address.parse(text),) for name, text in answers.items()})
 
 
 NO_TUNNEL = {
