@@ -121,6 +121,17 @@ VARIABLE_TEXT: Final = 4096
 VARIABLE_ITEMS: Final = 1_000_000
 """Values that lists of variables may make: ten times what a large policy has filters. Lists of lists could make more
 than any memory holds."""
+# Scripts of netsh.
+NETSH_LINES: Final = 1_000_000
+"""A filter takes one line; ten times the largest policy."""
+NETSH_LINE: Final = 32_767
+"""Characters of one line: what Windows itself takes as a command line at most."""
+NETSH_PROBLEMS: Final = 1_000
+"""Errors after which a script is not read on, and warnings that are told one by one."""
+NETSH_COMPARISONS: Final = 10_000_000
+"""Filters looked at for all `delete filter` of a script, a few seconds of work; an honest script deletes few."""
+NETSH_EXPANSION: Final = 256
+"""Filters of a netsh script that one filter of ours may become: lists and short ranges of ports, not 1024-65535."""
 
 # Credentials.
 SECRET_SIZE: Final = 4096

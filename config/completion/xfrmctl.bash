@@ -5,12 +5,13 @@
 #    source ~/.local/share/bash_completion/xfrmctl
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_xfrmctl_subparsers=(check compile diff explain status sas apply reload initiate rekey delete counters facts plan completion)
+_shtab_xfrmctl_subparsers=(check compile diff explain import status sas apply reload initiate rekey delete counters facts plan completion)
 
 _shtab_xfrmctl_check_option_strings=(-h --help --facts --var --vars --json --control --color)
 _shtab_xfrmctl_compile_option_strings=(-h --help --facts --var --vars --section --json --control --color)
 _shtab_xfrmctl_diff_option_strings=(-h --help --facts --var --vars --fail-on --json --control --color)
 _shtab_xfrmctl_explain_option_strings=(-h --help --policy --facts --var --vars --verbose --json --control --color)
+_shtab_xfrmctl_import_option_strings=(-h --help --format -o --output --json --control --color)
 _shtab_xfrmctl_status_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_sas_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_apply_option_strings=(-h --help --var --vars --allow-lockout --json --control --color)
@@ -32,6 +33,8 @@ _shtab_xfrmctl_compile___color_choices=(auto always never)
 _shtab_xfrmctl_diff___fail_on_choices=(new-clear unprotected lost gained new-protected changed any)
 _shtab_xfrmctl_diff___color_choices=(auto always never)
 _shtab_xfrmctl_explain___color_choices=(auto always never)
+_shtab_xfrmctl_import___format_choices=(netsh)
+_shtab_xfrmctl_import___color_choices=(auto always never)
 _shtab_xfrmctl_status___color_choices=(auto always never)
 _shtab_xfrmctl_sas___color_choices=(auto always never)
 _shtab_xfrmctl_apply___color_choices=(auto always never)
@@ -44,7 +47,7 @@ _shtab_xfrmctl_facts___color_choices=(auto always never)
 _shtab_xfrmctl_plan___color_choices=(auto always never)
 _shtab_xfrmctl_completion_pos_0_choices=(bash zsh)
 _shtab_xfrmctl_completion___color_choices=(auto always never)
-_shtab_xfrmctl_pos_0_choices=(check compile diff explain status sas apply reload initiate rekey delete counters facts plan completion)
+_shtab_xfrmctl_pos_0_choices=(check compile diff explain import status sas apply reload initiate rekey delete counters facts plan completion)
 _shtab_xfrmctl___color_choices=(auto always never)
 
 _shtab_xfrmctl_check__h_nargs=0
@@ -61,6 +64,9 @@ _shtab_xfrmctl_explain__h_nargs=0
 _shtab_xfrmctl_explain___help_nargs=0
 _shtab_xfrmctl_explain___verbose_nargs=0
 _shtab_xfrmctl_explain___json_nargs=0
+_shtab_xfrmctl_import__h_nargs=0
+_shtab_xfrmctl_import___help_nargs=0
+_shtab_xfrmctl_import___json_nargs=0
 _shtab_xfrmctl_status__h_nargs=0
 _shtab_xfrmctl_status___help_nargs=0
 _shtab_xfrmctl_status___json_nargs=0

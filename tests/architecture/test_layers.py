@@ -18,20 +18,21 @@ ALLOWED: dict[str, set[str]] = {
     "transforms": SHARED,
     "credentials": SHARED | {"transforms"},
     "policy": SHARED | {"transforms", "credentials"},
+    "netsh": SHARED | {"transforms", "policy"},
     "ike": SHARED | {"transforms", "credentials"},
     "control": SHARED,
     "compiler": SHARED | {"transforms", "credentials", "policy"},
     "adapters": SHARED | {"transforms", "credentials", "policy", "compiler", "ike", "control"},
     "daemon": SHARED | {"transforms", "credentials", "policy", "compiler", "ike", "control", "adapters"},
     # The commands that need no daemon (check, compile, explain) work on the cores; all else goes through control.
-    "cli": SHARED | {"policy", "compiler", "control", "credentials"},
+    "cli": SHARED | {"policy", "netsh", "compiler", "control", "credentials"},
 }
 EXCEPTIONS = {
     ("cli/run.py", "daemon"),  # `xfrmd run` is the daemon
     ("cli/run.py", "adapters"),
     ("cli/local.py", "adapters"),  # the facts of this host, for commands that work without a daemon
 }
-CORES = ("errors.py", "limits.py", "model", "wire", "transforms", "credentials", "policy", "compiler", "ike")
+CORES = ("errors.py", "limits.py", "model", "wire", "transforms", "credentials", "policy", "netsh", "compiler", "ike")
 IMPURE = {"asyncio", "socket", "time", "random", "os", "logging", "subprocess", "threading", "secrets"}
 
 

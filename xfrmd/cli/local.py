@@ -61,6 +61,11 @@ def policy(
     return load(source, files.first, read_secret, Severity.WARNING, sources)
 
 
+def script(name: str) -> bytes:
+    """The content of a script of another system, "-" for standard input. Raises PolicyError."""
+    return read_file(name)
+
+
 def facts(name: str | None) -> HostFacts:
     """The facts of a file, else those of this host. Raises PolicyError or KernelError."""
     if name is not None:

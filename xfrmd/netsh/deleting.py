@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands that delete. What rules refer to cannot be deleted; what is not there need not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xfrmd.netsh.arguments import Arguments
+from xfrmd.netsh.ends import pair
+from xfrmd.netsh.session import Session
+from xfrmd.netsh.store import Filter, FilterAction, FilterList, Names, Store
+from xfrmd.policy.problems import quoted
+
+
+def _nothing(session: Session, arguments: Arguments, what: str) -> None:
+    """Scripts begin by deleting what an earlier run left. An import has no earlier run."""
+    message = f"there is no {what} at this point, so nothing is deleted"
+    session.warning(arguments.at, message, "remove the line, unless it cleans up after an earlier run")
+
+
+def _delete_shared(session: Session, arguments: Arguments, names: Names[Any], kind: str) -> None:
+    one: FilterList | FilterAction | None = names.get(arguments["name"])
+    if one is None:
+        _nothing(session, arguments, f"{kind} {quoted(arguments['name'])}")
+    elif one.uses:
+        message = f"{kind} {quoted(one.name)} is used by {one.uses} rules: Windows does not delete it"
+        session.error(arguments.place("name"), message, "delete the rules first, or remove this line")
+    else:
+        names.remove(one)
+
+
+def _delete_unused(session: Session, arguments: Arguments, names: Names[Any], kind: str) -> None:
+    used = [one for one in names if one.uses]
+    if used:
+        message = f"{kind} {quoted(used[0].name)} is used by rules: Windows does not delete it"
+        session.error(arguments.at, message, "delete the rules first, or remove this line")
+        return
+    for one in list(names):
+        names.remove(one)
+
+
+def delete_filterlist(session: Session, arguments: Arguments) -> None:
+    """`delete filterlist`: one by name, or all."""
+    delete = _delete_unused if arguments.every else _delete_shared
+    delete(session, arguments, session.store.lists, "filter list")
+
+
+def delete_filteraction(session: Session, arguments: Arguments) -> None:
+    """`delete filteraction`: one by name, or all."""
+    delete = _delete_unused if arguments.every else _delete_shared
+    delete(session, arguments, session.store.actions, "filter action")
+
+
+def delete_filter(session: Session, arguments: Arguments) -> None:
+    """`delete filter`: every filter of a list that matches all that is given."""
+    into = session.filter_list(arguments)
+    ends = None if into is None else pair(arguments, session)
+    if into is None or ends is None:
+        return
+    keys = into.by_pair.get(ends, {})
+    if not session.compare(len(keys), arguments.at):
+        return
+    gone = [one for one in keys.values() if _matches(one, arguments)]
+    for one in gone:
+        del keys[one.key]
+    if not gone:
+        message = "no filter of the list matches all of this, so nothing is deleted"
+        session.warning(arguments.at, message, "remove the line, or write the filter's masks too")
+
+
+def _matches(one: Filter, arguments: Arguments) -> bool:
+    fields = (("protocol", one.key.protocol), ("srcport", one.key.sport), ("dstport", one.key.dport))
+    tags = (*fields, ("mirrored", one.key.mirrored))
+    return all(arguments.get(tag, value) == value for tag, value in tags)
+
+
+def delete_policy(session: Session, arguments: Arguments) -> None:
+    """`delete policy`: with its rules."""
+    policies = session.store.policies
+    if arguments.every:
+        for one in list(policies):
+            session.store.drop_policy(one)
+        return
+    policy = policies.get(arguments["name"])
+    if policy is None:
+        _nothing(session, arguments, f"policy {quoted(arguments['name'])}")
+    else:
+        session.store.drop_policy(policy)
+
+
+def delete_rule(session: Session, arguments: Arguments) -> None:
+    """`delete rule`: one of a policy by name, or all of it."""
+    policy = session.policy(arguments)
+    if policy is None:
+        return
+    rule = None if arguments.every else policy.rules.get(arguments["name"])
+    if arguments.every:
+        for one in list(policy.rules):
+            session.store.drop_rule(policy, one)
+    elif rule is None:
+        _nothing(session, arguments, f"rule {quoted(arguments['name'])}")
+    else:
+        session.store.drop_rule(policy, rule)
+
+
+def delete_all(session: Session, arguments: Arguments) -> None:
+    """`delete all`: the whole store."""
+    del arguments
+    session.stores[session.location] = Store()
