@@ -63,34 +63,36 @@ LEASE_WINS_SERVERS: Final = 16
 """Addresses that option 44 of one lease may name; an option has room for 63."""
 
 # DNS names of a policy.
+HOSTS_FILE_SIZE: Final = 4 * 1024 * 1024
+"""Of /etc/hosts: lists of advertisers to block have some 100,000 lines."""
 NAMES: Final = 1024
 """Different DNS names in one policy: each is asked for again all the time."""
-NAME_ADDRESSES: Final = 256
+NAME_ADDRESSES: Final = 64
 """Addresses of one name and IP version; each becomes filters. More count as a failure, never as a part of them."""
 NAME_TRY: Final = 2.0
 """For one name server to answer one query; then the next is asked, or the same again."""
 NAME_LIFETIME: Final = 5.0
 """For all tries together; then the last answer is kept and the question is asked again later."""
 NAME_LOOKUPS: Final = 32
-"""Questions under way at once."""
+"""Names asked for at once."""
 NAME_PACE: Final = 0.02
 """A name is asked for again after as many times this as there are names, whatever its TTL: 1024 names whose TTL is 0
-would else take the daemon's whole time. 50 names still follow a TTL of a second."""
-NAME_TTL: Final = (1.0, 3600.0)
+would else take a third of the daemon's time. 250 names still follow the shortest TTL."""
+NAME_TTL: Final = (5.0, 3600.0)
 """TTLs are taken as at least and at most that: a TTL of 0 is no reason to ask all the time, one of a week none to
 believe a mistake for a week."""
-NAME_NEGATIVE_TTL: Final = (1.0, 300.0)
+NAME_NEGATIVE_TTL: Final = (5.0, 300.0)
 """Likewise for "no such name" and "no address": a new name works within five minutes (RFC 2308 5 allows hours)."""
 NAME_RETRY: Final = (1.0, 60.0)
 """After a failure a name is asked for again after the first, then twice as late each time, up to the second."""
 NAME_JITTER: Final = 0.25
-"""Questions are asked up to this much later, at random, so that names of equal TTL are not asked for in one moment."""
+"""After a failure, up to this part later, at random: hosts that lost a server do not come back in one moment."""
 NAMES_WAIT: Final = 3.0
 """A policy is compiled with what is known of its names at the latest this long after it was given."""
 NAMES_SAVE: Final = 1.0
 """Between a new answer and its way into the file that survives a restart."""
 NAMES_FILE_SIZE: Final = 4 * 1024 * 1024
-"""1024 names of a few addresses take 200 kB."""
+"""1024 names of 128 addresses each, of which no real policy comes near."""
 
 # The policy file.
 POLICY_FILE_SIZE: Final = 64 * 1024 * 1024

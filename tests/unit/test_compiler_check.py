@@ -9,8 +9,11 @@ from itertools import product
 import pytest
 
 from tests.unit.compiler_cases import HOST, facts, one, policy, rule
+from xfrmd import limits
 from xfrmd.compiler import Checked, check, compile_and_check
 from xfrmd.compiler.cost import MAPS, WILDCARDS
+from xfrmd.compiler.names import names_of
+from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
@@ -197,3 +200,36 @@ def test_checking_gives_the_plan_and_none_for_a_policy_that_has_none() -> None:
     assert checked.plan.policy == "Test"
     with pytest.raises(PolicyErrors):
         _ = Checked(None, tuple(problems(BLOCK, host=V4))).plan
+
+
+def test_name_servers_that_cannot_be_asked_are_told_where_the_policy_has_names() -> None:
+    host = replace(V4, dns_servers=(Address.parse("10.1.0.53"),), names={"files.example": (Address.parse("10.2.0.9"),)})
+    shut = rule("block", one("me", "10.1.0.0/16", line=2), line=1, name="shut")
+    named = rule("permit", one("me", "files.example", line=4), line=3)
+    asked = rule("permit", one("me", "dns-servers", "udp", dport=53, line=6), line=5)
+    (found,) = problems(shut, named, host=host)
+    assert (str(found.at), found.severity) == ("policy.yaml:4:9", Severity.WARNING)
+    assert "policy.yaml:2:9" in found.message
+    assert "blocks DNS to the name server 10.1.0.53" in found.message
+    assert problems(shut, named, asked, host=host) == []
+    assert problems(shut, host=host) == []
+    (under,) = problems(rule("negotiate", one("me", "10.1.0.0/16", line=2), psk=b"x"), named, host=host)
+    assert "only under protection" in under.message
+
+
+def test_more_names_than_can_be_followed_are_an_error_at_the_first_too_many() -> None:
+    host = replace(V4, names={f"n{n}.example": (Address(4, (11 << 24) + n),) for n in range(limits.NAMES + 2)})
+    filters = [one("me", f"n{n}.example", line=n + 2) for n in range(limits.NAMES + 1)]
+    found = [problem for problem in problems(rule("permit", *filters), host=host) if problem.severity is Severity.ERROR]
+    assert [str(problem.at) for problem in found] == [f"policy.yaml:{limits.NAMES + 2}:9"]
+    assert problems(rule("permit", *filters[:-1]), host=host) == []
+    unused = replace(rule("permit", *filters), active=False)
+    assert [problem for problem in problems(SMB, unused, host=host) if problem.severity is Severity.ERROR] == []
+
+
+def test_names_are_those_of_active_rules_and_of_tunnels() -> None:
+    tunnel = replace(rule("negotiate", one("me", "10.2.0.0/16"), psk=b"x"), tunnel="gateway.example")
+    named = rule("permit", one("a.example", "me"), one("me", "b.example"))
+    unused = replace(rule("permit", one("me", "c.example")), active=False)
+    assert names_of(policy(tunnel, named, unused)) == {"gateway.example", "a.example", "b.example"}
+    assert names_of(PolicySet((), None)) == frozenset()

@@ -96,9 +96,15 @@ class Kernel:
 class Facts:
     def __init__(self) -> None:
         self.now = facts_of(HERE)
+        self.wanted: list[tuple[list[str], bool]] = []
 
     def read(self) -> HostFacts:
         return self.now
+
+    def want(self, names: frozenset[str], *, whole: bool) -> None:
+        self.wanted.append((sorted(names), whole))
+
+    async def settled(self) -> None: ...
 
     def watch(self, changed: Callable[[], None]) -> None:
         changed()
@@ -225,6 +231,40 @@ def test_a_bad_policy_tells_every_problem_and_the_running_one_stays() -> None:
         assert len(place.kernel.plans) == 1
         assert (await place.do("status"))["policy"]["file"] == "/p.yaml"
         assert "/bad.yaml:5:" in text(show.problems, error.details["problems"])
+
+    run(scenario)
+
+
+NAMED = POLICY.replace("dstaddr: 10.1.0.0/16", "dstaddr: Files.Corp.Example")
+
+
+def test_names_of_a_policy_are_followed_from_before_it_is_compiled_until_it_is_replaced() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=NAMED, file="/p.yaml")
+        other = NAMED.replace("Files", "Mail").replace("assign: yes", "assign: yes\n    unresolved: block")
+        await place.do("apply", text=other, file="/o.yaml", allow_lockout=True)
+        files, mail = "files.corp.example", "mail.corp.example"
+        assert place.facts.wanted == [
+            ([files], False),
+            ([files], False),
+            ([files, mail], True),
+            ([mail], True),
+        ]
+
+    run(scenario)
+
+
+def test_names_of_a_policy_that_the_kernel_refused_are_forgotten() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=NAMED, file="/p.yaml")
+        place.kernel.refuse = "Other"
+        await place.refused("apply", text=NAMED.replace("Office", "Other").replace("Files", "Mail"), file="/o.yaml")
+        assert place.facts.wanted[-2:] == [
+            (["files.corp.example", "mail.corp.example"], False),
+            (["files.corp.example"], False),
+        ]
 
     run(scenario)
 

@@ -8,7 +8,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from xfrmd import limits
 from xfrmd.adapters import netlink
 from xfrmd.adapters.files import stamp
 from xfrmd.adapters.leases.found import HeldLease, LeasePlaces, Strange, leases, stamps
+from xfrmd.adapters.names.follow import Names, NameSources
 from xfrmd.adapters.network import Network, read_network
 from xfrmd.adapters.resolv_conf import NameServers, name_servers
 from xfrmd.model.addresses import Address
@@ -77,8 +78,15 @@ class FactsWatcher:
     when a lease ends. Many changes at once are told once.
     """
 
-    def __init__(self, places: Places = Places(), tell: Callable[[Notice], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        places: Places = Places(),
+        tell: Callable[[Notice], None] = lambda _: None,
+        names: NameSources | None = None,
+    ) -> None:
         self._places = places
+        self.names = Names(names or NameSources(), tell)
+        self.names.changed = self._soon
         self._tell_of = tell
         self._changed: Callable[[], None] = lambda: None
         self._socket: socket.socket | None = None
@@ -100,11 +108,21 @@ class FactsWatcher:
         self.found = find(self._places, network, now, self._cannot_read)
         ends = (one.lease.expires for one in self.found.leases if one.lease.expires is not None)
         self._ends = min(ends, default=float("inf"))
-        return self.found.facts
+        return replace(self.found.facts, names=self.names.addresses())
+
+    def want(self, names: frozenset[str], *, whole: bool) -> None:
+        """From now on the facts hold the addresses of these DNS names. `whole`: of those of which there is an answer of
+        both IP versions.
+        """
+        self.names.want(names, self._name_servers().asked, whole=whole)
+
+    async def settled(self) -> None:
+        """Wait until each name has an answer or has failed, or limits.NAMES_WAIT is over."""
+        await self.names.settled()
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the running event loop after anything that may alter the facts."""
-        self.close()
+        self._look_away()
         self._changed = changed
         self._socket = netlink.open_socket(_NETLINK_ROUTE, _GROUPS)
         self._socket.setblocking(False)
@@ -115,7 +133,11 @@ class FactsWatcher:
         self._poll = loop.call_later(limits.FACTS_INTERVAL, self._look_again)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and asking for names."""
+        self.names.close()
+        self._look_away()
+
+    def _look_away(self) -> None:
         for handle in (self._told, self._poll):
             if handle is not None:
                 handle.cancel()
@@ -135,12 +157,16 @@ class FactsWatcher:
 
     def _soon(self) -> None:
         """Tell in a moment: an interface that comes up brings a dozen messages."""
-        if self._told is None:
+        if self._told is None and self._socket is not None:
             self._told = asyncio.get_running_loop().call_later(limits.FACTS_SETTLE, self._tell)
 
     def _tell(self) -> None:
         self._told = None
+        self.names.surroundings(self._name_servers().asked, network_changed=self._network is None)
         self._changed()
+
+    def _name_servers(self) -> NameServers:
+        return name_servers(self._places.resolv_conf, self._places.resolved)
 
     def _look_again(self) -> None:
         self._poll = asyncio.get_running_loop().call_later(limits.FACTS_INTERVAL, self._look_again)
@@ -152,7 +178,7 @@ class FactsWatcher:
     def _look(self) -> object:
         """What is another when any of the files is."""
         places = self._places
-        return stamp(places.resolv_conf), stamp(places.resolved), stamps(places.leases)
+        return stamp(places.resolv_conf), stamp(places.resolved), stamps(places.leases), self.names.stamp()
 
     def _cannot_read(self, file: Path, what: str) -> None:
         """Told once of each file."""

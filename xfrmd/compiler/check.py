@@ -12,6 +12,7 @@ from xfrmd.compiler.cost import costs
 from xfrmd.compiler.expand import Generic
 from xfrmd.compiler.lockout import lock_out
 from xfrmd.compiler.meaning import meanings
+from xfrmd.compiler.names import names
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.shadows import Shadows, shadows
 from xfrmd.errors import PolicyError
@@ -90,6 +91,7 @@ def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
         *_shadowed(made, shadowed),
         *lock_out(made, config),
         *costs(made),
+        *names(made),
     ]
     return tuple(sorted(found, key=lambda problem: (problem.at, problem.severity.value, problem.message)))
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from xfrmd.compiler import Checked, Compilation, compile_and_check, examine
 from xfrmd.compiler.compile import NO_PLAN
+from xfrmd.compiler.names import names_of
 from xfrmd.compiler.spd import TooMuchError
 from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
 from xfrmd.errors import KernelError
@@ -23,7 +24,7 @@ from xfrmd.model.secret import SecretRef
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.sources import ALONE, Sources
-from xfrmd.policy.words import PolicySet
+from xfrmd.policy.words import PolicySet, Unresolved
 
 EXAMINED: Final = 20_000
 """Filters of a policy that is examined anew after each change of facts; of larger ones what was told at first stays."""
@@ -103,11 +104,26 @@ class Enforcement:
             policies = await asyncio.to_thread(load, text, file, self._read_secret, sources=sources)
             if allow_lockout:
                 policies = replace(policies, config=replace(policies.config, allow_lockout=True))
+            return await self._put(policies, file)
+
+    async def _put(self, policies: PolicySet, file: str) -> InForce:
+        """Names of both policies are followed until it is clear which of them is in force."""
+        self._want(policies, *([self.now.policies] if self.now else []))
+        try:
+            await self._facts.settled()
             facts, before = self._facts.read(), self.now.made if self.now else None
             made, found = await asyncio.to_thread(_compiled, policies, facts, before)
             if any(problem.severity is Severity.ERROR for problem in found):
                 raise PolicyErrors(found)
             return await self._install(InForce(policies, facts, made, found, file, self._clock(), Outcome((), {})))
+        finally:
+            self._want(*([self.now.policies] if self.now else []))
+
+    def _want(self, *policies: PolicySet) -> None:
+        """Have the names of these policies followed."""
+        names = frozenset[str]().union(*map(names_of, policies))
+        blocks = any(one.assigned and one.assigned.unresolved is Unresolved.BLOCK for one in policies)
+        self._facts.want(names, whole=blocks)
 
     async def refresh(self) -> bool:
         """Look at the facts again, and let the Plan follow when they changed. True when it changed."""

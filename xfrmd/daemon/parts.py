@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.control.exits import ExitCode
 from xfrmd.daemon.core import Faults
@@ -23,6 +24,12 @@ class Settings:
     policy: PolicyFiles | None
     control: Path
     environ: Mapping[str, str]
+
+    @property
+    def name_store(self) -> NameStore | None:
+        """The file of last answers, below the state directory that systemd made (systemd.exec(5)); None without."""
+        directory = self.environ.get("STATE_DIRECTORY")
+        return NameStore(Path(directory) / "names.json") if directory else None
 
 
 class StartError(XfrmdError):

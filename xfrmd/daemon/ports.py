@@ -151,5 +151,13 @@ class FactsSource(Protocol):
     def read(self) -> HostFacts:
         """The facts now."""
 
+    def want(self, names: frozenset[str], *, whole: bool) -> None:
+        """From now on the facts hold the addresses of these DNS names. `whole`: of those of which there is an answer of
+        both IP versions.
+        """
+
+    async def settled(self) -> None:
+        """Wait until each name has an answer or has failed, or has had its time."""
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the event loop after anything that may alter the facts."""

@@ -14,6 +14,7 @@ from xfrmd.adapters.facts import FactsWatcher
 from xfrmd.adapters.hold import PacketHold
 from xfrmd.adapters.journal import Journal
 from xfrmd.adapters.kernel_stats import xfrm_statistics
+from xfrmd.adapters.names.follow import NameSources
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.notify import Notifier
 from xfrmd.adapters.udp import UdpSockets
@@ -142,7 +143,7 @@ class Service:
             self.kernel.kick,
         )
         self.events = XfrmEvents(self._kernel_event, self.resynchronise)
-        self.facts = FactsWatcher(tell=journal.tell)
+        self.facts = FactsWatcher(tell=journal.tell, names=NameSources(store=settings.name_store))
         self.house = self._house()
         self.kernel.enforce = self.house.enforcement.overlay
         self.kernel.is_busy = lambda: self.house.enforcement.busy
@@ -217,13 +218,13 @@ class Service:
                 Notice(
                     Level.ERROR,
                     "facts-not-applied",
-                    f"this host's addresses changed, but the kernel refused the policy for them: {error}",
-                    remedy="the policy for the earlier addresses is in force; xfrmctl reload tries again",
+                    f"facts of this host changed, but the kernel refused the policy for them: {error}",
+                    remedy="the policy for the earlier facts is in force; xfrmctl reload tries again",
                 )
             )
             return
         if changed:
-            notice = Notice(Level.NOTICE, "facts-changed", "this host's addresses changed; the policy is adapted")
+            notice = Notice(Level.NOTICE, "facts-changed", "facts of this host changed; the policy is adapted")
             self.kernel.journal.tell(notice)
 
     def _comparison(self) -> tuple[str, ...]:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names asked of a real DNS server in a namespace of its own, over the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab.dnsmasq import MISSING, dnsmasq
+from lab.netns import Host, namespaces
+from xfrmd import limits
+from xfrmd.adapters.names.dns import ask
+from xfrmd.adapters.names.table import Answered, Failed, Half
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)"),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING or "dnsmasq"),
+]
+MANY = limits.NAME_ADDRESSES * 3
+CHAIN = 20
+CONFIG = f"""\
+listen-address=127.0.0.1
+local-ttl=77
+host-record=both.example,10.1.0.9,fd00::9
+host-record=v4.example,10.1.0.9
+cname=alias.example,both.example
+{"".join(f"host-record=many.example,10.1.{n // 250}.{n % 250 + 1}{chr(10)}" for n in range(MANY))}
+{"".join(f"cname=c{n}.example,c{n + 1}.example{chr(10)}" for n in range(CHAIN))}
+host-record=c{CHAIN}.example,10.1.0.9
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with namespaces("names") as (made,):
+        made.run("ip", "link", "set", "lo", "up")
+        with dnsmasq(made, CONFIG):
+            yield made
+
+
+def asked(host: Host, name: str, *servers: str) -> tuple[Half, Half]:
+    return host.inside(lambda: asyncio.run(ask(name, servers or ("127.0.0.1",))))
+
+
+def shown(half: Half) -> list[str]:
+    assert isinstance(half, Answered), half
+    return [str(address) for address in half.addresses]
+
+
+def test_both_ip_versions_and_the_ttl_are_answered(host: Host) -> None:
+    v4, v6 = asked(host, "both.example")
+    assert (shown(v4), shown(v6)) == (["10.1.0.9"], ["fd00::9"])
+    assert isinstance(v4, Answered)
+    assert 70 < v4.ttl <= 77
+
+
+def test_a_name_without_addresses_of_an_ip_version(host: Host) -> None:
+    v4, v6 = asked(host, "v4.example")
+    assert (shown(v4), shown(v6)) == (["10.1.0.9"], [])
+
+
+def test_a_name_that_is_not_there_is_an_answer_of_none(host: Host) -> None:
+    assert [shown(half) for half in asked(host, "none.example")] == [[], []]
+
+
+def test_an_alias_is_followed_but_not_a_long_chain_of_them(host: Host) -> None:
+    assert shown(asked(host, "alias.example")[0]) == ["10.1.0.9"]
+    v4, _ = asked(host, "c0.example")
+    assert not isinstance(v4, Answered) or v4.addresses == ()
+
+
+def test_an_answer_that_does_not_fit_a_datagram_is_asked_for_over_tcp(host: Host) -> None:
+    assert len(shown(asked(host, "many.example")[0])) == MANY
+
+
+def test_a_server_that_does_not_answer_gives_way_to_the_next(host: Host) -> None:
+    host.run("ip", "addr", "replace", "127.0.0.9/8", "dev", "lo")
+    assert shown(asked(host, "both.example", "127.0.0.9", "127.0.0.1")[0]) == ["10.1.0.9"]
+
+
+def test_servers_that_cannot_be_reached_are_a_failure(host: Host) -> None:
+    for server in ("192.0.2.1", "fe80::1%lo", "not an address"):
+        assert all(isinstance(half, Failed) for half in asked(host, "both.example", server)), server

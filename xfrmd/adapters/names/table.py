@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is known of each name, and when it is to be asked for. No sockets and no clock: times are given.
+
+A name's IPv4 and IPv6 addresses are asked for together. An answer without any address counts as none, as it would open
+what filters of the name close; so do an answer of addresses that no peer can have, and one that is too long. What was
+answered last stays until there is a better answer. Where only one half fails, its last answer stays beside the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from xfrmd import limits
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.notice import Level, Notice
+
+Addresses = tuple[Address, ...]
+
+_NOBODY: Final = tuple(
+    map(
+        Prefix.parse,
+        ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255", "::/127", "::ffff:0:0/96", "ff00::/8"),
+    )
+)
+"""Unspecified, loopback, multicast and broadcast addresses, and IPv4 in IPv6 form: no packet on the wire has them."""
+
+
+class Answered(NamedTuple):
+    """The addresses of one IP version, () when the name has none, for `ttl` seconds."""
+
+    addresses: Addresses
+    ttl: float
+
+
+class Failed(NamedTuple):
+    """No answer, and why."""
+
+    reason: str
+
+
+Half = Answered | Failed
+
+
+class Last(NamedTuple):
+    """The last answers: None where there never was one."""
+
+    v4: Addresses | None = None
+    v6: Addresses | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """All of them."""
+        return (self.v4 or ()) + (self.v6 or ())
+
+    @property
+    def is_whole(self) -> bool:
+        """Is there an answer of each IP version?"""
+        return self.v4 is not None and self.v6 is not None
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one name. `due` is when it is asked for next; `source` is where its addresses are from."""
+
+    last: Last
+    due: float
+    source: str = ""
+    failures: int = 0
+    trouble: str = ""
+    asked: float = float("-inf")
+    is_asking: bool = False
+    is_tried: bool = False
+
+
+class Outcome(NamedTuple):
+    """What an answer means: do the addresses differ, and what is to be told."""
+
+    changed: bool = False
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(slots=True)
+class NameTable:
+    """All names that are wanted. `draw` gives a random number from 0 to 1."""
+
+    draw: Callable[[], float]
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def want(self, names: Iterable[str], known: Mapping[str, tuple[Last, str]], now: float) -> None:
+        """From now on these names, in place of those before. `known`: answers for names that are new, and whose."""
+        before, self.entries = self.entries, {}
+        for name in sorted(names):
+            last, source = known.get(name, (Last(), ""))
+            self.entries[name] = before.get(name) or Entry(last, now, source)
+
+    def due(self, now: float) -> list[str]:
+        """Names to be asked for now, as many as may be under way; they count as asked for."""
+        free = limits.NAME_LOOKUPS - sum(entry.is_asking for entry in self.entries.values())
+        waiting = [(entry.due, name) for name, entry in self.entries.items() if not entry.is_asking]
+        found = [name for due, name in sorted(waiting)[: max(free, 0)] if due <= now]
+        for name in found:
+            self.entries[name].is_asking, self.entries[name].asked = True, now
+        return found
+
+    def next(self) -> float | None:
+        """When a name is to be asked for next; None while nothing is, or as many as may be are under way."""
+        asking = sum(entry.is_asking for entry in self.entries.values())
+        waiting = (entry.due for entry in self.entries.values() if not entry.is_asking)
+        return min(waiting, default=None) if asking < limits.NAME_LOOKUPS else None
+
+    def answer(self, name: str, halves: tuple[Half, Half], now: float) -> Outcome:
+        """Hear what came of a question: IPv4, then IPv6."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return Outcome()
+        entry.is_asking, entry.is_tried = False, True
+        v4, v6 = (_judged(half) for half in halves)
+        notices = [*_refused(name, halves)]
+        before, had_trouble = entry.last, bool(entry.trouble)
+        empty = isinstance(v4, Answered) and isinstance(v6, Answered) and not v4.addresses + v6.addresses
+        if not empty:
+            self._take(entry, v4, v6)
+        entry.trouble = "the name has no address" if empty else _reason(v4, v6)
+        entry.failures = entry.failures + 1 if entry.trouble else 0
+        entry.due = now + max(self._pause(entry, v4, v6, empty=empty), limits.NAME_PACE * len(self.entries))
+        if bool(entry.trouble) != had_trouble:
+            notices.append(_told(name, entry))
+        changed = set(entry.last.addresses) != set(before.addresses) or entry.last.is_whole != before.is_whole
+        return Outcome(changed, tuple(notices))
+
+    def _take(self, entry: Entry, v4: Half, v6: Half) -> None:
+        """What was answered replaces what was known of it, unless only the other half says that the name still is."""
+        both = isinstance(v4, Answered) and isinstance(v6, Answered)
+        v4_now = v4.addresses if isinstance(v4, Answered) and (both or v4.addresses) else entry.last.v4
+        v6_now = v6.addresses if isinstance(v6, Answered) and (both or v6.addresses) else entry.last.v6
+        if _holds(v4) or _holds(v6):
+            entry.source = "DNS"
+        entry.last = Last(_in_order(v4_now), _in_order(v6_now))
+
+    def _pause(self, entry: Entry, v4: Half, v6: Half, *, empty: bool) -> float:
+        """Seconds until the name is asked for again."""
+        if empty:
+            ttls = (half.ttl for half in (v4, v6) if isinstance(half, Answered))
+            return _within(min(ttls), limits.NAME_NEGATIVE_TTL)
+        if not entry.trouble:
+            return _within(min(_lasting(v4, v6)), limits.NAME_TTL)
+        first, most = limits.NAME_RETRY
+        late = min(first * 2.0 ** min(entry.failures - 1, 16), most)
+        return late * (1 + limits.NAME_JITTER * self.draw())
+
+    def again(self, now: float, *, failed_only: bool = False) -> None:
+        """Ask for all names anew, or for those that failed: other servers may answer otherwise."""
+        for entry in self.entries.values():
+            if not failed_only or entry.trouble:
+                entry.due = min(entry.due, max(now, entry.asked + limits.NAME_RETRY[0]))
+
+    def addresses(self, *, whole: bool) -> Iterator[tuple[str, Addresses]]:
+        """Names with the addresses to go by. `whole`: only names of which there is an answer of each IP version."""
+        for name, entry in self.entries.items():
+            if entry.last.addresses and (entry.last.is_whole or not whole):
+                yield name, entry.last.addresses
+
+    @property
+    def is_settled(self) -> bool:
+        """Has every name an answer, or at least been asked for?"""
+        return all(entry.is_tried or entry.last.addresses for entry in self.entries.values())
+
+
+def _within(value: float, bounds: tuple[float, float]) -> float:
+    least, most = bounds
+    return min(max(value, least), most)
+
+
+def _in_order(addresses: Addresses | None) -> Addresses | None:
+    """Servers turn the order round with each answer: that is no change."""
+    return None if addresses is None else tuple(sorted(set(addresses)))
+
+
+def _holds(half: Half) -> bool:
+    return isinstance(half, Answered) and bool(half.addresses)
+
+
+def _lasting(*halves: Half) -> Iterator[float]:
+    """TTLs of answers that hold addresses."""
+    return (half.ttl for half in halves if isinstance(half, Answered) and half.addresses)
+
+
+def is_nobody(address: Address) -> bool:
+    """Can no peer have this address?"""
+    return any(prefix.contains(address) for prefix in _NOBODY)
+
+
+def _judged(half: Half) -> Half:
+    if isinstance(half, Failed):
+        return half
+    usable = tuple(address for address in half.addresses if not is_nobody(address))
+    if half.addresses and not usable:
+        return Failed("the answer holds only addresses that no peer can have")
+    if len(usable) > limits.NAME_ADDRESSES:
+        return Failed(f"the answer holds more than {limits.NAME_ADDRESSES} addresses")
+    return Answered(usable, half.ttl)
+
+
+def _refused(name: str, halves: Iterable[Half]) -> Iterator[Notice]:
+    found = [str(one) for half in halves if isinstance(half, Answered) for one in half.addresses if is_nobody(one)]
+    if found:
+        shown = ", ".join(found[:3])
+        yield Notice(
+            Level.WARNING,
+            "name-refused",
+            f"DNS gives {name} addresses that no peer can have, which are ignored: {shown}",
+            {"name": name},
+            "look for a filter or a forger between this host and its name servers",
+        )
+
+
+def _reason(v4: Half, v6: Half) -> str:
+    """Why there is no whole answer; "" when there is one."""
+    failed = [(what, half.reason) for what, half in (("IPv4", v4), ("IPv6", v6)) if isinstance(half, Failed)]
+    reasons = {reason for _, reason in failed}
+    if len(failed) == 1:
+        return f"{failed[0][0]} addresses: {failed[0][1]}"
+    return reasons.pop() if len(reasons) == 1 else "; ".join(f"{what}: {reason}" for what, reason in failed)
+
+
+def _told(name: str, entry: Entry) -> Notice:
+    shown = ", ".join(map(str, entry.last.addresses[:8]))
+    if not entry.trouble:
+        return Notice(Level.NOTICE, "name-answered", f"DNS answers again for {name}: {shown}", {"name": name})
+    kept = f"its last addresses stay: {shown}" if shown else "none is known: see `unresolved` in the policy"
+    return Notice(
+        Level.WARNING,
+        "name-unanswered",
+        f"no addresses for the DNS name {name} ({entry.trouble}); {kept}",
+        {"name": name},
+        "see xfrmctl facts; the policy must permit DNS to this host's name servers",
+    )
