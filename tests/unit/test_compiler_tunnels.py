@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.compiler_cases import facts, one, packet, policy, rule, tunnel
-from xfrmd.compiler import Compilation, compile_policy
+from xfrmd.compiler import Compilation, check, compile_policy
 from xfrmd.compiler.explain import explain
 from xfrmd.compiler.interpreter import Interpreter, Seen
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan, Verdict
+from xfrmd.model.source import Severity
 from xfrmd.model.spd import Direction, Mode, SpdAction
 
 SITE = policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "192.0.2.1", "198.51.100.2"))
@@ -161,3 +162,57 @@ def test_all_traffic_may_go_into_one_tunnel() -> None:
     plan = compile_policy(policy(*tunnel("any", "any", "192.0.2.1", "198.51.100.2")), GATEWAY)
     assert verdict(plan, "out", *FORTH) is verdict(plan, "in", *BACK) is Verdict.NEGOTIATE
     assert len(plan.protect) == 2
+
+
+SWAPPED = policy(*tunnel("me", "10.3.0.0/16", "198.51.100.2", "192.0.2.1"))
+BACKWARDS = policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "198.51.100.2", "192.0.2.1"))
+TOLD = {
+    "neither end is an address of this host": (*NO_TUNNEL["neither end is of this host"], Severity.WARNING, 1),
+    "both ends are addresses of this host": (*NO_TUNNEL["both are"], Severity.ERROR, 1),
+    "its ends are of different IP versions": (*NO_TUNNEL["other families"], Severity.ERROR, 1),
+    "a DNS name that it ends at has no answer": (*NO_TUNNEL["no answer for the far end"], Severity.WARNING, 1),
+    "the rule of the way back is missing": (*NO_TUNNEL["a lone half"], Severity.ERROR, 1),
+    "`me` says the contrary": (SWAPPED, facts("192.0.2.1/24"), Severity.ERROR, 1),
+    "from a network that this host is part of": (BACKWARDS, GATEWAY, Severity.WARNING, 1),
+}
+
+
+@pytest.mark.parametrize("story", TOLD)
+def test_what_is_wrong_with_the_ends_is_told_with_place_and_remedy(story: str) -> None:
+    policies, host, severity, line = TOLD[story]
+    found = [one for one in check(policies, host) if one.message.startswith("tunnel of rule")]
+    assert story in found[0].message
+    assert (found[0].severity, found[0].at.line) == (severity, line)
+    assert found[0].remedy
+    assert len({one.message.partition(": ")[2] for one in found}) == len(found)
+
+
+def test_nothing_is_said_of_a_good_tunnel() -> None:
+    assert check(SITE, GATEWAY) == ()
+
+
+def test_tunnels_that_overlap_and_weigh_the_same_are_a_conflict() -> None:
+    """The first in the file wins, in both directions. A range weighs as its width."""
+    first = tunnel("10.2.0.0/16", "10.3.0.0/31,10.3.0.2", "192.0.2.1", "198.51.100.2")
+    other = tunnel("10.2.0.0/16", "10.3.0.1,10.3.0.2/31", "192.0.2.1", "198.51.100.3", line=3)
+    overlapping = policy(*first, *other)
+    assert [(one.at.line, "as specific, comes first" in one.message) for one in check(overlapping, GATEWAY)] == [
+        (3, True),
+        (4, True),
+    ]
+    plan = compile_policy(overlapping, GATEWAY)
+    for dst, far in (("10.3.0.2", "198.51.100.2"), ("10.3.0.3", "198.51.100.3")):
+        for direction, ends in (("out", ("10.2.0.7", dst)), ("in", (dst, "10.2.0.7"))):
+            won = explain(plan, packet(direction, *ends)).winner
+            assert won is not None
+            assert won.tunnel is not None
+            assert Address.parse(far) in won.tunnel
+
+
+def test_of_overlapping_tunnels_the_narrower_one_wins() -> None:
+    narrow = tunnel("10.2.0.0/16", "10.3.7.0/24", "192.0.2.1", "198.51.100.3", line=3)
+    plan = compile_policy(policy(*SITE.policies[0].rules, *narrow), GATEWAY)
+    for dst, far in (("10.3.7.1", "198.51.100.3"), ("10.3.8.1", "198.51.100.2")):
+        won = explain(plan, packet("out", "10.2.0.7", dst)).winner
+        assert won is not None
+        assert won.tunnel == (NEAR, Address.parse(far))

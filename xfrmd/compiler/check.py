@@ -12,6 +12,7 @@ from xfrmd.compiler.cost import costs
 from xfrmd.compiler.expand import Generic
 from xfrmd.compiler.lockout import lock_out
 from xfrmd.compiler.meaning import meanings
+from xfrmd.compiler.misplaced import misplaced
 from xfrmd.compiler.names import names
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.shadows import Shadows, shadows
@@ -86,6 +87,7 @@ def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
     shadowed = shadows(made)
     found = [
         *meanings(made),
+        *misplaced(made),
         *pad.conflicts(made.peers()),
         *_ties(made, {shadow.number for shadow in shadowed.found}),
         *_shadowed(made, shadowed),

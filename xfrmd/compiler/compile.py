@@ -17,6 +17,7 @@ from xfrmd.compiler.expand import Expansion, Generic, generic_filters
 from xfrmd.compiler.layers import Layer, Overlap, rank
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
+from xfrmd.compiler.tunnels import Ends
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
 from xfrmd.model.addresses import Address, Prefix
@@ -111,6 +112,10 @@ class Compilation:
     def peers(self) -> Iterator[PadEntry]:
         """PAD entries of all negotiate filters, with repeats."""
         return protect.peers(self.negotiated(), self.generics, self.policy, self.ground.own)
+
+    def tunnel(self, generic: Generic) -> Ends:
+        """Where the tunnel of a tunnel rule's filter ends."""
+        return self._expansion.tunnel(generic)
 
     def wildcards(self) -> int:
         """SPD entries with the address any, in the direction and IP version that has the most of them."""

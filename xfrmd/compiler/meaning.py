@@ -33,7 +33,9 @@ def meanings(made: Compilation) -> Iterator[Problem]:
 
 def _inexpressible(generic: Generic) -> Iterator[Problem]:
     one, rule = generic.filter, generic.rule
-    if rule.conntype is not ConnectionType.ALL and AddressWord.ME not in (one.src, one.dst):
+    # The connection type of a tunnel is that of the interface where it ends.
+    typed = rule.conntype is not ConnectionType.ALL and rule.tunnel is None
+    if typed and AddressWord.ME not in (one.src, one.dst):
         yield Problem(
             Severity.ERROR,
             one.at,
