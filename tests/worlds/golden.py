@@ -54,14 +54,17 @@ def policy_text(world: World) -> str:
     lists, actions, rules = [], [], []
     for number, rule in enumerate(world.rules, 1):
         lists += [f"  - name: list {number}", "    filters:", *map(_filter, rule.filter_list.filters)]
-        actions.append(_action(rule, f"action {number}"))
-        words = [f"name: rule {number}", f"filterlist: list {number}", f"filteraction: action {number}"]
+        name = f"action {number}" if rule.tunnel is None else "tunnel"  # both halves of a tunnel have the same
+        actions.append(_action(rule, name))
+        words = [f"name: rule {number}", f"filterlist: list {number}", f"filteraction: {name}"]
         if rule.auth:
             words.append("psk: {file: /etc/xfrmd/psk}")
         if rule.conntype.value != "all":
             words.append(f"conntype: {rule.conntype.value}")
         if not rule.active:
             words.append("activate: no")
+        if rule.tunnel is not None:
+            words.append(f"tunnel: {json.dumps(str(rule.tunnel))}")
         rules.append(f"      - {{{', '.join(words)}}}")
     level = world.policies.config.ipsecexempt
     config = [f"config: {{ipsecexempt: {level}}}"] if level != 3 else []
@@ -72,7 +75,7 @@ def policy_text(world: World) -> str:
     if world.policy.default_response is not None:
         policies += ["    activatedefaultrule: yes", "    defaultrule: {psk: {file: /etc/xfrmd/psk}}"]
     policies += ["    rules:", *rules]
-    return "\n".join([*head, "filterlists:", *lists, "filteractions:", *actions, *policies, ""])
+    return "\n".join([*head, "filterlists:", *lists, "filteractions:", *dict.fromkeys(actions), *policies, ""])
 
 
 def _list(addresses: Iterable[Address]) -> str:

@@ -39,8 +39,8 @@ def _filter(one: Filter, *, negotiates: bool) -> Filter:
 
 def lawful(rule: Rule) -> Rule:
     """The rule, or one like it that a policy file may hold."""
-    negotiates = rule.filter_action.action is Action.NEGOTIATE
+    negotiates = rule.filter_action.action is Action.NEGOTIATE and rule.tunnel is None
     filters = tuple(_filter(one, negotiates=negotiates) for one in rule.filter_list.filters)
     everywhere = all(AddressWord.ME in (one.src, one.dst) for one in filters)
-    conntype = rule.conntype if everywhere else ConnectionType.ALL
+    conntype = rule.conntype if everywhere or rule.tunnel is not None else ConnectionType.ALL
     return replace(rule, conntype=conntype, filter_list=replace(rule.filter_list, filters=filters))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from tests.unit.compiler_cases import ESP_AES, facts, policy, rule
+from tests.unit.compiler_cases import tunnel as tunnel_rules
 from tests.worlds.lawful import lawful
 from xfrmd.model.addresses import Address, Prefix, range_to_prefixes
 from xfrmd.model.facts import HostFacts
@@ -23,6 +24,7 @@ from xfrmd.policy.words import (
     AddressSpec,
     AddressWord,
     Config,
+    ConnectionType,
     DefaultResponse,
     Filter,
     Policy,
@@ -205,11 +207,38 @@ def _rule(line: int, earlier: list[Filter], dice: random.Random) -> Rule:
     return lawful(replace(made, filter_action=replace(made.filter_action, soft=soft)))
 
 
+_HERE: Final = ("10.1.0.5", "10.1.0.5", "192.0.2.1", "10.1.0.6", "fd00:1::5", "both.example")
+_THERE: Final = ("203.0.113.2", "203.0.113.2", "fd00:9::2", "both.example", "gone.example", "10.1.0.5")
+"""Ends of tunnels: mostly one of this host's and one elsewhere."""
+
+
+def _tunnel(line: int, earlier: list[Filter], dice: random.Random) -> tuple[Rule, Rule]:
+    """The two halves of a tunnel, that weigh as an earlier filter does now and then."""
+    near = dice.choice(earlier) if dice.random() < 0.4 else None
+    src, dst = (near.src, near.dst) if near else (_end(dice), _end(dice))
+    here = dice.choice(_HERE)
+    there = dice.choice([end for end in _THERE if end != here])
+    conntype, active = ConnectionType(dice.choice(("all", "all", "all", "lan"))), dice.random() < 0.95
+    out, back = (
+        replace(half, conntype=conntype, active=active) for half in tunnel_rules("any", "any", here, there, line=line)
+    )
+    (forth,) = out.filter_list.filters
+    out = lawful(_with(out, replace(forth, src=src, dst=dst)))
+    (forth,), (other,) = out.filter_list.filters, back.filter_list.filters
+    return out, _with(back, replace(other, src=forth.dst, dst=forth.src))
+
+
+def _with(rule: Rule, one: Filter) -> Rule:
+    return replace(rule, filter_list=replace(rule.filter_list, filters=(one,)))
+
+
 def world(seed: object) -> World:
     """The world of a seed: a text or a number, always the same one."""
     dice = random.Random(f"world {seed}")
     earlier: list[Filter] = []
     rules = [_rule(line, earlier, dice) for line in range(1, dice.randint(1, 5) + 1)]
+    if dice.random() < 0.25:
+        rules += _tunnel(len(rules) + 1, earlier, dice)
     made = replace(policy(*rules), config=Config(dice.choice((0, 1, 2, 3, 3, 3, 3, 3))))
     one = World(made, dice.choice(HOSTS))
     closed = Unresolved.BLOCK if dice.random() < 0.3 else Unresolved.KEEP
