@@ -34,6 +34,8 @@ class Want:
     packets: dict[Selector, None] = field(default_factory=dict)
     """Others that asked meanwhile, and may need an SA of their own in the end."""
     tries: int = 0
+    method: int = 0
+    """Which authentication method of the rule is the next to be tried, from 0."""
     replaces: ChildSa | None = None
     """A child SA that ends when the new one stands: its rekey had to go to another IKE SA."""
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, lifecycle, notices, soft, wants
+from xfrmd.ike import dynamic, lifecycle, notices, select, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
@@ -119,7 +119,9 @@ def _delete_now(ctx: Context, sa: IkeSa) -> None:
 
 
 def plan_changed(ctx: Context) -> None:
-    """SAs that the new plan would not make end; the others stay (ctx.index is the new plan's)."""
+    """SAs that the new plan would not make end; the others stay (ctx.index is the new plan's). Those whose algorithms
+    it no longer names are rekeyed at once.
+    """
     for want in ctx.demand.every():
         if ctx.index.protect(want.key.reqid) is None:
             wants.fail(ctx, want, whole_peer=False)
@@ -130,11 +132,15 @@ def plan_changed(ctx: Context) -> None:
             lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
             sa.pad = pad
+            if sa.suite is not None and not select.still_named(sa.suite, pad.main_mode.proposals):
+                rekey_ike.order(ctx, sa)
     for child in ctx.store.all_children():
         lineage = ctx.store.lineage_of(child)
         if lineage is not None and not _still_wanted(ctx, child):
             ctx.tell(notices.child_down(child, "the policy has changed"))
             lifecycle.doom(ctx, lineage, child)
+        elif (protect := ctx.index.protect(child.reqid)) and not select.still_named(child.suite, protect.proposals):
+            rekey_child.order(ctx, child)
     dynamic.plan_changed(ctx)
 
 

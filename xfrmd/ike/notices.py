@@ -77,6 +77,18 @@ def auth_refused(sa: IkeSa, notify: int) -> Notice:
     )
 
 
+def auth_next(sa: IkeSa, number: int) -> Notice:
+    """The peer refused a method of authentication; the rule has another, which is the `number`-th."""
+    count = len(sa.pad.auth)
+    return Notice(
+        Level.INFO,
+        "auth-next",
+        f"{sa.remote.address} refuses method {number - 1} of {count} (rule {sa.pad.rule!r}): trying method {number}",
+        _who(sa) | {"method": str(number)},
+        "put the method first that the peer has, or give the peer the first one",
+    )
+
+
 def no_answer(sa: IkeSa, hint: Notice | None) -> Notice:
     """The peer did not answer, or only with what anyone could have sent (`hint`)."""
     if hint is not None:

@@ -61,6 +61,12 @@ class Mismatch(NamedTuple):
     reason: str
 
 
+def still_named(suite: Suite, ours: Iterable[Proposal]) -> bool:
+    """Do our proposals have what was agreed? A child SA's key exchange counts no more: its keys are made."""
+    wanted = [one for one in suite.transforms if suite.prf is not None or one.type != TransformType.KE]
+    return any(all(one in proposal.transforms for one in wanted) for proposal in ours)
+
+
 def choose(ours: Sequence[Proposal], theirs: Sequence[WireProposal]) -> Choice | Mismatch:
     """The first proposal of ours, in our order, that one of theirs meets. The order within one is ours as well."""
     closest = (-1, "no proposal for this protocol")

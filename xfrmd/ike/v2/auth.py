@@ -33,7 +33,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     if sa.pad.remote_id is not None:
         payloads.append(IdrPayload.of(sa.pad.remote_id))
     octets = _initiator_octets(sa, ours)
-    payloads.append(AuthPayload(AuthMethodId.SHARED_KEY_MIC, psk_auth(_prf(sa), _secrets(sa)[0], octets)))
+    payloads.append(AuthPayload(AuthMethodId.SHARED_KEY_MIC, psk_auth(_prf(sa), _secret_to_try(sa, task), octets)))
     if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
         payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
     proposal = propose_want(ctx, sa, task)
@@ -78,9 +78,32 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     """The peer does not believe us. This message is sealed, but its sender has proved no identity."""
     error = error_of(message)
     notify = NotifyType.AUTHENTICATION_FAILED if error is None else error.notify
+    if notify == NotifyType.AUTHENTICATION_FAILED and _try_next(ctx, sa, task):
+        return
     ctx.tell(notices.auth_refused(sa, notify), sa.remote.address)
     lifecycle.close(ctx, sa)
     _fail(ctx, task)
+
+
+def _try_next(ctx: Context, sa: IkeSa, task: Task) -> bool:
+    """IKEv2 does not negotiate how one authenticates: who is refused begins anew with the rule's next method."""
+    want = task.want
+    if want is None or want.method + 1 >= len(sa.pad.auth):
+        return False
+    want.method += 1
+    for waiting in (task, *sa.tasks):
+        if waiting.want is not None:
+            waiting.want.tries -= 1  # this one was no failure
+    ctx.tell(notices.auth_next(sa, want.method + 1))
+    ctx.agenda.orphans.append(want)
+    lifecycle.close(ctx, sa, restart=True)
+    return True
+
+
+def _secret_to_try(sa: IkeSa, task: Task) -> Secret:
+    """The plan may have changed since the method was chosen; then it is the first again."""
+    secrets, number = _secrets(sa), task.want.method if task.want is not None else 0
+    return secrets[number if number < len(secrets) else 0]
 
 
 def _fail(ctx: Context, task: Task) -> None:

@@ -43,7 +43,8 @@ def identity_of(address: Address) -> Identity:
 def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: Want) -> IkeSa:
     """Begin an IKE SA with a peer; its first child SA is to meet `want`."""
     sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
-    sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want)
+    # A peer that has refused an earlier method speaks IKE: silence now does not let traffic go in the clear.
+    sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=want.method > 0)
     sa.local_id = pad.local_id or identity_of(local.address)
     sa.remote_id = pad.remote_id or identity_of(remote.address)
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)
