@@ -7,15 +7,21 @@ import asyncio
 import io
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from xfrmd.adapters.facts import Origins
+from xfrmd.adapters.leases.found import HeldLease
+from xfrmd.adapters.leases.lease import Lease
+from xfrmd.adapters.names.follow import NameOrigin
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.cli import show
 from xfrmd.cli.output import Output
+from xfrmd.cli.show_facts import facts_text
 from xfrmd.control.schema import BY_NAME, ControlError, Json
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import TABLE, House
@@ -106,6 +112,15 @@ class Facts:
 
     async def settled(self) -> None: ...
 
+    def origins(self) -> Origins:
+        lease = Lease("eth0", HERE, (THERE,), (), 1090.0)
+        names = {
+            "files.corp.example": NameOrigin("DNS", 40.0, "IPv6 addresses: the name servers do not answer"),
+            "gone.corp.example": NameOrigin("", 8.0, "the name has no address"),
+            "here.corp.example": NameOrigin("/etc/hosts"),
+        }
+        return Origins("/etc/resolv.conf", (HeldLease(lease, "eth0", Path("/var/lib/dhcp/dhclient.leases")),), names)
+
     def watch(self, changed: Callable[[], None]) -> None:
         changed()
 
@@ -169,6 +184,7 @@ class Place:
             enforcement=Enforcement(
                 self.kernel, self.facts, lambda _: b"", lambda plan, _: core.post(PlanChanged(plan)), lambda: 1000.0
             ),
+            facts=self.facts,
             ledger=Ledger(lambda: 1000.0),
             sas=self.kernel,
             changes=changes,
@@ -378,6 +394,30 @@ def test_a_policy_that_the_kernel_refuses_is_rolled_back() -> None:
         assert error.code == "kernel-refused"
         assert [plan.policy for plan in place.kernel.plans] == ["Office", "Office"]
         assert (await place.do("status"))["policy"]["name"] == "Office"
+
+    run(scenario)
+
+
+def test_facts_are_shown_with_where_they_were_read() -> None:
+    async def scenario() -> None:
+        place = Place()
+        names: dict[str, tuple[Address, ...]] = {"files.corp.example": (THERE,), "here.corp.example": (THERE,)}
+        place.facts.now = replace(place.facts.now, dns_servers=(THERE,), dhcp_servers=(THERE,), names=names)
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        answer = await place.do("facts")
+        assert answer["sources"]["leases"][0]["file"] == "/var/lib/dhcp/dhclient.leases"
+        assert text(facts_text, answer, 1000.0).splitlines() == [
+            "me               10.1.0.5/16  [kernel, eth0 (lan)]",
+            "default-gateway  none  [kernel]",
+            "dns-servers      10.1.0.9  [/etc/resolv.conf]",
+            "dhcp-server      10.1.0.9  [/var/lib/dhcp/dhclient.leases, eth0, for 1m 30s]",
+            "wins-servers     none  [no lease names one]",
+            "files.corp.example 10.1.0.9  [DNS, asked again in 40s]",
+            "    IPv6 addresses: the name servers do not answer",
+            "gone.corp.example none",
+            "    the name has no address; asked again in 8s",
+            "here.corp.example 10.1.0.9  [/etc/hosts]",
+        ]
 
     run(scenario)
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from xfrmd import limits
 from xfrmd.adapters import netlink
 from xfrmd.adapters.files import stamp
 from xfrmd.adapters.leases.found import HeldLease, LeasePlaces, Strange, leases, stamps
-from xfrmd.adapters.names.follow import Names, NameSources
+from xfrmd.adapters.names.follow import NameOrigin, Names, NameSources
 from xfrmd.adapters.network import Network, read_network
 from xfrmd.adapters.resolv_conf import NameServers, name_servers
 from xfrmd.model.addresses import Address
@@ -55,6 +55,15 @@ class Found(NamedTuple):
             dhcp_servers=_each(one.lease.servers for one in self.leases),
             default_gateways=self.network.default_gateways,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where facts come from: the file of the name servers, leases, and each name's source; "" for what is not known."""
+
+    name_servers: str = ""
+    leases: tuple[HeldLease, ...] = ()
+    names: Mapping[str, NameOrigin] = field(default_factory=dict)
 
 
 def _each(found: Iterable[tuple[Address, ...]]) -> tuple[Address, ...]:
@@ -119,6 +128,13 @@ class FactsWatcher:
     async def settled(self) -> None:
         """Wait until each name has an answer or has failed, or limits.NAMES_WAIT is over."""
         await self.names.settled()
+
+    def origins(self) -> Origins:
+        """Where the facts that were read last come from."""
+        names = self.names.origins(asyncio.get_running_loop().time())
+        if self.found is None:
+            return Origins(names=names)
+        return Origins(str(self.found.name_servers.file), self.found.leases, names)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the running event loop after anything that may alter the facts."""

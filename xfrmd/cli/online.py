@@ -13,6 +13,7 @@ from xfrmd import limits
 from xfrmd.cli import local, show
 from xfrmd.cli.checking import POLICY
 from xfrmd.cli.output import Output
+from xfrmd.cli.show_facts import facts_text
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
@@ -107,6 +108,12 @@ def _counters(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK
 
 
+def _facts(arguments: argparse.Namespace, output: Output) -> int:
+    answer = ask("facts", {}, arguments.control)
+    output.answer(answer, facts_text(answer, time.time(), output))
+    return ExitCode.OK
+
+
 def _whole(arguments: argparse.Namespace, output: Output) -> int:
     """Commands whose answer is one object that reads well as it is."""
     answer = ask(arguments.command, {}, arguments.control)
@@ -166,6 +173,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command("delete", "delete SAs and tell the peer", _delete, (_SPI, _WAIT), (("xfrmctl delete all", "every SA"),)),
     Command("counters", "every counter that is not 0", _counters),
-    Command("facts", "what the daemon knows of this host, in JSON", _whole),
+    Command(
+        "facts",
+        "what the daemon knows of this host, and from where",
+        _facts,
+        examples=(("xfrmctl facts", "what stands behind me, dns-servers, dhcp-server and DNS names"),),
+        story="Show what stands behind the words and DNS names of the policy in force: addresses, gateways, servers\n"
+        "and names, each with the file it was read from; of names, when they are asked for again and why they\n"
+        "could not be resolved. The `facts` of --json have the keys of a facts file (--facts FILE).",
+    ),
     Command("plan", "the compiled plan in force, in JSON", _whole),
 )

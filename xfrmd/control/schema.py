@@ -111,7 +111,7 @@ COMMANDS: Final = (
     ),
     Command("sas", "IKE SAs and their child SAs", (), {"ike_sas": list, "child_sas": list}),
     Command("plan", "the compiled plan in force, secrets blank", (), {"plan": dict}),
-    Command("facts", "what is known of this host", (), {"facts": dict}),
+    Command("facts", "what is known of this host, and from where", (), {"facts": dict, "sources": dict}),
     Command("counters", "every counter", (), {"counters": dict}),
     Command(
         "explain",

@@ -22,7 +22,7 @@ from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core
 from xfrmd.daemon.enforcement import Enforcement, InForce
 from xfrmd.daemon.ledger import Ledger
-from xfrmd.daemon.ports import Engine, SaDatabase
+from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
 from xfrmd.errors import KernelError, PolicyError
 from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
@@ -43,6 +43,7 @@ class House:
     engine: Engine
     core: Core
     enforcement: Enforcement
+    facts: FactsSource
     ledger: Ledger
     sas: SaDatabase
     changes: Changes
@@ -100,8 +101,8 @@ async def plan(house: House, _: Json) -> Json:
 
 
 async def facts(house: House, _: Json) -> Json:
-    """Facts of the host that the plan was compiled with."""
-    return {"facts": views.facts(_now(house).facts)}
+    """Facts of the host that the plan was compiled with, and where each is from."""
+    return {"facts": views.facts(_now(house).facts), "sources": views.sources(house.facts.origins())}
 
 
 async def counters(house: House, _: Json) -> Json:

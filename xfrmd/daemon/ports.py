@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from xfrmd.adapters.facts import Origins
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.sockets import Refusal, Request
 from xfrmd.adapters.xfrm.states import ObservedSa
@@ -158,6 +159,9 @@ class FactsSource(Protocol):
 
     async def settled(self) -> None:
         """Wait until each name has an answer or has failed, or has had its time."""
+
+    def origins(self) -> Origins:
+        """Where the facts that were read last come from."""
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the event loop after anything that may alter the facts."""

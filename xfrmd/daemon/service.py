@@ -164,6 +164,7 @@ class Service:
             enforcement=Enforcement(
                 reconciler, self.facts, secrets, self._plan_changed, time.time, overlay=overlays.plan_changed
             ),
+            facts=self.facts,
             ledger=ledger,
             sas=self.kernel.xfrm,
             changes=changes,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from xfrmd.adapters.facts import Origins
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.control.schema import Json
 from xfrmd.daemon.enforcement import InForce
@@ -70,6 +71,28 @@ def facts(found: HostFacts) -> Json:
         "dhcp_servers": [*map(str, found.dhcp_servers)],
         "default_gateways": [*map(str, found.default_gateways)],
         "names": {name: [*map(str, addresses)] for name, addresses in found.names.items()},
+    }
+
+
+def sources(origins: Origins) -> Json:
+    """Where facts come from. Addresses and gateways, which are not there, are the kernel's."""
+    return {
+        "dns_servers": origins.name_servers or None,
+        "leases": [
+            {
+                "interface": one.interface,
+                "address": str(one.lease.address),
+                "file": str(one.file),
+                "dhcp_servers": [*map(str, one.lease.servers)],
+                "wins_servers": [*map(str, one.lease.wins_servers)],
+                "expires": one.lease.expires if one.lease.expires != float("inf") else None,
+            }
+            for one in origins.leases
+        ],
+        "names": {
+            name: {"source": one.source or None, "asked_in": one.seconds, "trouble": one.trouble or None}
+            for name, one in origins.names.items()
+        },
     }
 
 
