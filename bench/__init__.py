@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Measurements, run by `make bench`: `python -m bench [--json] [--record] [SUITE]`."""
+"""Measurements beside the peers, run by `make bench`: `python -m bench [--quick] [--json FILE] [--record] [NAME]`."""

@@ -49,7 +49,7 @@ class Result:
     kilobytes_per_sa: float
     """Resident memory per IKE SA with its child SA pair, at one end."""
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, float | str]:
         """The row with its columns' names."""
         return asdict(self)
 
@@ -88,17 +88,3 @@ def measure(suite: Suite, handshakes: int, runs: int) -> Result:
         per_second=statistics.median(cost.handshakes / cost.elapsed for cost in costs),
         kilobytes_per_sa=grown[0] / 1000,  # later runs reuse the memory of the first
     )
-
-
-def table(results: list[Result]) -> str:
-    """The results for a terminal and for Markdown alike."""
-    lines = [
-        "| suite | responder CPU ms | best | initiator CPU ms | both ends, handshakes/s | kB per SA |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
-    lines += [
-        f"| {r.suite} | {r.responder_ms:.3f} | {r.responder_best_ms:.3f} | {r.initiator_ms:.3f} "
-        f"| {r.per_second:.0f} | {r.kilobytes_per_sa:.1f} |"
-        for r in results
-    ]
-    return "\n".join(lines)

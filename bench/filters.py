@@ -89,7 +89,9 @@ def wildcards(count: int) -> Iterator[Row]:
 def _yaml_row(row: Row) -> str:
     words = [f"dstaddr: {row.remote!r}"]
     words += [f"protocol: {row.protocol}"] if row.protocol else []
-    words += [f"{name}: {ports}" for name, ports in (("srcport", row.sports), ("dstport", row.dports)) if ports[1] != 65535]
+    words += [
+        f"{name}: {ports}" for name, ports in (("srcport", row.sports), ("dstport", row.dports)) if ports[1] != 65535
+    ]
     return f"      - {{srcaddr: me, {', '.join(words)}}}\n"
 
 

@@ -97,6 +97,6 @@ def aerleon(rows: Sequence[Row]) -> str:
     definitions = naming.Naming()
     definitions.ParseDefinitionsObject({"networks": networks, "services": services}, "")
     header = {"targets": {"nftables": f"{'inet' if family == 4 else 'inet6'} output priority 150 ACCEPT"}}
-    policy = {"filename": "bench", "filters": [{"header": header, "terms": terms}]}
-    (text,) = api.Generate([policy], definitions).values()
-    return str(text)
+    policy: Any = {"filename": "bench", "filters": [{"header": header, "terms": terms}]}
+    made: Any = api.Generate([policy], definitions)
+    return str(next(iter(made.values())))

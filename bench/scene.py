@@ -112,13 +112,19 @@ class Aim:
         """The same of packets to addresses that no filter has."""
         while True:
             low = self._lots.getrandbits(24)
-            address = f"11.{low >> 16}.{low >> 8 & 255}.{low & 255}" if self._family == 4 else f"fd99::{low >> 12:x}:{low & 4095:x}"
+            address = (
+                f"11.{low >> 16}.{low >> 8 & 255}.{low & 255}"
+                if self._family == 4
+                else f"fd99::{low >> 12:x}:{low & 4095:x}"
+            )
             yield self._lots.choice(SOURCE_PORTS), address, self._lots.randint(1024, 65535)
 
 
 def _sockaddr(address: str, port: int) -> bytes:
     if ":" in address:
-        return struct.pack("=HHI16sI", socket.AF_INET6, socket.htons(port), 0, socket.inet_pton(socket.AF_INET6, address), 0)
+        return struct.pack(
+            "=HHI16sI", socket.AF_INET6, socket.htons(port), 0, socket.inet_pton(socket.AF_INET6, address), 0
+        )
     return struct.pack("=HH4s8x", socket.AF_INET, socket.htons(port), socket.inet_aton(address))
 
 

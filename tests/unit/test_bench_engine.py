@@ -5,18 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from bench import engine
 from bench.pair import EnginePair, Suite
-
-ROOT = Path(__file__).parents[2]
 
 
 def seeded(seed: str) -> Callable[[int], bytes]:
@@ -40,21 +34,3 @@ def test_a_handshake_that_fails_is_no_measurement() -> None:
     pair.responder = stranger.responder
     with pytest.raises(RuntimeError, match="handshake 1"):
         pair.connect()
-
-
-def test_the_command_prints_json() -> None:
-    command = [sys.executable, "-m", "bench", "--json", "--handshakes", "2", "--runs", "1", "chacha"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    answer = json.loads(done.stdout)
-    assert answer["schema"] == 1
-    assert answer["machine"]["cores"] >= 1
-    assert [row["suite"] for row in answer["engine"]] == ["CHACHA20-POLY1305-SHA256-X25519"]
-    assert answer["engine"][0]["responder_ms"] > 0
-
-
-def test_an_unknown_suite_is_a_usage_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "rot13"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "AES128-GCM-SHA256-X25519" in done.stderr

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables of `make bench`: what is measured for each, how often, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from bench import engine
+from bench.packets import CLASSES
+from bench.report import Column, Row, Table, alternated, tell
+from bench.worker import measure
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    loads: tuple[tuple[int, int], ...]
+    """Numbers of filters, each with its number of runs."""
+    changed: tuple[int, int]
+    changes: int
+    many: int
+    written: int
+    classes: tuple[int, ...]
+    packets: int
+    """Sent in one turn of one host."""
+    rounds: int
+    negotiate: int
+    installs: int
+    wildcards: tuple[int, ...]
+    handshakes: int
+    runs: int
+
+
+# fmt: off
+FULL: Final = Sizes(
+    loads=((1_000, 5), (10_000, 5), (100_000, 3)), changed=(1_000, 100_000), changes=50,
+    many=100_000, written=1_000, classes=(1, 10, 50, 200), packets=8192, rounds=9,
+    negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
+)
+QUICK: Final = Sizes(
+    loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,
+    many=10_000, written=1_000, classes=(1, 10, 50, 200), packets=1024, rounds=3,
+    negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
+)
+TINY: Final = Sizes(
+    loads=((40, 1),), changed=(10, 40), changes=2,
+    many=80, written=40, classes=(1, 40), packets=64, rounds=1,
+    negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
+)
+"""For tests of this program: nothing is measured, all of it is done."""
+# fmt: on
+
+
+def handshakes(sizes: Sizes) -> Table:
+    """The engine alone."""
+    tell("handshakes of the engine alone")
+    results = engine.measure_all(engine.SUITES, sizes.handshakes, sizes.runs)
+    columns = (
+        Column("suite", "suite"),
+        Column("responder_ms", "responder CPU ms", ".3f"),
+        Column("responder_best_ms", "best", ".3f"),
+        Column("initiator_ms", "initiator CPU ms", ".3f"),
+        Column("per_second", "both ends, handshakes/s", ".0f"),
+        Column("kilobytes_per_sa", "kB per SA", ".1f"),
+    )
+    return Table("handshakes", "Handshakes of the engine alone", columns, tuple(row.to_json() for row in results))
+
+
+def load(sizes: Sizes) -> Table:
+    """Compile and apply beside `nft -f`."""
+    rows: list[Row] = []
+    for count, runs in sizes.loads:
+        jobs: dict[str, Callable[[], Row]] = {
+            f"load {count}, ours": partial(measure, "ours", count),
+            f"load {count}, by hand": partial(measure, "by_hand", count),
+        }
+        ours, peer = alternated(jobs, runs, tell).values()
+        ratios = {"ratio": _over(ours, peer, "load"), "mb_ratio": _over(ours, peer, "mb")}
+        rows.append({"filters": count, **ours, "peer": peer["load"], "peer_mb": peer["mb"], **ratios})
+    columns = (
+        Column("filters", "filters", ",d"),
+        Column("compile", "compile s", ".2f"),
+        Column("apply", "apply s", ".2f"),
+        Column("load", "both s", ".2f"),
+        Column("peer", "`nft -f` s", ".2f"),
+        Column("ratio", "ratio", ".2f"),
+        Column("mb", "peak MB", ".0f"),
+        Column("peer_mb", "`nft -f` MB", ".0f"),
+        Column("mb_ratio", "ratio", ".2f"),
+        Column("read", "reading YAML s", ".2f"),
+        Column("check", "check s", ".2f"),
+        Column("total", "all s", ".2f"),
+    )
+    notes = (
+        "Permit filters between this host and single others, mirrored. `nft -f` loads the smallest equal ruleset, with "
+        "its own start. Ours proves what it did by reading the kernel again, and its elements count packets. Memory is "
+        "that of the whole process with the policy file in it."
+    )
+    return Table("load", "Compile and apply, beside the smallest ruleset written by hand", columns, tuple(rows), notes)
+
+
+def change(sizes: Sizes) -> Table:
+    """One filter more or less."""
+    few, many = sizes.changed
+    tell(f"changes of policies of {few} and {many} filters")
+    names = {"add": "one filter more", "remove": "one filter less", "fact": "a DNS server's address changes"}
+    rows: list[Row] = [{**row, "what": names[row["what"]]} for row in measure("changed", few, many, sizes.changes)]
+    tell("policy files read anew")
+    anew = {"few": measure("edited", few)["ms"], "many": measure("edited", many)["ms"]}
+    rows.append({"what": "the file read anew, with one filter more (once)", **anew})
+    for row in rows:
+        assert isinstance(row, dict)
+        row["ratio"] = row["many"] / row["few"]
+    columns = (
+        Column("what", "change"),
+        Column("few", f"{few:,} filters, ms", ".2f"),
+        Column("few_most", "worst", ".2f"),
+        Column("many", f"{many:,} filters, ms", ".2f"),
+        Column("many_most", "worst", ".2f"),
+        Column("ratio", "ratio", ".2f"),
+    )
+    notes = (
+        "From the change to the kernel that has been asked and has it, without a file to read: medians, and the worst."
+    )
+    return Table("change", "One change, in a small policy and a large one", columns, tuple(rows), notes)
+
+
+_WAY: Final = (Column("family", ""), Column("way", "packets"), Column("flows", "flows by turns", ",d"))
+
+
+def packets(sizes: Sizes) -> Table:
+    """Few filters and many."""
+    rows = measure("many", sizes.many, sizes.packets, sizes.rounds)
+    columns = (
+        *_WAY,
+        Column("none", "no table, packets/s", ",.0f"),
+        Column("few", f"{CLASSES} filters", ",.0f"),
+        Column("many", f"{sizes.many:,} filters", ",.0f"),
+        Column("ratio", "ratio", ".2f"),
+        Column("us", "us", ".2f"),
+    )
+    title = f"Packets per second of one CPU, few filters and many in the same {CLASSES} classes"
+    return Table("packets", title, columns, tuple(rows), _PACKETS)
+
+
+_PACKETS: Final = (
+    "Packets leave through veth from unconnected sockets, each of another flow than the one before: 32 flows by turns "
+    "stay in the processor's caches, 8,192 that are drawn by lot among all filters do not."
+)
+
+
+def classes(sizes: Sizes) -> Table:
+    """More and more classes."""
+    rows = measure("classes", sizes.written, sizes.classes, sizes.packets, sizes.rounds)
+    columns = (
+        Column("classes", "classes"),
+        Column("hits_32", "hits of 32 flows, us", ".2f"),
+        Column("misses_32", "misses", ".2f"),
+        Column("hits_8192", "hits of 8,192 flows, us", ".2f"),
+        Column("misses_8192", "misses", ".2f"),
+    )
+    return Table("classes", f"A packet's cost by classes, with {sizes.written:,} filters", columns, tuple(rows))
+
+
+def written(sizes: Sizes) -> Table:
+    """Our words and others'."""
+    rows = measure("written", sizes.written, sizes.packets, sizes.rounds)
+    columns = (
+        *_WAY,
+        Column("ours", "ours, us", ".2f"),
+        Column("linear", "linear, us", ".2f"),
+        Column("linear_ratio", "ratio", ".1f"),
+        Column("aerleon", "aerleon, us", ".2f"),
+        Column("aerleon_ratio", "ratio", ".1f"),
+    )
+    notes = (
+        "`linear` is a rule for each filter; `aerleon` is what its nftables generator makes of a term for each filter: "
+        "a chain and a jump, behind `ct state established accept`, which takes packets of a flow that was answered; "
+        "none of these is."
+    )
+    title = f"The same {sizes.written:,} filters as we write them, as rules, and as aerleon does"
+    return Table("written", title, columns, tuple(rows), notes)
+
+
+def negotiate(sizes: Sizes) -> Table:
+    """Policies installed."""
+    tell(f"{sizes.negotiate} negotiate filters")
+    rows = measure("installed", sizes.negotiate, sizes.installs)
+    columns = (
+        Column("way", "way"),
+        Column("policies", "policies", ",.0f"),
+        Column("seconds", "s", ".2f"),
+        Column("per_second", "policies/s", ",.0f"),
+        Column("ratio", "times as fast", ".2f"),
+    )
+    title = f"XFRM policies of {sizes.negotiate:,} negotiate filters, installed"
+    return Table(
+        "negotiate", title, columns, tuple(rows), "The same policies: host to host, a template, in, out and fwd."
+    )
+
+
+def beside(sizes: Sizes) -> Table:
+    """Packets beside negotiate filters."""
+    rows = measure("negotiating", CLASSES, sizes.negotiate, sizes.packets, sizes.rounds)
+    columns = (
+        Column("flows", "flows by turns", ",d"),
+        Column("nothing", "nothing, packets/s", ",.0f"),
+        Column("policies", f"XFRM policies of {sizes.negotiate:,} only", ",.0f"),
+        Column("policies_ratio", "ratio", ".2f"),
+        Column("few", f"{CLASSES} filters, whole", ",.0f"),
+        Column("many", f"{sizes.negotiate:,} filters, whole", ",.0f"),
+        Column("many_ratio", "ratio", ".2f"),
+    )
+    title = "Packets per second of one CPU that pass beside negotiate filters"
+    return Table("beside", title, columns, tuple(rows), "Packets that no filter speaks of, so that no SA is needed.")
+
+
+def wildcards(sizes: Sizes) -> Table:
+    """Filters with any at one end."""
+    rows = measure("wildcards", sizes.wildcards, sizes.packets, sizes.rounds)
+    columns = (
+        Column("filters", "filters", ",d"),
+        Column("entries", "entries with any", ",d"),
+        Column("us", "packet, us", ".2f"),
+        Column("predicted", "of it predicted by check", ".2f"),
+        Column("warned", "warned"),
+    )
+    title = "Negotiate filters with any at one end: a list in the kernel"
+    return Table("wildcards", title, columns, tuple(rows))
+
+
+TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
+    "load": load,
+    "change": change,
+    "packets": packets,
+    "classes": classes,
+    "written": written,
+    "negotiate": negotiate,
+    "beside": beside,
+    "wildcards": wildcards,
+    "handshakes": handshakes,
+}
+NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}
+
+
+def _over(ours: Row, peer: Row, key: str) -> float:
+    return float(ours[key]) / float(peer[key])
