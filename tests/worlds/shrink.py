@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 from tests.worlds.lawful import lawful
@@ -14,7 +15,7 @@ from xfrmd.policy.words import AddressWord, Config, ConnectionType, Filter, Rule
 
 ROUNDS = 200
 """Steps of shrinking at most, each a smaller world that was found."""
-
+TRIES = 100_000
 
 T = TypeVar("T")
 
@@ -80,11 +81,12 @@ def _simpler(world: World) -> Iterator[World]:
         yield world._replace(policies=replace(world.policies, config=Config()))
 
 
-def shrink(world: World, fails: Callable[[World], bool]) -> World:
-    """The smallest world found that still fails."""
+def shrink(world: World, fails: Callable[[World], bool], tries: int = TRIES) -> World:
+    """The smallest world found that still fails, after so many tries at most."""
     for _ in range(ROUNDS):
-        smaller = next((one for one in _simpler(world) if fails(one)), None)
-        if smaller is None:
+        candidates = list(islice(_simpler(world), tries))
+        found = next((place for place, one in enumerate(candidates, 1) if fails(one)), None)
+        if found is None:
             break
-        world = smaller
+        world, tries = candidates[found - 1], tries - found
     return world
