@@ -223,6 +223,7 @@ def test_a_peer_that_never_shows_readiness_is_believed_in_the_end() -> None:
     talk = Dialogue()
     talk.connect()
     talk.deliver(datagrams(talk.a.hear(Rekey(child(talk.a).spi_in.to_bytes(4)), 0.0))[0])
+    talk.b.hear(TimerFired(), limits.PEER_READY)
     assert kinds(talk.b.hear(TimerFired(), limits.SUCCESSOR_WAIT - 1)) == []
     assert kinds(talk.b.hear(TimerFired(), limits.SUCCESSOR_WAIT)) == ["out", "ReleaseHeld", "RemoveSa"]
 

@@ -34,6 +34,8 @@ class TimerKind(enum.Enum):
     """A task that the peer was too busy for."""
     SUCCESSOR = "successor"
     """An AWAITED child SA sends from now on."""
+    READY = "ready"
+    """The peer has had its time to set up the child SA that it asked for."""
     LINGER = "linger"
     FALLBACK = "fallback"
     """A peer has had its time to answer; traffic of soft filters goes in the clear if it has not."""

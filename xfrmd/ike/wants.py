@@ -18,7 +18,7 @@ def key_of(child: ChildSa) -> WantKey:
 def release(ctx: Context, child: ChildSa) -> None:
     """The outbound SA of a child SA stands: let its packets go. What it does not carry needs an SA of its own."""
     soft.close(ctx, ctx.store.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
-    ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
+    let_go(ctx, child)
     want = ctx.demand.find(key_of(child))
     if want is None:
         return
@@ -31,6 +31,12 @@ def release(ctx: Context, child: ChildSa) -> None:
         if again is not None:
             again.packets = dict.fromkeys(packets[1:])
             ctx.agenda.orphans.append(again)
+
+
+def let_go(ctx: Context, child: ChildSa) -> None:
+    """Let the held packets go that a child SA carries."""
+    if child.sends:
+        ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
 
 
 def move(ctx: Context, child: ChildSa) -> None:

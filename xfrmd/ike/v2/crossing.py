@@ -10,8 +10,8 @@ from __future__ import annotations
 from xfrmd import limits
 from xfrmd.ike import lifecycle, notices, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
-from xfrmd.ike.context import Context
-from xfrmd.ike.effects import InstallSa
+from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.effects import InstallSa, ReleaseHeld
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2.child import Made
@@ -40,7 +40,8 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
 def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     """A child SA that the peer asked for. Where an older one carries the traffic, the new one sends after our response,
     which makes the peer ready. Where there is none it can send before: the peer's first packet may come while we are
-    still busy with the response, and its answer must find an SA. What is held leaves after the response all the same.
+    still busy with the response, and its answer must find an SA. What is held leaves when the peer has had time to
+    read the response and to set up its end.
     """
     child = made.child
     twin = _twin(ctx, child)
@@ -53,8 +54,9 @@ def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
             lifecycle.doom(ctx, lineage, twin)
     if twin is None:
         mark += 1
-    ctx.later += ctx.out[mark:]
+    ctx.later += [effect for effect in ctx.out[mark:] if not isinstance(effect, ReleaseHeld)]
     del ctx.out[mark:]
+    ctx.timers.set((TimerKind.READY, child), ctx.now + limits.PEER_READY)
 
 
 def _send_from_now(ctx: Context, sa: IkeSa, child: ChildSa, outbound: InstallSa) -> None:
