@@ -5,13 +5,14 @@
 #    source ~/.local/share/bash_completion/xfrmctl
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_xfrmctl_subparsers=(check compile diff explain import status sas apply reload initiate rekey delete counters facts plan completion)
+_shtab_xfrmctl_subparsers=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan completion)
 
 _shtab_xfrmctl_check_option_strings=(-h --help --facts --var --vars --json --control --color)
 _shtab_xfrmctl_compile_option_strings=(-h --help --facts --var --vars --section --json --control --color)
 _shtab_xfrmctl_diff_option_strings=(-h --help --facts --var --vars --fail-on --json --control --color)
 _shtab_xfrmctl_explain_option_strings=(-h --help --policy --facts --var --vars --verbose --json --control --color)
 _shtab_xfrmctl_import_option_strings=(-h --help --format -o --output --json --control --color)
+_shtab_xfrmctl_export_option_strings=(-h --help --format --var --vars -o --output --json --control --color)
 _shtab_xfrmctl_status_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_sas_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_apply_option_strings=(-h --help --var --vars --allow-lockout --json --control --color)
@@ -35,6 +36,8 @@ _shtab_xfrmctl_diff___color_choices=(auto always never)
 _shtab_xfrmctl_explain___color_choices=(auto always never)
 _shtab_xfrmctl_import___format_choices=(netsh)
 _shtab_xfrmctl_import___color_choices=(auto always never)
+_shtab_xfrmctl_export___format_choices=(netsh)
+_shtab_xfrmctl_export___color_choices=(auto always never)
 _shtab_xfrmctl_status___color_choices=(auto always never)
 _shtab_xfrmctl_sas___color_choices=(auto always never)
 _shtab_xfrmctl_apply___color_choices=(auto always never)
@@ -47,7 +50,7 @@ _shtab_xfrmctl_facts___color_choices=(auto always never)
 _shtab_xfrmctl_plan___color_choices=(auto always never)
 _shtab_xfrmctl_completion_pos_0_choices=(bash zsh)
 _shtab_xfrmctl_completion___color_choices=(auto always never)
-_shtab_xfrmctl_pos_0_choices=(check compile diff explain import status sas apply reload initiate rekey delete counters facts plan completion)
+_shtab_xfrmctl_pos_0_choices=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan completion)
 _shtab_xfrmctl___color_choices=(auto always never)
 
 _shtab_xfrmctl_check__h_nargs=0
@@ -67,6 +70,9 @@ _shtab_xfrmctl_explain___json_nargs=0
 _shtab_xfrmctl_import__h_nargs=0
 _shtab_xfrmctl_import___help_nargs=0
 _shtab_xfrmctl_import___json_nargs=0
+_shtab_xfrmctl_export__h_nargs=0
+_shtab_xfrmctl_export___help_nargs=0
+_shtab_xfrmctl_export___json_nargs=0
 _shtab_xfrmctl_status__h_nargs=0
 _shtab_xfrmctl_status___help_nargs=0
 _shtab_xfrmctl_status___json_nargs=0

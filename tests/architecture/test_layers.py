@@ -18,10 +18,10 @@ ALLOWED: dict[str, set[str]] = {
     "transforms": SHARED,
     "credentials": SHARED | {"transforms"},
     "policy": SHARED | {"transforms", "credentials"},
-    "netsh": SHARED | {"transforms", "policy"},
     "ike": SHARED | {"transforms", "credentials"},
     "control": SHARED,
     "compiler": SHARED | {"transforms", "credentials", "policy"},
+    "netsh": SHARED | {"transforms", "policy", "compiler"},  # of the compiler, only how filters weigh
     "adapters": SHARED | {"transforms", "credentials", "policy", "compiler", "ike", "control"},
     "daemon": SHARED | {"transforms", "credentials", "policy", "compiler", "ike", "control", "adapters"},
     # The commands that need no daemon (check, compile, explain) work on the cores; all else goes through control.

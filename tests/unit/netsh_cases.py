@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from xfrmd.model.source import Problem
+import dataclasses
+
+from xfrmd.model.source import Problem, Span
+from xfrmd.netsh.exporting import export_script
 from xfrmd.netsh.importing import import_script
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.resolve import blank
@@ -61,3 +64,20 @@ def errors_of(script: str | bytes) -> list[str]:
 def warnings_of(script: str | bytes) -> list[str]:
     """Its warnings, in the same form."""
     return [f"{one.at.line}:{one.at.column}: {one.message}" for one in told(script) if one.severity.value == "warning"]
+
+
+def placeless(value: object) -> object:
+    """A value without the places in it, and without warnings, which are all about places."""
+    if isinstance(value, Span):
+        return None
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if field.name != "warnings"]
+        return (type(value).__name__, *(placeless(getattr(value, name)) for name in names))
+    if isinstance(value, tuple):
+        return tuple(placeless(one) for one in value)
+    return value
+
+
+def there_and_back(policies: PolicySet) -> PolicySet:
+    """Policies written as a script, and made of that script again."""
+    return imported(export_script(policies).text)

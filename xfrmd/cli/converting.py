@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from xfrmd.cli import local
+from xfrmd.cli.checking import POLICY
 from xfrmd.cli.output import Output, problem_json
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.exits import ExitCode
+from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.model.source import Problem
+from xfrmd.netsh.exporting import export_script
 from xfrmd.netsh.importing import import_script
 
 FORMAT: Final = Argument(
@@ -70,4 +73,22 @@ IMPORT: Final = Command(
     ),
     "Make a policy file of a script of netsh ipsec static. What it says and this version cannot do is told with its\n"
     "place in the script and what to do; a rule that would need it blocks. A bad script makes nothing.",
+)
+
+
+def _export(arguments: argparse.Namespace, output: Output) -> int:
+    files = local.policy_files(arguments, arguments.policy)
+    policies = local.policy(files, secret_reader(os.environ.get("CREDENTIALS_DIRECTORY")))
+    made = export_script(policies)
+    return _put(made.text, "script", (*policies.warnings, *made.problems), arguments, output)
+
+
+EXPORT: Final = Command(
+    "export",
+    "make a Windows script of a policy file",
+    _export,
+    (POLICY, FORMAT, *local.VARIABLES, _OUTPUT),
+    (("xfrmctl export --format netsh policy.yaml -o policy.txt", "then netsh -f policy.txt on Windows"),),
+    "Make a script for netsh -f of a policy file. Imported again, it decides every packet alike: what netsh cannot\n"
+    "say is an error with its place and what to do. The script holds the shared secrets as text.",
 )

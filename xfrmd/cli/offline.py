@@ -7,9 +7,9 @@ from typing import Final
 
 from xfrmd.cli.checking import CHECK
 from xfrmd.cli.compiling import COMPILE
-from xfrmd.cli.converting import IMPORT
+from xfrmd.cli.converting import EXPORT, IMPORT
 from xfrmd.cli.differing import DIFF
 from xfrmd.cli.explaining import EXPLAIN
 from xfrmd.cli.table import Command
 
-COMMANDS: Final[tuple[Command, ...]] = (CHECK, COMPILE, DIFF, EXPLAIN, IMPORT)
+COMMANDS: Final[tuple[Command, ...]] = (CHECK, COMPILE, DIFF, EXPLAIN, IMPORT, EXPORT)

@@ -20,7 +20,8 @@ _COMMENT: Final = re.compile(r"#|:|rem(?:\s|$)", re.IGNORECASE)
 _CMD: Final = re.compile(r"[&|<>^%]")
 _REDIRECTION: Final = re.compile(r'(?:\s+[12]?>{1,2}\s*(?:&[12]|[^\s"&|<>^%]+))+\s*$')
 _QUOTED: Final = re.compile(r'"[^"]*"')
-_STRANGE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+STRANGE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""What no script may hold."""
 _NETSH: Final = re.compile(r"(?:\S*\\)?netsh(?:\.exe)?", re.IGNORECASE)
 
 HARMLESS: Final = frozenset({"echo", "title", "color", "cls", "pause", "chcp"})
@@ -59,7 +60,7 @@ def decode(source: str | bytes, problems: Problems) -> str | None:
     if text.count("\n") >= limits.NETSH_LINES:
         problems.error(start, f"the script has more than {limits.NETSH_LINES} lines", "split it")
         return None
-    strange = _STRANGE.search(text)
+    strange = STRANGE.search(text)
     if strange is not None:
         offset, code = strange.start(), ord(strange.group())
         at = Span(problems.file, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
