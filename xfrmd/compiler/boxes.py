@@ -98,6 +98,22 @@ def separating(box: Box, inner: Box) -> Cut | None:
     return best
 
 
+def halving(box: Box, inner: Iterable[Box]) -> Cut | None:
+    """The cut of `box` in the middle of many others, along the dimension in which they differ most; None when they
+    differ in their protocols alone.
+    """
+    inner = list(inner)
+    best: list[int] = []
+    dimension = PROTOCOLS
+    for start in _RANGES:
+        first, last = box[start], box[start + 1]
+        edges = {one[start] for one in inner if one[start] > first}
+        edges.update([one[start + 1] + 1 for one in inner if one[start + 1] < last])
+        if len(edges) > len(best):
+            best, dimension = sorted(edges), start
+    return Cut(dimension, best[len(best) // 2]) if best else None
+
+
 def halves(box: Box, cut: Cut) -> tuple[Box, Box]:
     """The two parts of a box."""
     dimension, at = cut

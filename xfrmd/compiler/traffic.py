@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
 
-from xfrmd.compiler.boxes import PROTOCOLS, Box, Cut, halves, joined, possible, separating, whole
+from xfrmd.compiler.boxes import PROTOCOLS, Box, Cut, halves, halving, joined, possible, separating, whole
 from xfrmd.compiler.decisions import PASSES, Decided, Layer, Meaning, Scene, left_out, scenes
 from xfrmd.compiler.regions import Region, regions
 from xfrmd.model.addresses import Prefix
@@ -27,7 +27,7 @@ WORK: Final = 20_000_000
 _PARTS: Final = 100_000
 """Parts that may differ before neighbours are joined: some seconds of joining."""
 _SMALL: Final = 16
-"""So few layers are cut along the heaviest, which leaves least pieces; more along one in the middle, which is quick."""
+"""So few layers are cut along the heaviest, which leaves least pieces; more in the middle, which is quick."""
 
 
 class Kind(enum.Enum):
@@ -175,16 +175,12 @@ def _cut(box: Box, old: Sequence[Layer], new: Sequence[Layer]) -> Cut | None:
     olds = old[:-1] if _covered(box, old) else old
     news = new[:-1] if _covered(box, new) else new
     only = [one for one in (*olds, *news) if one.only]
-    if only:
-        chosen = only[len(only) // 2]
-    elif len(olds) + len(news) > _SMALL:
-        longer = olds if len(olds) > len(news) else news
-        chosen = longer[len(longer) // 2]
-    elif olds or news:
-        chosen = (olds or news)[0]
-    else:
-        return None
-    return separating(box, chosen.box)
+    if len(only) > _SMALL or (not only and len(olds) + len(news) > _SMALL):
+        found = halving(box, [one.box for one in only or (*olds, *news)])
+        if found is not None:
+            return found
+    chosen = next(iter(only or olds or news), None)
+    return None if chosen is None else separating(box, chosen.box)
 
 
 def _within(layers: Sequence[Layer], cut: Cut, first: bool) -> list[Layer]:
