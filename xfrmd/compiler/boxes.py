@@ -7,7 +7,7 @@ most nine boxes, and neighbours are joined again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from xfrmd.model.addresses import BITS
@@ -21,6 +21,8 @@ LAST_TYPE: Final = 255
 SRC, DST, SPORT, DPORT, PROTOCOLS = 0, 2, 4, 6, 8
 """Where a dimension's first value stands in a box; its last one stands behind it."""
 _RANGES: Final = (SRC, DST, SPORT, DPORT)
+_WORTH: Final = 0.75
+"""Work grows with the square of what meets in a box: less of a saving is not worth the pieces."""
 
 
 class Box(NamedTuple):
@@ -98,20 +100,21 @@ def separating(box: Box, inner: Box) -> Cut | None:
     return best
 
 
-def halving(box: Box, inner: Iterable[Box]) -> Cut | None:
-    """The cut of `box` in the middle of many others, along the dimension in which they differ most; None when they
-    differ in their protocols alone.
+def halving(box: Box, inner: Sequence[Box]) -> Cut | None:
+    """The cut in the middle of others, along the dimension in which both parts together keep least of them; None when
+    every such cut goes through too many of them to be worth it.
     """
-    inner = list(inner)
-    best: list[int] = []
-    dimension = PROTOCOLS
-    for start in _RANGES:
-        first, last = box[start], box[start + 1]
-        edges = {one[start] for one in inner if one[start] > first}
-        edges.update([one[start + 1] + 1 for one in inner if one[start + 1] < last])
-        if len(edges) > len(best):
-            best, dimension = sorted(edges), start
-    return Cut(dimension, best[len(best) // 2]) if best else None
+    best, least = None, _WORTH * len(inner) ** 2
+    for first in _RANGES:
+        last = first + 1
+        edges = [one[first] for one in inner if one[first] > box[first]]
+        edges += [one[last] + 1 for one in inner if one[last] < box[last]]
+        if edges:
+            at = sorted(edges)[len(edges) // 2]
+            left, right = sum(one[first] < at for one in inner), sum(one[last] >= at for one in inner)
+            if left**2 + right**2 < least:
+                best, least = Cut(first, at), left**2 + right**2
+    return best
 
 
 def halves(box: Box, cut: Cut) -> tuple[Box, Box]:

@@ -22,12 +22,12 @@ from xfrmd.model.plan import Plan, Verdict
 
 LISTED: Final = 1000
 """Regions that are listed: more is a policy of its own, which nobody reads as a difference."""
-WORK: Final = 20_000_000
+WORK: Final = 5_000_000
 """Layers looked at, all parts summed: about ten seconds."""
 _PARTS: Final = 100_000
 """Parts that may differ before neighbours are joined: some seconds of joining."""
-_SMALL: Final = 16
-"""So few layers are cut along the heaviest, which leaves least pieces; more in the middle, which is quick."""
+_FEW: Final = 2
+"""So few layers are cut along the heaviest, which leaves least pieces; more in their middle, which is quick."""
 
 
 class Kind(enum.Enum):
@@ -175,12 +175,11 @@ def _cut(box: Box, old: Sequence[Layer], new: Sequence[Layer]) -> Cut | None:
     olds = old[:-1] if _covered(box, old) else old
     news = new[:-1] if _covered(box, new) else new
     only = [one for one in (*olds, *news) if one.only]
-    if len(only) > _SMALL or (not only and len(olds) + len(news) > _SMALL):
-        found = halving(box, [one.box for one in only or (*olds, *news)])
-        if found is not None:
-            return found
-    chosen = next(iter(only or olds or news), None)
-    return None if chosen is None else separating(box, chosen.box)
+    boxes = [one.box for one in only or (*olds, *news)]
+    if not boxes:
+        return None
+    middle = halving(box, boxes) if len(boxes) > _FEW else None
+    return middle or separating(box, boxes[0])
 
 
 def _within(layers: Sequence[Layer], cut: Cut, first: bool) -> list[Layer]:
