@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from lab.netns import Host
@@ -36,15 +37,26 @@ def program(name: str) -> list[str]:
 
 
 class XfrmdHost:
-    """A daemon and the files it lives on. `policy` is rewritten by `write_policy`; nothing is applied by that."""
+    """A daemon and the files it lives on. `policy` is rewritten by `write_policy`; nothing is applied by that.
 
-    def __init__(self, host: Host, directory: Path, arguments: tuple[str, ...] = ()) -> None:
+    `instead` are files or directories that the daemon sees in the place of others, such as its own /etc/resolv.conf;
+    write into the file to change it, as another one in its place would not be seen.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        directory: Path,
+        arguments: tuple[str, ...] = (),
+        instead: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self.host = host
         self.directory = directory
         self.policy = directory / "policy.yaml"
         self.control = directory / "control.sock"
         self.process: subprocess.Popen[str] | None = None
         self._arguments = arguments
+        self._instead = instead
 
     def write_policy(self, text: str) -> Path:
         """Replace the policy file; its path."""
@@ -63,8 +75,9 @@ class XfrmdHost:
         readiness = Readiness(self.directory / "notify.sock")
         options: list[str | Path] = ["--policy", self.policy, "--control", self.control]
         with (self.directory / "log").open("a") as log:
-            environment = {"PYTHONPATH": str(ROOT), **readiness.environment}
-            command = [*program("xfrmd"), "run", *options, *self._arguments]
+            state = {"STATE_DIRECTORY": str(self.directory)}
+            environment = {"PYTHONPATH": str(ROOT), **state, **readiness.environment}
+            command = [*self._own_files(), *program("xfrmd"), "run", *options, *self._arguments]
             self.process = self.host.popen(*command, stdout=log, env=environment)
         try:
             readiness.wait(self.process)
@@ -73,6 +86,13 @@ class XfrmdHost:
             raise NotReady(f"xfrmd {error}\n{self.log}", error.status) from error
         finally:
             readiness.close()
+
+    def _own_files(self) -> list[str]:
+        """What runs the rest of a command line where the files of `instead` are seen."""
+        if not self._instead:
+            return []
+        mounts = "".join(f"mount --bind '{ours}' '{theirs}' && " for theirs, ours in self._instead.items())
+        return ["unshare", "--mount", "sh", "-c", f'{mounts}exec "$@"', "sh"]
 
     def stop(self) -> int:
         """Stop as systemd would (SIGTERM); the exit status. Killed, and TimeoutExpired, when it does not end."""
@@ -115,13 +135,20 @@ class XfrmdHost:
 
 
 @contextlib.contextmanager
-def xfrmd(host: Host, policy: str, *arguments: str, secret: str | None = None) -> Iterator[XfrmdHost]:
+def xfrmd(
+    host: Host,
+    policy: str,
+    *arguments: str,
+    secret: str | None = None,
+    instead: Mapping[str, Path] = MappingProxyType({}),
+) -> Iterator[XfrmdHost]:
     """A running xfrmd in `host` with this policy; `{psk}` in the policy stands for the path of a file with `secret`.
+    It sees the files of `instead` in the place of others.
 
     Stopped with SIGTERM at the end of the block, if it still runs; killed if that fails.
     """
     with TemporaryDirectory(prefix="xfrmd-") as name:
-        daemon = XfrmdHost(host, Path(name), arguments)
+        daemon = XfrmdHost(host, Path(name), arguments, instead)
         if secret is not None:
             policy = policy.replace("{psk}", str(daemon.write_secret("psk", secret)))
         daemon.write_policy(policy)

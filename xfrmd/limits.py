@@ -81,8 +81,8 @@ would else take a third of the daemon's time. 250 names still follow the shortes
 NAME_TTL: Final = (5.0, 3600.0)
 """TTLs are taken as at least and at most that: a TTL of 0 is no reason to ask all the time, one of a week none to
 believe a mistake for a week."""
-NAME_NEGATIVE_TTL: Final = (5.0, 300.0)
-"""Likewise for "no such name" and "no address": a new name works within five minutes (RFC 2308 5 allows hours)."""
+NAME_NEGATIVE_TTL: Final = (5.0, 60.0)
+"""Likewise for "no such name" and "no address": a new name works within a minute (RFC 2308 5 allows hours)."""
 NAME_RETRY: Final = (1.0, 60.0)
 """After a failure a name is asked for again after the first, then twice as late each time, up to the second."""
 NAME_JITTER: Final = 0.25

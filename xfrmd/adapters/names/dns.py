@@ -6,15 +6,14 @@ most 16 CNAMEs and asks again over TCP where an answer was cut.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from xfrmd import limits
 from xfrmd.adapters.names.table import Answered, Failed, Half
 from xfrmd.model.addresses import Address
 
-_SIZE = 1232
+_SIZE: Final = 1232
 """Octets of an answer that pass without fragments (the size that DNS servers agreed on in 2020)."""
 
 
@@ -44,17 +43,22 @@ async def _half(resolver: Any, name: str, kind: str) -> Half:
     try:
         answer = await resolver.resolve(asked, kind, raise_on_no_answer=False, search=False)
     except dns.resolver.NXDOMAIN as error:
-        return Answered((), _ttl(error, asked))
+        return Answered((), _ttl(_chain(error, asked)))
     except dns.resolver.LifetimeTimeout:
         return Failed("the name servers do not answer")
     except dns.resolver.NoNameservers:
         return Failed("the name servers refuse the question or fail")
     except (dns.exception.DNSException, OSError, ValueError) as error:
         return Failed(f"the question failed: {type(error).__name__}")
-    ttl = max(0.0, answer.expiration - time.time())
-    return Answered(tuple(Address.parse(one.address) for one in answer.rrset or ()), ttl)
+    found = tuple(Address.parse(one.address) for one in answer.rrset or ())
+    return Answered(found, _ttl(answer.chaining_result))
 
 
-def _ttl(error: Any, asked: object) -> float:
-    """How long "no such name" holds (RFC 2308 5)."""
-    return float(error.response(asked).resolve_chaining().minimum_ttl)
+def _chain(error: Any, asked: object) -> Any:
+    """What the answer "no such name" holds."""
+    return error.response(asked).resolve_chaining()
+
+
+def _ttl(chain: Any) -> float:
+    """The shortest TTL on the way to an answer, or how long there is to be none (RFC 2308 5)."""
+    return float(chain.minimum_ttl)

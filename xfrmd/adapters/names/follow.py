@@ -61,8 +61,11 @@ class Names:
         """Called when any addresses may differ."""
 
     def want(self, names: frozenset[str], servers: tuple[str, ...], *, whole: bool) -> None:
-        """From now on these names. `whole`: one counts as answered when both IP versions are."""
+        """From now on these names. `whole`: one counts as answered when both IP versions are. What failed is asked for
+        again at once: whoever gives a policy anew may have mended it.
+        """
         self._wanted, self._servers = (names, whole), servers
+        self._table.again(asyncio.get_running_loop().time(), failed_only=True)
         self._begin()
 
     async def settled(self) -> None:
