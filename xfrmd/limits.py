@@ -211,6 +211,8 @@ CROSSING: Final = 30.0
 """Two equal child SAs, one made by each end within this time, are one too many."""
 CLEAR_ANSWERS: Final = 100
 """Refusals in the clear per second: a help for an honest peer, no tool for a flood."""
+SIBLINGS: Final = 16
+"""Child SAs that we ask for beside a wide one of the peer's, for heavier filters that take part of its traffic."""
 WANT_TRIES: Final = 3
 """IKE SAs on which one demand is tried, when the peer ends them under it."""
 NEGOTIATIONS: Final = 4096

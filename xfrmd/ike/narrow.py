@@ -7,7 +7,7 @@ kernel's policies demand the SA of exactly their filter (by reqid).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from xfrmd.ike.lookup import PlanIndex, Region
@@ -103,6 +103,23 @@ def answer(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None = N
         if traffic.outbound:
             return Agreed(region.protect, selector, traffic)
     return _default_response(index, ends, proposed, only)
+
+
+def heavier(index: PlanIndex, ends: Ends, lighter: Agreed) -> Iterator[tuple[ProtectPolicy, Selector]]:
+    """Filters between two hosts that outweigh the one of a child SA and take part of its traffic, heaviest first, each
+    with its selector cut to the hosts.
+    """
+    near, far = Prefix.host(ends.local), Prefix.host(ends.remote)
+    for region in index.regions(ends.local, ends.remote, ends.mode):
+        selector = _cut(region.selector, near, far)
+        outweighs = region.weight > lighter.protect.weight or lighter.protect.responds
+        if outweighs and any(selector.overlaps(one) for one in lighter.traffic.outbound):
+            yield region.protect, selector
+
+
+def led_by_packet(proposed: Traffic) -> bool:
+    """Does a packet lead the proposal (RFC 7296 2.9)?"""
+    return _leading(proposed) is not None
 
 
 def _default_response(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None) -> Agreed | None:

@@ -8,7 +8,7 @@ from xfrmd.ike import lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import child, crossing
+from xfrmd.ike.v2 import child, crossing, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import AuthMethodId, NotifyType
@@ -136,6 +136,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         more = list(refusal.payloads)
     else:
         _install(ctx, sa, made)
+        siblings.ask(ctx, sa, made.child, message)
     sa.handshake = None
     return payloads + more
 

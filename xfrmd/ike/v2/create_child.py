@@ -8,7 +8,7 @@ from xfrmd.ike import narrow, notices, select, wants
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
-from xfrmd.ike.v2 import child, crossing, offers
+from xfrmd.ike.v2 import child, crossing, offers, siblings
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
@@ -123,6 +123,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     refuse_while_busy(sa)
     made, payloads = child.answer(ctx, sa, message)
     crossing.install_answer(ctx, sa, made, sad_pair(ctx, sa, *made))
+    siblings.ask(ctx, sa, made.child, message)
     return payloads
 
 
