@@ -126,10 +126,10 @@ than any memory holds."""
 # Scripts of netsh.
 NETSH_LINES: Final = 1_000_000
 """A filter takes one line; ten times the largest policy."""
-NETSH_LINE: Final = 32_767
-"""Characters of one line: what Windows itself takes as a command line at most."""
-NETSH_PROBLEMS: Final = 1_000
-"""Errors after which a script is not read on, and warnings that are told one by one."""
+NETSH_LINE: Final = 8_191
+"""Characters of one line: what cmd takes at most."""
+NETSH_ERRORS: Final = 500
+"""Errors after which a script is not read on: fewer than are told, and each may cost a look through many names."""
 NETSH_COMPARISONS: Final = 10_000_000
 """Filters looked at for all `delete filter` of a script, a few seconds of work; an honest script deletes few."""
 NETSH_EXPANSION: Final = 256

@@ -20,7 +20,7 @@ add filterlist name=smb description="file service"
 add filter filterlist=smb srcaddr=me dstaddr=10.1.0.0 dstmask=255.255.0.0 protocol=TCP dstport=445
 add filteraction name=require action=negotiate qmsecmethods="ESP[AES256,SHA256]:100000k/900s"
 add filteraction name=permit action=permit
-add policy name=Servers activatedefaultrule=no assign=yes
+add policy name=Servers activatedefaultrule=no assign=yes mmsecmethods=AES256-SHA256-3
 add rule name="protect smb" policy=Servers filterlist=smb filteraction=require psk="{PSK}"
 """
 """A script whose policy is whole, in the form that `netsh -f` takes; more commands may follow."""

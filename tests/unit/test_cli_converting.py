@@ -18,7 +18,7 @@ KERBEROS = BASE.replace(f'psk="{PSK}"', "kerberos=yes")
 WEAK = (
     BASE.replace("add filteraction name=permit action=permit\n", "")
     .replace("AES256,SHA256", "3DES,SHA1")
-    .replace("assign=yes", "assign=yes mmsecmethods=3DES-SHA1-3")
+    .replace("AES256-SHA256-3", "3DES-SHA1-3")
 )
 
 

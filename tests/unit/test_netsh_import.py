@@ -97,7 +97,7 @@ def test_an_action_without_a_method_that_is_built_blocks(methods: str, why: str)
 
 
 def test_a_policy_without_a_main_mode_method_blocks_where_it_would_negotiate() -> None:
-    script = BASE.replace("assign=yes", "assign=yes mmsecmethods=DES-MD5-1")
+    script = BASE.replace("AES256-SHA256-3", "DES-MD5-1")
     assert rule_of(script).filter_action.action is Action.BLOCK
     assert len(warnings_of(script)) == 2
 
@@ -115,7 +115,7 @@ def test_other_methods_remain_beside_those_that_are_not_built() -> None:
 
 
 def test_weak_algorithms_are_allowed_as_the_script_has_them_and_that_is_told() -> None:
-    script = BASE.replace("AES256,SHA256", "3DES,SHA1").replace("assign=yes", "assign=yes mmsecmethods=3DES-SHA1-2")
+    script = BASE.replace("AES256,SHA256", "3DES,SHA1").replace("AES256-SHA256-3", "3DES-SHA1-2")
     (proposal,) = rule_of(script).filter_action.qmsecmethods
     assert [one.id for one in proposal.transforms] == [3, 2, 0]
     assert "protect little" in warnings_of(script)[0]

@@ -30,9 +30,11 @@ def _delete_shared(session: Session, arguments: Arguments, names: Names[Any], ki
 
 
 def _delete_unused(session: Session, arguments: Arguments, names: Names[Any], kind: str) -> None:
-    used = [one for one in names if one.uses]
-    if used:
-        message = f"{kind} {quoted(used[0].name)} is used by rules: Windows does not delete it"
+    if not session.compare(len(names), arguments.at):
+        return
+    used = next((one for one in names if one.uses), None)
+    if used is not None:
+        message = f"{kind} {quoted(used.name)} is used by rules: Windows does not delete it"
         session.error(arguments.at, message, "delete the rules first, or remove this line")
         return
     for one in list(names):
@@ -61,8 +63,7 @@ def delete_filter(session: Session, arguments: Arguments) -> None:
     if not session.compare(len(keys), arguments.at):
         return
     gone = [one for one in keys.values() if _matches(one, arguments)]
-    for one in gone:
-        del keys[one.key]
+    into.remove(gone)
     if not gone:
         message = "no filter of the list matches all of this, so nothing is deleted"
         session.warning(arguments.at, message, "remove the line, or write the filter's masks too")

@@ -18,6 +18,8 @@ from xfrmd.policy.problems import Problems
 from xfrmd.policy.resolve import blank
 
 _HEADER = "# From a script of netsh ipsec static."
+_NO_POLICY = "policies: [{name: none, rules: [], activatedefaultrule: yes, defaultrule: {psk: none but for the check}}]"
+"""Stands behind a file without a policy, so that the language reads it."""
 
 
 class Imported(NamedTuple):
@@ -37,9 +39,9 @@ def import_script(source: str | bytes, file: str) -> Imported:
     problems.check()
     page = Page(Span(file, 1, 1))
     store = _store(session)
-    _document(session, store, page)
-    if store.policies and not problems.errors:
-        _check(page, problems)
+    more = _document(session, store, page)
+    problems.check()
+    _check(page, more, problems)
     problems.check()
     return Imported(page.text, problems.sorted())
 
@@ -59,7 +61,8 @@ def _store(session: Session) -> Store:
     return local
 
 
-def _document(session: Session, store: Store, page: Page) -> None:
+def _document(session: Session, store: Store, page: Page) -> str:
+    """Write the policy file. What comes back is to stand behind it when it is checked."""
     writer = Writer(session, store, page)
     page.line(_HEADER)
     page.line("version: 1")
@@ -69,17 +72,20 @@ def _document(session: Session, store: Store, page: Page) -> None:
         session.warning(page.place(1), message, "name AES128 or AES256 and SHA256 at both ends, and remove allow_weak")
     if session.ipsecexempt is not None:
         page.line(f"config: {{ipsecexempt: {session.ipsecexempt}}}")
-    writer.write()
-    if not store.policies:
-        message = "the script adds no policy: what comes out can only be included by a policy file"
-        session.warning(page.place(1), message, "add a policy: netsh ipsec static add policy")
+    if writer.write():
+        return ""
+    message = "no policy comes of this script: what comes out can only be included by a policy file"
+    session.warning(page.place(1), message, "add a policy with a rule")
+    return _NO_POLICY
 
 
-def _check(page: Page, problems: Problems) -> None:
+def _check(page: Page, more: str, problems: Problems) -> None:
     """Let the policy language read what was written, and tell what it says where the script has it."""
     try:
-        told = load(page.text, "", blank, Severity.WARNING).warnings
+        told = load(page.text + more, "", blank, Severity.WARNING).warnings
     except PolicyErrors as errors:
         told = errors.problems
-    for one in map(page.in_script, told):
-        problems.tell(one.severity, one.at, one.message, one.remedy)
+    for one in told:
+        if one.at.line <= page.length:
+            here = page.in_script(one)
+            problems.tell(here.severity, here.at, here.message, here.remedy)

@@ -112,5 +112,7 @@ def write_quick_methods(methods: tuple[Method, ...], where: str, session: Sessio
         if method.refused:
             message = f"{where}: {quoted(method.text)} is left out, as {method.refused}"
             session.warning(page.here, message, "remove it; peers agree on one of the others")
-    if methods:
+    if not methods:
+        session.defaults(page.here)
+    else:
         page.items("qmsecmethods", (method.text for method in methods if not method.refused))

@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from xfrmd.model.source import Problem, Span
 from xfrmd.netsh.scalars import scalar
+
+_KEY: Final = re.compile(
+    r"\b(action|activatedefaultrule|assign|conntype|dstaddr|dstport|mirrored|mmpfs|protocol|srcaddr|srcport): ",
+    re.ASCII,
+)
+"""A key of the language that netsh has as a tag, in a message."""
 
 
 class Page:
@@ -59,6 +67,11 @@ class Page:
         return self._at
 
     @property
+    def length(self) -> int:
+        """Number of lines."""
+        return len(self._lines)
+
+    @property
     def text(self) -> str:
         """All lines."""
         return "\n".join(self._lines) + "\n"
@@ -68,5 +81,6 @@ class Page:
         return self._places[min(line, len(self._places)) - 1]
 
     def in_script(self, problem: Problem) -> Problem:
-        """A problem of this text, at its place in the script."""
-        return replace(problem, at=self.place(problem.at.line))
+        """A problem of this text, at its place in the script and in the words of netsh."""
+        message, remedy = (_KEY.sub(r"\1=", text) for text in (problem.message, problem.remedy))
+        return replace(problem, at=self.place(problem.at.line), message=message, remedy=remedy)

@@ -47,8 +47,8 @@ class Writer:
         lists += [one.default_rule.methods for one in store.policies if self._has_default_rule(one.default_rule)]
         return any(method.weak and not method.refused for methods in lists for method in methods)
 
-    def write(self) -> None:
-        """Everything under `filterlists`, `filteractions` and `policies`."""
+    def write(self) -> bool:
+        """Everything under `filterlists`, `filteractions` and `policies`. Is there a policy?"""
         write_lists(self._session, self._store, self._page)
         policies = [one for one in self._store.policies if self._sayable(one)]
         blocking = [rule for policy in policies for rule in policy.rules if self._hindrance(rule, policy)]
@@ -61,6 +61,7 @@ class Writer:
             for policy in policies:
                 self._policy(policy)
             self._page.out()
+        return bool(policies)
 
     def _sayable(self, policy: Policy) -> bool:
         """Is there anything in this policy that the language can say? A policy needs a rule."""
@@ -102,6 +103,8 @@ class Writer:
             message = f"policy {quoted(policy.name)} has no main mode method that can be negotiated here"
             remedy = "write 3DES-SHA1-3, or better AES256-SHA256-3"
             session.warning(policy.at, f"{message}: its rules that negotiate block", remedy)
+        elif any(negotiates(rule.filter_action) for rule in policy.rules):
+            session.defaults(policy.at)
         if policy.mmlifetime != _MM_MINUTES:
             page.line(f"mmlifetime: {policy.mmlifetime}")
         if policy.mmpfs:

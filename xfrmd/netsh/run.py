@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from xfrmd import limits
-from xfrmd.model.source import Span
 from xfrmd.netsh.commands import execute
 from xfrmd.netsh.script import VERBS, Reader, Statement, abbreviated, decode
 from xfrmd.netsh.session import LOCAL, Session
@@ -44,11 +42,6 @@ def run(source: str | bytes, problems: Problems) -> Session:
         verb = abbreviated(statement.words[0].text, VERBS)
         if verb is not None:
             execute(session, statement, verb, _restore)
-        if problems.errors >= limits.NETSH_PROBLEMS:
-            break
-    if problems.errors >= limits.NETSH_PROBLEMS:
-        at = Span(problems.file, text.count("\n") + 1, 1)
-        problems.error(at, f"{problems.errors} errors: the script was not read on", "mend these first")
     session.close()
     return session
 
@@ -59,6 +52,11 @@ def _restore(session: Session, statement: Statement) -> None:
     if session.location != LOCAL:
         session.error(at, "the example policies belong to the local store", "write set store location=local before it")
         return
+    if session.restored is not None:
+        message = f"the example policies were restored in line {session.restored.line} already"
+        session.error(at, message, "remove the line")
+        return
+    session.restored = at
     lines = Reader(EXAMPLES, Problems("examples")).statements()
     for line in lines:
         verb = abbreviated(line.words[0].text, VERBS) or ""

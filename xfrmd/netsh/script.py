@@ -18,14 +18,16 @@ from xfrmd.policy.problems import Problems, quoted
 _WORD: Final = re.compile(r'([^\s"]*)(?:"([^"]*)")?(?=\s|$)')
 _COMMENT: Final = re.compile(r"#|:|rem(?:\s|$)", re.IGNORECASE)
 _CMD: Final = re.compile(r"[&|<>^%]")
-_REDIRECTION: Final = re.compile(r'(?:\s+[12]?>{1,2}\s*(?:&[12]|[^\s"&|<>^%]+))+\s*$')
+_REDIRECTION: Final = re.compile(r'(?:(?<!\s)\s++[12]?>{1,2}\s*+(?:&[12]|[^\s"&|<>^%]++))+\s*$')
 _QUOTED: Final = re.compile(r'"[^"]*"')
 STRANGE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """What no script may hold."""
 _NETSH: Final = re.compile(r"(?:\S*\\)?netsh(?:\.exe)?", re.IGNORECASE)
 
-HARMLESS: Final = frozenset({"echo", "title", "color", "cls", "pause", "chcp"})
+HARMLESS: Final = frozenset({"echo", "title", "color", "cls", "pause", "timeout", "chcp", "setlocal", "endlocal"})
 """Commands of cmd that print or wait: they change no policy."""
+_SERVICES: Final = frozenset({"net", "net.exe", "sc", "sc.exe"})
+"""Programs that start and stop services: they change no policy either, but what is in force."""
 _ENDS: Final = frozenset({"exit", "quit", "bye"})
 VERBS: Final = ("add", "set", "delete", "show", "exportpolicy", "importpolicy", "restorepolicyexamples")
 _MODES: Final = ("static", "dynamic")
@@ -116,6 +118,9 @@ class Reader:
         ended = 0
         for number, raw in enumerate(self._text.split("\n"), 1):
             self._line = number
+            if self._problems.errors >= limits.NETSH_ERRORS:
+                self._error(1, f"{self._problems.errors} errors: the script is not read on", "mend those first")
+                return
             line = raw.rstrip()
             begin = len(line) - len(line.lstrip("@ \t"))
             if begin == len(line) or _COMMENT.match(line, begin):
@@ -194,6 +199,11 @@ class Reader:
                 return None
             return self._command((), rest, moves=False)
         if first in HARMLESS and not context:
+            return None
+        if first in _SERVICES and not context:
+            remedy = "remove the line: here xfrmctl apply puts a policy in force"
+            at = Span(self._problems.file, self._line, words[0].column)
+            self._problems.warning(at, f"{first} starts and stops services, which is left out", remedy)
             return None
         if first == "pushd":
             self._saved.append(context)

@@ -14,7 +14,7 @@ from xfrmd.policy.problems import Problems, did_you_mean, quoted
 
 LOCAL: Final = "local"
 PERSISTENT: Final = "persistent"
-_NAMED: Final = 1_000
+_NAMED: Final = 100
 """Names among which a near one is looked for: with more, one mistake would cost a second."""
 _KINDS: Final = {"filterlist": "filter list", "filteraction": "filter action", "policy": "policy", "rule": "rule"}
 
@@ -29,9 +29,10 @@ class Session:
         self.ipsecexempt: int | None = None
         self.first_show: Span | None = None
         """The first command that only prints."""
+        self.restored: Span | None = None
+        """Where the example policies were restored."""
+        self._defaults_told = False
         self._comparisons = 0
-        self._warnings = 0
-        self._last = Span(problems.file, 1, 1)
 
     @property
     def store(self) -> Store:
@@ -47,19 +48,20 @@ class Session:
         self.problems.error(at, message, remedy)
 
     def warning(self, at: Span, message: str, remedy: str) -> None:
-        """Report what is legal and yet worth a look; above a bound only their number."""
-        self._warnings += 1
-        self._last = at
-        if self._warnings <= limits.NETSH_PROBLEMS:
-            self.problems.warning(at, message, remedy)
+        """Report what is legal and yet worth a look."""
+        self.problems.warning(at, message, remedy)
+
+    def defaults(self, at: Span) -> None:
+        """Methods are left to defaults, which are others than Windows': told once."""
+        if not self._defaults_told:
+            self._defaults_told = True
+            message = "no methods are named here: those of xfrmd hold, which Windows Server 2003 does not have"
+            self.warning(at, message, "name methods that both ends have, such as ESP[3DES,SHA1] and 3DES-SHA1-3")
 
     def close(self) -> None:
-        """Tell what was counted only."""
+        """Tell what is told once."""
         if self.first_show is not None:
             self.warning(self.first_show, "show prints, and changes nothing: it is left out", "remove the line")
-        more = self._warnings - limits.NETSH_PROBLEMS
-        if more > 0:
-            self.problems.warning(self._last, f"{more} more warnings are not shown", "mend those that are")
 
     def compare(self, number: int, at: Span) -> bool:
         """Account for filters that a deletion looks at. False (reported) when a script makes too much work."""
@@ -98,8 +100,10 @@ class Session:
 
     def assign(self, policy: Policy) -> None:
         """Assign a policy: in its store it is the only one."""
-        for other in self.store.policies:
-            other.assigned = other is policy
+        if self.store.assigned is not None:
+            self.store.assigned.assigned = False
+        self.store.assigned = policy
+        policy.assigned = True
 
     def filter_list(self, arguments: Arguments, tag: str = "filterlist") -> FilterList | None:
         """The filter list that a tag names."""

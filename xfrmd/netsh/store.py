@@ -54,10 +54,18 @@ class FilterList:
             keys[one.key] = one
         return known
 
+    def remove(self, gone: list[Filter]) -> None:
+        """Take filters out that are in it."""
+        for one in gone:
+            keys = self.by_pair[one.src, one.dst]
+            del keys[one.key]
+            if not keys:
+                del self.by_pair[one.src, one.dst]
+
     @property
     def empty(self) -> bool:
         """Has it no filter?"""
-        return not any(self.by_pair.values())
+        return not self.by_pair
 
     def filters(self) -> list[Filter]:
         """All filters in the order of the script."""
@@ -171,6 +179,8 @@ class Store:
     lists: Names[FilterList] = field(default_factory=Names[FilterList])
     actions: Names[FilterAction] = field(default_factory=Names[FilterAction])
     policies: Names[Policy] = field(default_factory=Names[Policy])
+    assigned: Policy | None = None
+    """The policy that was assigned last; it need not be there any more."""
 
     @property
     def empty(self) -> bool:
