@@ -317,3 +317,31 @@ def test_neighbour_discovery_and_dhcp_live_under_policies_for_all(two_hosts: top
         leaks.put(e2e.NOTHING, daemon)
         assert ping(net.right, net.left.v6, 1).lost == 0
     assert [seen for seen in net.capture.clear_packets(flow) if seen.host == net.left.name]
+
+
+def test_a_permitted_port_is_reached_under_a_block_of_everything(two_hosts: topology.TwoHosts, version: int) -> None:
+    """With no neighbour known: IPv4 asks by ARP, IPv6 by neighbour discovery, which no policy stops."""
+    net, there = two_hosts, two_hosts.left.address(version)
+    lists = "  - name: ssh\n    filters: [{srcaddr: any, dstaddr: me, protocol: tcp, dstport: 22}]\n"
+    rule = "      - {name: ssh, filterlist: ssh, filteraction: permit}\n"
+    text = e2e.policy(action="action: block", more_lists=lists, more_rules=rule)
+    text = text.replace(f'    qmsecmethods: ["{e2e.QM}"]\n', "", 1)
+    with leaks.daemons(net.left, policy=text), tcp_echo(net.left, there, 22), tcp_echo(net.left, there, 23):
+        for host in (net.left, net.right):
+            host.run("ip", "neigh", "flush", "dev", "eth0")
+        assert echoed(net.right, there, 22, patience=5.0)
+        assert not echoed(net.right, there, 23, patience=0.5)
+
+
+def echoed(host: Host, address: str, port: int, *, patience: float) -> bool:
+    """Does a TCP service answer a host within these seconds?"""
+
+    def ask() -> bool:
+        try:
+            with socket.create_connection((address, port), timeout=patience) as made:
+                made.sendall(b"hello")
+                return made.recv(5) == b"hello"
+        except TimeoutError:
+            return False
+
+    return host.inside(ask)
