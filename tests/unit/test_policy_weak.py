@@ -9,7 +9,7 @@ from tests.unit.policy_text import GOOD, changed, problems_of, read
 from xfrmd.ike import select
 from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.payloads import WireProposal
-from xfrmd.model.proposals import Proposal, ProtocolId
+from xfrmd.model.proposals import Proposal, ProtocolId, Transform, TransformType
 from xfrmd.model.source import Severity
 from xfrmd.policy.methods import DEFAULT_MAIN_METHODS, DEFAULT_QUICK_METHODS
 from xfrmd.transforms import catalog
@@ -115,3 +115,49 @@ def test_a_peer_cannot_choose_what_the_policy_never_offered() -> None:
     theirs = tuple(WireProposal.of(1, ProtocolId.IKE, b"", one.transforms) for one in offers)
     assert isinstance(select.choose(read(GOOD).policies[0].mmsecmethods, theirs), Mismatch)
     assert not isinstance(select.choose(offers, theirs), Mismatch)
+
+
+FORBIDDEN = {
+    TransformType.ENCR: {1, 2},  # DES_IV64, DES
+    TransformType.PRF: {1},  # HMAC_MD5
+    TransformType.INTEG: {1, 3, 4},  # HMAC_MD5_96, DES_MAC, KPDK_MD5
+    TransformType.KE: {1},  # 768-bit MODP
+}
+"""Transform IDs (IANA) that no proposal may ever carry."""
+CIPHERS, HASHES, GROUPS = (
+    ("DES", "des-cbc", "3DES", "AES128"),
+    ("MD5", "HMAC_MD5", "SHA1"),
+    ("1", "Low", "group1", "2", "5", "3"),
+)
+
+
+def test_no_proposal_ever_has_des_md5_or_group_1_whatever_a_policy_says() -> None:
+    """All methods of Windows Server 2003 at once, under `allow_weak`, as the engine would put them on the wire."""
+    mains = " ".join(f"{c}-{h}-{g}" for c in CIPHERS for h in HASHES for g in GROUPS)
+    quicks = " ".join(f"ESP[{c},{h}]" for c in CIPHERS for h in HASHES)
+    policy = read(weak(quicks, f'"{mains}"')).policies[0]
+    proposals = (*policy.mmsecmethods, *policy.rules[0].filter_action.qmsecmethods)
+    assert len(proposals) == 3 * 2 + 2, "3DES and AES128 with SHA1, each with the groups 2, 5 and 14"
+    offered = {(one.type, one.id) for wire in select.offer(proposals[:6], b"") for one in wire.transforms}
+    offered |= {(one.type, one.id) for wire in select.offer(proposals[6:], b"spi!") for one in wire.transforms}
+    assert not [(kind, number) for kind, number in offered if number in FORBIDDEN.get(TransformType(kind), ())]
+    assert (TransformType.ENCR, 3) in offered, "3DES was meant to be there"
+
+
+def test_the_engine_knows_no_row_for_them_at_all() -> None:
+    """What the catalog does not have, nobody can offer, accept, or put into the kernel."""
+    for kind, numbers in FORBIDDEN.items():
+        for number in numbers:
+            transform = Transform(kind, number)
+            rows = (catalog.encr_row, catalog.prf_row, catalog.integ_row, catalog.ke_row)
+            assert [row(transform) for row in rows] == [None] * 4
+
+
+def test_a_peer_that_offers_them_finds_no_taker() -> None:
+    offers = (*read(weak(main='"3DES-SHA1-2 AES128-SHA256-X25519"')).policies[0].mmsecmethods,)
+    for bad in (
+        (Transform(1, 2), Transform(2, 2), Transform(3, 2), Transform(4, 2)),
+        (Transform(1, 3), Transform(2, 1), Transform(3, 1), Transform(4, 2)),
+        (Transform(1, 3), Transform(2, 2), Transform(3, 2), Transform(4, 1)),
+    ):
+        assert isinstance(select.choose(offers, (WireProposal.of(1, ProtocolId.IKE, b"", bad),)), Mismatch)
