@@ -87,6 +87,8 @@ NAME_RETRY: Final = (1.0, 60.0)
 """After a failure a name is asked for again after the first, then twice as late each time, up to the second."""
 NAME_JITTER: Final = 0.25
 """After a failure, up to this part later, at random: hosts that lost a server do not come back in one moment."""
+NAME_STALE: Final = 30.0
+"""Where unresolved names block, a last answer stays that long after the first failure: a name server starts anew."""
 NAMES_WAIT: Final = 3.0
 """A policy is compiled with what is known of its names at the latest this long after it was given."""
 NAMES_SAVE: Final = 1.0

@@ -198,3 +198,5 @@ def test_unresolved_names_mean_nothing_or_block_as_the_policy_says(
         answered = 2 * limits.NAME_LIFETIME + 2 * WITHIN
         follows(left, lambda: rule_for(left, "10.77.0.1") == "", "the name has an address", answered)
         assert rule_for(left, "10.9.0.1") == "word"
+        names.set_names()
+        follows(left, lambda: rule_for(left, "10.77.0.1") == "word", "the name is gone", SHORTEST_TTL + WITHIN)

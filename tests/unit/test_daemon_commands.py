@@ -107,8 +107,8 @@ class Facts:
     def read(self) -> HostFacts:
         return self.now
 
-    def want(self, names: frozenset[str], *, whole: bool) -> None:
-        self.wanted.append((sorted(names), whole))
+    def want(self, names: frozenset[str], *, strict: bool) -> None:
+        self.wanted.append((sorted(names), strict))
 
     async def settled(self) -> None: ...
 

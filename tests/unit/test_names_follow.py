@@ -60,7 +60,7 @@ def test_names_are_known_when_they_have_settled(tmp_path: Path) -> None:
     async def story() -> None:
         place = Place(tmp_path, Zone(files_corp_example="10.1.0.9"))
         names = place.names()
-        names.want(wanted(FILES, PRINT), SERVERS, whole=False)
+        names.want(wanted(FILES, PRINT), SERVERS, strict=False)
         await names.settled()
         assert shown(names) == {FILES: ["10.1.0.9"]}
         assert place.zone.asked == [(FILES, SERVERS), (PRINT, SERVERS)]
@@ -80,7 +80,7 @@ def test_the_hosts_file_goes_first_and_is_followed(tmp_path: Path) -> None:
             f"127.0.1.1 {PRINT}\n10.1.0.7\tother Files.Corp.Example. # {PRINT}\nfd00::7 {FILES}\nx\n"
         )
         names = place.names()
-        names.want(wanted(FILES), SERVERS, whole=True)
+        names.want(wanted(FILES), SERVERS, strict=False)
         await names.settled()
         assert shown(names) == {FILES: ["10.1.0.7", "fd00::7"]}
         assert place.zone.asked == []
@@ -102,7 +102,7 @@ def test_loopback_addresses_of_the_hosts_file_count_for_nothing(tmp_path: Path) 
         place = Place(tmp_path, Zone(files_corp_example="10.1.0.9"))
         place.hosts.write_text(f"127.0.1.1 {FILES}\n0.0.0.0 {FILES}\n")
         names = place.names()
-        names.want(wanted(FILES), SERVERS, whole=False)
+        names.want(wanted(FILES), SERVERS, strict=False)
         await names.settled()
         assert shown(names) == {FILES: ["10.1.0.9"]}
         names.close()
@@ -113,16 +113,18 @@ def test_loopback_addresses_of_the_hosts_file_count_for_nothing(tmp_path: Path) 
 def test_a_restart_goes_on_with_the_last_answers(tmp_path: Path) -> None:
     async def first() -> None:
         names = Place(tmp_path, Zone(files_corp_example="10.1.0.9")).names()
-        names.want(wanted(FILES), SERVERS, whole=False)
+        names.want(wanted(FILES), SERVERS, strict=False)
         await names.settled()
         names.close()
 
     async def second() -> None:
         names = Place(tmp_path, Zone()).names()
-        names.want(wanted(FILES), SERVERS, whole=True)
+        names.want(wanted(FILES), SERVERS, strict=False)
         await names.settled()
         assert shown(names) == {FILES: ["10.1.0.9"]}
         assert names.origins(0)[FILES].source == "an earlier run"
+        names.want(wanted(FILES), SERVERS, strict=True)
+        assert shown(names) == {}, "it is not resolved now"
         names.close()
 
     asyncio.run(first())
@@ -147,7 +149,7 @@ def test_a_damaged_file_is_told_and_not_used(tmp_path: Path, text: str) -> None:
         place = Place(tmp_path, Zone())
         place.file.write_text(text)
         names = place.names()
-        names.want(wanted("a.example"), SERVERS, whole=False)
+        names.want(wanted("a.example"), SERVERS, strict=False)
         await names.settled()
         assert shown(names) == {}
         assert place.told[0].code == "names-file"
@@ -165,7 +167,7 @@ def test_other_name_servers_are_asked_at_once(tmp_path: Path) -> None:
     async def story() -> None:
         place = Place(tmp_path, Zone(files_corp_example="10.1.0.9"))
         names = place.names()
-        names.want(wanted(FILES), (), whole=False)
+        names.want(wanted(FILES), (), strict=False)
         await names.settled()
         place.zone.names[FILES] = "10.1.0.10"
         names.surroundings(SERVERS, network_changed=False)
@@ -182,7 +184,7 @@ def test_nobody_is_asked_after_the_end(tmp_path: Path) -> None:
     async def story() -> None:
         place = Place(tmp_path, Zone())
         names = place.names()
-        names.want(wanted(FILES), SERVERS, whole=False)
+        names.want(wanted(FILES), SERVERS, strict=False)
         names.close()
         await asyncio.sleep(0)
         assert place.told == []

@@ -18,9 +18,9 @@ def answered(*texts: str, ttl: float = 60) -> Answered:
     return Answered(tuple(map(Address.parse, texts)), ttl)
 
 
-def table(*names: str, known: dict[str, tuple[Last, str]] | None = None) -> NameTable:
+def table(*names: str, known: dict[str, tuple[Last, str]] | None = None, strict: bool = False) -> NameTable:
     made = NameTable(lambda: 0.0)
-    made.want(names or (FILES,), known or {}, 0.0)
+    made.want(names or (FILES,), known or {}, 0.0, strict=strict)
     return made
 
 
@@ -29,8 +29,8 @@ def hear(made: NameTable, v4: Half, v6: Half, now: float = 0.0, name: str = FILE
     return made.answer(name, (v4, v6), now)
 
 
-def shown(made: NameTable, *, whole: bool = False) -> list[str]:
-    return [str(one) for _, addresses in made.addresses(whole=whole) for one in addresses]
+def shown(made: NameTable) -> list[str]:
+    return [str(one) for _, addresses in made.addresses() for one in addresses]
 
 
 def codes(outcome: Outcome) -> list[str]:
@@ -77,7 +77,7 @@ def test_without_a_usable_answer_the_last_one_stays(v4: Half, v6: Half) -> None:
     hear(made, answered("10.1.0.9"), answered("fd00::9"))
     outcome = hear(made, v4, v6, 60)
     assert not outcome.changed
-    assert shown(made, whole=True) == ["10.1.0.9", "fd00::9"]
+    assert shown(made) == ["10.1.0.9", "fd00::9"]
     assert "name-unanswered" in codes(outcome)
     assert "10.1.0.9" in outcome.notices[-1].message
 
@@ -90,20 +90,54 @@ def test_where_one_half_fails_its_last_answer_stays_beside_the_other() -> None:
     assert made.next() == 61, "asked for again soon"
 
 
-def test_a_name_whose_other_half_was_never_answered_is_not_whole() -> None:
-    made = table()
-    hear(made, answered("10.1.0.9"), DOWN)
+def test_a_name_whose_other_half_was_never_answered_is_used_but_not_where_unresolved_names_block() -> None:
+    for strict in (False, True):
+        made = table(strict=strict)
+        hear(made, answered("10.1.0.9"), DOWN)
+        assert shown(made) == ([] if strict else ["10.1.0.9"])
+        assert hear(made, answered("10.1.0.9"), NONE, 1).changed is strict, "now it is resolved"
+        assert shown(made) == ["10.1.0.9"]
+
+
+def test_where_unresolved_names_block_an_outage_is_bridged_for_a_moment_only() -> None:
+    made, now = table(strict=True), 60.0
+    hear(made, answered("10.1.0.9"), NONE)
+    first = hear(made, DOWN, DOWN, now)
+    assert codes(first) == ["name-unanswered"]
+    assert "stay for 30 s: 10.1.0.9" in first.notices[0].message
+    outcome = first
+    while not outcome.changed:
+        assert shown(made) == ["10.1.0.9"]
+        now = made.next() or now
+        outcome = hear(made, DOWN, DOWN, now)
+    assert now == 60 + limits.NAME_STALE
+    assert shown(made) == []
+    assert "its filters block" in outcome.notices[0].message
+    assert codes(hear(made, DOWN, DOWN, made.next() or 0)) == []
+    assert hear(made, answered("10.1.0.9"), NONE, made.next() or 0).changed
     assert shown(made) == ["10.1.0.9"]
-    assert shown(made, whole=True) == []
-    assert hear(made, answered("10.1.0.9"), NONE, 1).changed, "now it is"
-    assert shown(made, whole=True) == ["10.1.0.9"]
+
+
+def test_where_unresolved_names_block_no_address_is_none_at_once() -> None:
+    made = table(strict=True)
+    hear(made, answered("10.1.0.9"), NONE)
+    assert hear(made, NONE, NONE, 60).changed
+    assert shown(made) == []
+
+
+def test_a_policy_that_keeps_has_the_last_answer_that_a_blocking_one_had_not() -> None:
+    made = table(strict=True)
+    hear(made, answered("10.1.0.9"), NONE)
+    hear(made, NONE, NONE, 60)
+    made.want([FILES], {}, 61)
+    assert shown(made) == ["10.1.0.9"]
 
 
 def test_a_name_that_never_had_an_address_has_none() -> None:
     made = table()
     outcome = hear(made, NONE, NONE)
     assert shown(made) == []
-    assert "unresolved" in outcome.notices[0].message
+    assert "its filters mean nothing" in outcome.notices[0].message
     assert made.is_settled
 
 
@@ -159,9 +193,13 @@ def test_many_names_of_a_short_ttl_do_not_take_all_the_time() -> None:
 
 
 def test_last_answers_of_an_earlier_run_count_until_there_is_a_better_one() -> None:
-    made = table(known={FILES: (Last((Address.parse("10.1.0.9"),), ()), "an earlier run")})
+    known = {FILES: (Last((Address.parse("10.1.0.9"),), ()), "an earlier run")}
+    strict = table(known=known, strict=True)
+    assert not strict.is_settled
+    assert shown(strict) == []
+    made = table(known=known)
     assert made.is_settled
-    assert shown(made, whole=True) == ["10.1.0.9"]
+    assert shown(made) == ["10.1.0.9"]
     hear(made, DOWN, DOWN)
     assert shown(made) == ["10.1.0.9"]
     hear(made, answered("10.1.0.10"), NONE, 1)

@@ -119,11 +119,9 @@ class FactsWatcher:
         self._ends = min(ends, default=float("inf"))
         return replace(self.found.facts, names=self.names.addresses())
 
-    def want(self, names: frozenset[str], *, whole: bool) -> None:
-        """From now on the facts hold the addresses of these DNS names. `whole`: of those of which there is an answer of
-        both IP versions.
-        """
-        self.names.want(names, self._name_servers().asked, whole=whole)
+    def want(self, names: frozenset[str], *, strict: bool) -> None:
+        """From now on the facts hold the addresses of these DNS names. `strict`: only as long as they are resolved."""
+        self.names.want(names, self._name_servers().asked, strict=strict)
 
     async def settled(self) -> None:
         """Wait until each name has an answer or has failed, or limits.NAMES_WAIT is over."""

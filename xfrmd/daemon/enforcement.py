@@ -123,7 +123,7 @@ class Enforcement:
         """Have the names of these policies followed."""
         names = frozenset[str]().union(*map(names_of, policies))
         blocks = any(one.assigned and one.assigned.unresolved is Unresolved.BLOCK for one in policies)
-        self._facts.want(names, whole=blocks)
+        self._facts.want(names, strict=blocks)
 
     async def refresh(self) -> bool:
         """Look at the facts again, and let the Plan follow when they changed. True when it changed."""

@@ -152,10 +152,8 @@ class FactsSource(Protocol):
     def read(self) -> HostFacts:
         """The facts now."""
 
-    def want(self, names: frozenset[str], *, whole: bool) -> None:
-        """From now on the facts hold the addresses of these DNS names. `whole`: of those of which there is an answer of
-        both IP versions.
-        """
+    def want(self, names: frozenset[str], *, strict: bool) -> None:
+        """From now on the facts hold the addresses of these DNS names. `strict`: only as long as they are resolved."""
 
     async def settled(self) -> None:
         """Wait until each name has an answer or has failed, or has had its time."""

@@ -60,11 +60,11 @@ class Names:
         self.changed: Callable[[], None] = lambda: None
         """Called when any addresses may differ."""
 
-    def want(self, names: frozenset[str], servers: tuple[str, ...], *, whole: bool) -> None:
-        """From now on these names. `whole`: one counts as answered when both IP versions are. What failed is asked for
-        again at once: whoever gives a policy anew may have mended it.
+    def want(self, names: frozenset[str], servers: tuple[str, ...], *, strict: bool) -> None:
+        """From now on these names. `strict`: they have addresses only as long as they are resolved. What failed is
+        asked for again at once: whoever gives a policy anew may have mended it.
         """
-        self._wanted, self._servers = (names, whole), servers
+        self._wanted, self._servers = (names, strict), servers
         self._table.again(asyncio.get_running_loop().time(), failed_only=True)
         self._begin()
 
@@ -86,7 +86,7 @@ class Names:
 
     def addresses(self) -> dict[str, Addresses]:
         """The names that have addresses."""
-        found = {**dict(self._table.addresses(whole=self._wanted[1])), **self._hosts}
+        found = {**dict(self._table.addresses()), **self._hosts}
         return {name: found[name] for name in sorted(found)}
 
     def origins(self, now: float) -> dict[str, NameOrigin]:
@@ -113,7 +113,7 @@ class Names:
 
     def _begin(self) -> None:
         """Share the wanted names out among hosts file and DNS."""
-        names, known = self._wanted[0], dict[str, tuple[Last, str]]()
+        (names, strict), known = self._wanted, dict[str, tuple[Last, str]]()
         if names - self._table.entries.keys() - self._hosts.keys():
             known = {name: (last, "an earlier run") for name, last in self._stored().items()}
         seen = (names, self.stamp())
@@ -122,7 +122,8 @@ class Names:
             self._hosts_seen = seen
             # What the hosts file said last stays until DNS says otherwise.
             known |= {name: (_split(found), str(self._from.hosts)) for name, found in before.items()}
-        self._table.want(names - self._hosts.keys(), known, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._table.want(names - self._hosts.keys(), known, now, strict=strict)
         self._step()
 
     def _stored(self) -> dict[str, Last]:

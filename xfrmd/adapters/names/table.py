@@ -3,7 +3,8 @@
 
 A name's IPv4 and IPv6 addresses are asked for together. An answer without any address counts as none, as it would open
 what filters of the name close; so do an answer of addresses that no peer can have, and one that is too long. What was
-answered last stays until there is a better answer. Where only one half fails, its last answer stays beside the other.
+answered last stays until there is a better answer; where only one half fails, its last answer stays beside the other.
+A strict table, of a policy that has unresolved names block, shows addresses only as long as they stand.
 """
 
 from __future__ import annotations
@@ -54,15 +55,13 @@ class Last(NamedTuple):
         """All of them."""
         return (self.v4 or ()) + (self.v6 or ())
 
-    @property
-    def is_whole(self) -> bool:
-        """Is there an answer of each IP version?"""
-        return self.v4 is not None and self.v6 is not None
-
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of one name. `due` is when it is asked for next; `source` is where its addresses are from."""
+    """What is known of one name. `due` is when it is asked for next; `source` is where its addresses are from.
+
+    `stands`: its last question was answered whole, or the one before, not long ago; this run asked it.
+    """
 
     last: Last
     due: float
@@ -72,6 +71,8 @@ class Entry:
     asked: float = float("-inf")
     is_asking: bool = False
     is_tried: bool = False
+    stands: bool = False
+    failing_since: float = float("inf")
 
 
 class Outcome(NamedTuple):
@@ -87,10 +88,14 @@ class NameTable:
 
     draw: Callable[[], float]
     entries: dict[str, Entry] = field(default_factory=dict)
+    strict: bool = False
+    """Do names have addresses only as long as they stand?"""
 
-    def want(self, names: Iterable[str], known: Mapping[str, tuple[Last, str]], now: float) -> None:
+    def want(
+        self, names: Iterable[str], known: Mapping[str, tuple[Last, str]], now: float, *, strict: bool = False
+    ) -> None:
         """From now on these names, in place of those before. `known`: answers for names that are new, and whose."""
-        before, self.entries = self.entries, {}
+        before, self.entries, self.strict = self.entries, {}, strict
         for name in sorted(names):
             last, source = known.get(name, (Last(), ""))
             self.entries[name] = before.get(name) or Entry(last, now, source)
@@ -115,20 +120,33 @@ class NameTable:
         entry = self.entries.get(name)
         if entry is None:
             return Outcome()
+        before, troubled, stood = self._shown(entry), bool(entry.trouble), entry.stands
         entry.is_asking, entry.is_tried = False, True
         v4, v6 = (_judged(half) for half in halves)
-        notices = [*_refused(name, halves)]
-        before, had_trouble = entry.last, bool(entry.trouble)
         empty = isinstance(v4, Answered) and isinstance(v6, Answered) and not v4.addresses + v6.addresses
         if not empty:
             self._take(entry, v4, v6)
         entry.trouble = "the name has no address" if empty else _reason(v4, v6)
         entry.failures = entry.failures + 1 if entry.trouble else 0
+        self._stand(entry, now, empty=empty)
         entry.due = now + max(self._pause(entry, v4, v6, empty=empty), limits.NAME_PACE * len(self.entries))
-        if bool(entry.trouble) != had_trouble:
-            notices.append(_told(name, entry))
-        changed = set(entry.last.addresses) != set(before.addresses) or entry.last.is_whole != before.is_whole
-        return Outcome(changed, tuple(notices))
+        if entry.trouble and entry.stands:
+            entry.due = min(entry.due, entry.failing_since + limits.NAME_STALE)
+        notices = [*_refused(name, halves)]
+        if bool(entry.trouble) != troubled or (self.strict and stood and not entry.stands):
+            notices.append(self._told(name, entry))
+        return Outcome(set(self._shown(entry)) != set(before), tuple(notices))
+
+    def _stand(self, entry: Entry, now: float, *, empty: bool) -> None:
+        """A name stands through a failure of limits.NAME_STALE; not when DNS says that it has no address."""
+        if not entry.trouble:
+            entry.stands, entry.failing_since = True, float("inf")
+            return
+        entry.failing_since = min(entry.failing_since, now)
+        entry.stands = entry.stands and not empty and now - entry.failing_since < limits.NAME_STALE
+
+    def _shown(self, entry: Entry) -> Addresses:
+        return entry.last.addresses if entry.stands or not self.strict else ()
 
     def _take(self, entry: Entry, v4: Half, v6: Half) -> None:
         """What was answered replaces what was known of it, unless only the other half says that the name still is."""
@@ -156,16 +174,32 @@ class NameTable:
             if not failed_only or entry.trouble:
                 entry.due = min(entry.due, max(now, entry.asked + limits.NAME_RETRY[0]))
 
-    def addresses(self, *, whole: bool) -> Iterator[tuple[str, Addresses]]:
-        """Names with the addresses to go by. `whole`: only names of which there is an answer of each IP version."""
+    def addresses(self) -> Iterator[tuple[str, Addresses]]:
+        """Names that have addresses to go by."""
         for name, entry in self.entries.items():
-            if entry.last.addresses and (entry.last.is_whole or not whole):
-                yield name, entry.last.addresses
+            if found := self._shown(entry):
+                yield name, found
 
     @property
     def is_settled(self) -> bool:
         """Has every name an answer, or at least been asked for?"""
-        return all(entry.is_tried or entry.last.addresses for entry in self.entries.values())
+        return all(entry.is_tried or self._shown(entry) for entry in self.entries.values())
+
+    def _told(self, name: str, entry: Entry) -> Notice:
+        shown = ", ".join(map(str, self._shown(entry)[:8]))
+        if not entry.trouble:
+            return Notice(Level.NOTICE, "name-answered", f"DNS answers again for {name}: {shown}", {"name": name})
+        means = "its filters block, as the policy says" if self.strict else "its filters mean nothing"
+        if shown:
+            until = f" for {limits.NAME_STALE:g} s" if self.strict else ""
+            means = f"its last addresses stay{until}: {shown}"
+        return Notice(
+            Level.WARNING,
+            "name-unanswered",
+            f"no addresses for the DNS name {name} ({entry.trouble}); {means}",
+            {"name": name},
+            "see xfrmctl facts; the policy must permit DNS to this host's name servers",
+        )
 
 
 def _within(value: float, bounds: tuple[float, float]) -> float:
@@ -223,17 +257,3 @@ def _reason(v4: Half, v6: Half) -> str:
     if len(failed) == 1:
         return f"{failed[0][0]} addresses: {failed[0][1]}"
     return reasons.pop() if len(reasons) == 1 else "; ".join(f"{what}: {reason}" for what, reason in failed)
-
-
-def _told(name: str, entry: Entry) -> Notice:
-    shown = ", ".join(map(str, entry.last.addresses[:8]))
-    if not entry.trouble:
-        return Notice(Level.NOTICE, "name-answered", f"DNS answers again for {name}: {shown}", {"name": name})
-    kept = f"its last addresses stay: {shown}" if shown else "none is known: see `unresolved` in the policy"
-    return Notice(
-        Level.WARNING,
-        "name-unanswered",
-        f"no addresses for the DNS name {name} ({entry.trouble}); {kept}",
-        {"name": name},
-        "see xfrmctl facts; the policy must permit DNS to this host's name servers",
-    )
