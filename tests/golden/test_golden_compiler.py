@@ -44,7 +44,7 @@ def read(name: str, file: str = "policy.yaml") -> tuple[PolicySet, HostFacts]:
 def explained(plan: Plan, policies: PolicySet, facts: HostFacts, name: str) -> Iterator[str]:
     output = Output(io.StringIO(), io.StringIO())
     for line in (HERE / name / "packets.txt").read_text().splitlines():
-        found = explain_whole(plan, parse_packet(line.split()), policies, facts).to_json()
+        found = explain_whole(policies, facts, parse_packet(line.split()), plan).to_json()
         yield f"# {line}\n{text_of(found, output, verbose=True)}\n{json.dumps(found)}\n"
 
 

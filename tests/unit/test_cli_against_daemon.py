@@ -27,7 +27,7 @@ PLAN = compile_policy(POLICIES, FACTS)
 
 
 def explained(text: str) -> dict[str, Any]:
-    return explain_whole(PLAN, parse_packet(text.split()), POLICIES, FACTS).to_json()
+    return explain_whole(POLICIES, FACTS, parse_packet(text.split()), PLAN).to_json()
 
 
 class Answering(socketserver.StreamRequestHandler):

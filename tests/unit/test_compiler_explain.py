@@ -40,7 +40,7 @@ def test_group_destinations_are_blocked_by_negotiate_and_let_in_by_inpass() -> N
         plan = compile_policy(policy(rule("negotiate", one("any", "any"), inpass=inpass)), HOST)
         found = explain(plan, asked)
         assert (found.verdict, found.rule) == (verdict, "rule 1")
-        assert "never negotiated" in found.note
+        assert "never negotiated" in found.notes[0]
 
 
 def test_inpass_lets_no_group_out() -> None:
@@ -50,8 +50,8 @@ def test_inpass_lets_no_group_out() -> None:
 
 def test_inpass_is_mentioned() -> None:
     plan = compile_policy(policy(rule("negotiate", one("me", "any"), inpass=True)), HOST)
-    assert "inpass" in explain(plan, packet("in", "10.1.0.9", "10.1.0.5")).note
-    assert explain(plan, packet("out", "10.1.0.5", "10.1.0.9")).note == ""
+    assert "inpass" in explain(plan, packet("in", "10.1.0.9", "10.1.0.5")).notes[0]
+    assert explain(plan, packet("out", "10.1.0.5", "10.1.0.9")).notes == ()
 
 
 def test_a_plan_is_told_without_its_secrets() -> None:

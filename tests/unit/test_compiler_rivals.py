@@ -25,7 +25,7 @@ WEB, HIGH = Ports(80, 80), Ports(1024, 65535)
 
 def whole(asked: Packet, *rules: Rule, host: HostFacts = HOST) -> Explanation:
     policies = policy(*rules)
-    return explain_whole(compile_policy(policies, host), asked, policies, host)
+    return explain_whole(policies, host, asked, compile_policy(policies, host))
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_the_filters_of_a_plan_are_not_made_for_one_packet() -> None:
 
     unmade = replace(plan, filters=View(never))
     for target, verdict in (("10.2.0.1", Verdict.BLOCK), ("10.3.0.1", Verdict.PERMIT)):
-        assert explain_whole(unmade, packet("out", "10.1.0.5", target), policies, HOST).verdict is verdict
+        assert explain_whole(policies, HOST, packet("out", "10.1.0.5", target), unmade).verdict is verdict

@@ -22,6 +22,7 @@ from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.cli import show
 from xfrmd.cli.output import Output
 from xfrmd.cli.show_facts import facts_text
+from xfrmd.compiler.soft import soft_part
 from xfrmd.control.schema import BY_NAME, ControlError, Json
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import TABLE, House
@@ -177,6 +178,7 @@ class Place:
 
     def __init__(self, policy_files: PolicyFiles | None = None) -> None:
         self.kernel, self.facts, self.engine, changes = Kernel(), Facts(), Engine(), Changes()
+        self.overlay = NO_OVERLAY
         core = Core(self.engine, lambda _: None, Faults(lambda _: None), changes.happened)
         self.house = House(
             engine=self.engine,
@@ -185,6 +187,7 @@ class Place:
                 self.kernel, self.facts, lambda _: b"", lambda plan, _: core.post(PlanChanged(plan)), lambda: 1000.0
             ),
             facts=self.facts,
+            overlay=lambda: self.overlay,
             ledger=Ledger(lambda: 1000.0),
             sas=self.kernel,
             changes=changes,
@@ -581,6 +584,22 @@ def test_explain_and_plan_speak_of_the_policy_in_force() -> None:
         assert "correct horse" not in json.dumps(await place.do("plan"))
         assert (await place.do("counters"))["counters"]["ike"] == {"malformed": 2, "replayed": 0}
         assert (await place.do("version"))["since"] == 900.0
+
+    run(scenario)
+
+
+def test_explain_tells_of_a_soft_sa_that_is_open_now() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do(
+            "apply", text=POLICY.replace("action: negotiate", "action: negotiate, soft: yes"), file="/p.yaml"
+        )
+        plan = place.kernel.plans[-1]
+        hosts = Selector(Prefix.host(HERE), Prefix.host(THERE))
+        packet = "direction=out src=10.1.0.5 dst=10.1.0.9 protocol=tcp dport=80"
+        assert (await place.do("explain", packet=packet))["verdict"] == "negotiate"
+        place.overlay = soft_part(plan, [one for one in plan.filters if one.reqid], hosts)
+        assert (await place.do("explain", packet=packet))["verdict"] == "permit"
 
     run(scenario)
 

@@ -56,7 +56,7 @@ def text_of(answer: Mapping[str, Any], output: Output, *, verbose: bool = False)
         ("weight", _weight(answer)),
         ("at", answer.get("at")),
         ("wins", _wins(others)),
-        ("note", answer.get("note")),
+        *(("note", note) for note in answer.get("notes") or ()),
         *(_kernel(answer.get("kernel") or {}) if verbose else ()),
     )
     lines = [f"{output.paint(verdict, VERDICT_STYLES.get(verdict, 'strong'))}: {STORIES.get(verdict, '')}"]
@@ -108,7 +108,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     else:
         policies, facts = local.policy(local.policy_files(arguments, policy)), local.facts(arguments.facts)
         output.warn(policies.warnings)
-        answer = explain_whole(compile_policy(policies, facts), packet, policies, facts).to_json()
+        # What stands in the kernel is told of a compiled policy alone: much work, which is spared where nobody asks.
+        plan = compile_policy(policies, facts) if arguments.verbose or output.json else None
+        answer = explain_whole(policies, facts, packet, plan).to_json()
     output.answer(answer, text_of(answer, output, verbose=arguments.verbose))
     return ExitCode.OK
 

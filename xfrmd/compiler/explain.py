@@ -5,21 +5,23 @@ would decide if it were not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from xfrmd.compiler.exempt import LOOPBACK, exempts
+from xfrmd.compiler.exempt import LOOPBACK, exempts, groups
 from xfrmd.compiler.expand import Expanded
-from xfrmd.compiler.interpreter import first_entry, key
+from xfrmd.compiler.in_kernel import InKernel, in_kernel
+from xfrmd.compiler.protect import DEFAULT_RESPONSE
 from xfrmd.compiler.reasons import TIE, reason
+from xfrmd.compiler.remarks import of_filter, of_names, of_response
 from xfrmd.compiler.rivals import rivals
-from xfrmd.model.addresses import Prefix
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import FilterOrigin, Plan, SpecificFilter, Verdict, Weight
+from xfrmd.model.plan import NO_OVERLAY, FilterOrigin, Overlay, Plan, SpecificFilter, Verdict, Weight
 from xfrmd.model.selector import Packet
 from xfrmd.model.source import Span
-from xfrmd.model.spd import Direction, SpdEntry
+from xfrmd.model.spd import SpdAction
 from xfrmd.policy.spoken import filter_text
 from xfrmd.policy.words import PolicySet
 
@@ -32,6 +34,8 @@ _GROUP_BLOCK = "multicast and broadcast are never negotiated: a negotiate filter
 _GROUP_INPASS = "multicast and broadcast are never negotiated; with inpass they are let in"
 _EXEMPT = "an exemption: decided before all filters"
 _INPASS = "inpass: it is let in in the clear as well"
+_SOFT_NOW = "a soft SA is open now, as the other host does not answer IKE: it passes in the clear"
+_RESPONDS_NOW = "no filter matches; the other host has asked for protection, and the default response rule gives it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +65,6 @@ class RunnerUp:
 
 
 @dataclass(frozen=True, slots=True)
-class InKernel:
-    """What stands for the decision in the kernel: chain and map of nftables, and the SPD entry."""
-
-    chain: str
-    map: str = ""
-    element: str = ""
-    spd: SpdEntry | None = None
-
-    def to_json(self) -> dict[str, object]:
-        """A JSON object; what there is none of is null."""
-        return {
-            "chain": self.chain,
-            "map": self.map or None,
-            "element": self.element or None,
-            "spd": {
-                "direction": self.spd.direction.name.lower(),
-                "action": self.spd.action.value,
-                "selector": str(self.spd.selector),
-                "priority": self.spd.priority,
-                "reqid": self.spd.reqid or None,
-            }
-            if self.spd
-            else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
     """The verdict over one packet. For an exemption `rule` is its name; where no filter matches it is ""."""
 
@@ -95,7 +72,7 @@ class Explanation:
     verdict: Verdict
     rule: str = ""
     winner: SpecificFilter | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     written: str = ""
     """The winner as it stands in the policy."""
     runners_up: tuple[RunnerUp, ...] = ()
@@ -126,7 +103,7 @@ class Explanation:
             "selector": str(one.selector) if one else None,
             "weight": list(one.weight) if one else None,
             "at": str(one.origin.at) if one else None,
-            "note": self.note or None,
+            "notes": [*self.notes],
             "runners_up": [other.to_json() for other in self.runners_up],
             "kernel": self.kernel.to_json() if self.kernel else None,
         }
@@ -140,48 +117,69 @@ def winner(plan: Plan, packet: Packet) -> SpecificFilter | None:
     return None
 
 
-def fate(one: SpecificFilter, packet: Packet, groups: Iterable[Prefix]) -> tuple[Verdict, str]:
+def fate(one: SpecificFilter, packet: Packet, groups: Iterable[Prefix]) -> tuple[Verdict, tuple[str, ...]]:
     """What a filter does with a packet that it decides, and what is to be said about it."""
     if one.verdict is not Verdict.NEGOTIATE:
-        return one.verdict, ""
+        return one.verdict, ()
     inpass = one.inpass and packet.inbound
     if any(group.contains(packet.selector.dst) for group in groups):
-        return (Verdict.PERMIT, _GROUP_INPASS) if inpass else (Verdict.BLOCK, _GROUP_BLOCK)
-    return Verdict.NEGOTIATE, _INPASS if inpass else ""
+        return (Verdict.PERMIT, (_GROUP_INPASS,)) if inpass else (Verdict.BLOCK, (_GROUP_BLOCK,))
+    return Verdict.NEGOTIATE, (_INPASS,) if inpass else ()
 
 
 def explain(plan: Plan, packet: Packet) -> Explanation:
     """The fate of a packet under a plan, and the filter that decides it."""
-    return _exempt(plan, packet) or _decided(plan, packet, winner(plan, packet))
+    exempt = _exempt(packet, plan.local, plan.ipsecexempt, plan.groups) if plan.policy else None
+    return exempt or _decided(packet, winner(plan, packet), plan.groups)
 
 
-def _exempt(plan: Plan, packet: Packet) -> Explanation | None:
-    name = exempts(packet, plan.local, plan.ipsecexempt, plan.groups) if plan.policy else ""
-    return Explanation(packet, Verdict.PERMIT, name, note=_EXEMPT) if name else None
+def _exempt(packet: Packet, own: Collection[Address], level: int, groups: tuple[Prefix, ...]) -> Explanation | None:
+    name = exempts(packet, own, level, groups)
+    return Explanation(packet, Verdict.PERMIT, name, notes=(_EXEMPT,)) if name else None
 
 
-def _decided(plan: Plan, packet: Packet, one: SpecificFilter | None) -> Explanation:
+def _decided(packet: Packet, one: SpecificFilter | None, groups: Iterable[Prefix]) -> Explanation:
     if one is None:
         return Explanation(packet, Verdict.PASS)
-    verdict, note = fate(one, packet, plan.groups)
-    return Explanation(packet, verdict, one.origin.rule, one, note)
+    verdict, notes = fate(one, packet, groups)
+    return Explanation(packet, verdict, one.origin.rule, one, notes)
 
 
-def explain_whole(plan: Plan, packet: Packet, policies: PolicySet, facts: HostFacts) -> Explanation:
-    """The same with all that the policy knows beside it. `plan` is that policy compiled with these facts.
+def explain_whole(
+    policies: PolicySet,
+    facts: HostFacts,
+    packet: Packet,
+    plan: Plan | None = None,
+    overlay: Overlay = NO_OVERLAY,
+) -> Explanation:
+    """The same with all that the policy knows beside it. `plan`: the policy compiled with these facts, for what stands
+    in the kernel; without it that is left out. `overlay`: what stands there beside the plan.
 
-    Only the policy's filters that may match are expanded, and the Plan's are not asked: a policy of a hundred thousand
-    is asked in a tenth of a second.
+    Only filters that may match are expanded, and the Plan's are not asked: a policy of a hundred thousand is asked in a
+    tenth of a second.
     """
-    matching = rivals(policies.assigned, facts, packet) if policies.assigned else ()
-    found, others = _exempt(plan, packet), matching
-    if found is None:
-        found, others = _decided(plan, packet, matching[0].specific if matching else None), matching[1:]
-    return replace(
-        found,
-        written=filter_text(matching[0].generic.filter) if found.winner else "",
-        runners_up=tuple(_runner_up(other, found, plan.groups) for other in others[:RUNNERS_UP]),
-        kernel=_in_kernel(plan, found) if plan.policy else None,
+    policy = policies.assigned
+    if policy is None:
+        return Explanation(packet, Verdict.PASS)
+    matching, own, every = rivals(policy, facts, packet), facts.own_addresses(), groups(facts)
+    exempt = _exempt(packet, own, policies.config.ipsecexempt, every)
+    others = matching if exempt else matching[1:]
+    found = exempt or _decided(packet, matching[0].specific if matching else None, every)
+    if exempt is None:
+        remarks = (
+            of_filter(matching[0], found.verdict, policy, facts)
+            if matching
+            else of_response(policy, facts, packet, every)
+        )
+        found = replace(found, notes=(*found.notes, *remarks, *of_names(policy, facts, packet)))
+    return _beside(
+        replace(
+            found,
+            written=filter_text(matching[0].generic.filter) if found.winner else "",
+            runners_up=tuple(_runner_up(other, found, every) for other in others[:RUNNERS_UP]),
+            kernel=in_kernel(plan, overlay, packet, _chain(found)) if plan else None,
+        ),
+        overlay,
     )
 
 
@@ -195,18 +193,18 @@ def _runner_up(other: Expanded, found: Explanation, groups: Iterable[Prefix]) ->
     return RunnerUp(one.origin, verdict, one.weight, filter_text(other.generic.filter), lost, why)
 
 
-def _in_kernel(plan: Plan, found: Explanation) -> InKernel:
+def _chain(found: Explanation) -> str:
     side = "in" if found.packet.inbound else "out"
-    spd = first_entry(plan.spd, Direction.IN if found.packet.inbound else Direction.OUT, found.packet)
     if found.rule == LOOPBACK:
-        return InKernel("prerouting" if found.packet.inbound else "postrouting", spd=spd)
-    if found.rule and found.winner is None:
-        return InKernel(f"exempt_{side}", spd=spd)
-    chain = f"classify_{side}"
-    for one in plan.nft.maps:
-        if one.name.startswith(side):
-            asked = key(one.expression, found.packet.selector)
-            element = None if asked is None else one.elements.get(asked)
-            if element is not None:
-                return InKernel(chain, one.name, element, spd)
-    return InKernel(chain, spd=spd)
+        return "prerouting" if found.packet.inbound else "postrouting"
+    return f"exempt_{side}" if found.rule and found.winner is None else f"classify_{side}"
+
+
+def _beside(found: Explanation, overlay: Overlay) -> Explanation:
+    """What is decided at run time, where it differs from what the policy alone says."""
+    entry = found.kernel.spd if found.kernel else None
+    if entry is None or entry not in overlay.spd:
+        return found
+    if entry.action is SpdAction.BYPASS:
+        return replace(found, verdict=Verdict.PERMIT, notes=(*found.notes, _SOFT_NOW))
+    return replace(found, verdict=Verdict.NEGOTIATE, rule=DEFAULT_RESPONSE, notes=(_RESPONDS_NOW,))

@@ -6,9 +6,10 @@ A Plan does not know them all: what the winner takes from a filter of its class 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from xfrmd.compiler.expand import Expanded, expand
+from xfrmd.compiler.expand import Expanded, Generic, expand, generic_filters
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import FilterOrigin
@@ -32,16 +33,25 @@ def _thinned(rule: Rule, packet: Packet) -> Rule:
     return replace(rule, filter_list=replace(rule.filter_list, filters=filters))
 
 
+def _thin(policy: Policy, packet: Packet) -> Policy:
+    """The policy with those filters alone that may match a packet."""
+    return replace(policy, rules=tuple(_thinned(rule, packet) for rule in policy.rules if rule.active))
+
+
+def generics_of(policy: Policy, packet: Packet) -> Iterator[Generic]:
+    """The filters that may match a packet, as far as literal addresses say."""
+    return generic_filters(_thin(policy, packet))
+
+
 def _order(one: Expanded) -> tuple[object, ...]:
     return (tuple(-part for part in one.specific.weight), one.generic.number)
 
 
 def rivals(policy: Policy, facts: HostFacts, packet: Packet) -> tuple[Expanded, ...]:
     """The filters that match a packet, each filter of a rule once and at its heaviest."""
-    thinned = replace(policy, rules=tuple(_thinned(rule, packet) for rule in policy.rules if rule.active))
     matching = [
         one
-        for one in expand(thinned, facts)
+        for one in expand(_thin(policy, packet), facts)
         if one.specific.inbound == packet.inbound and one.specific.selector.contains(packet.selector)
     ]
     found: dict[tuple[FilterOrigin, object], Expanded] = {}

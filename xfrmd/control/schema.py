@@ -126,6 +126,7 @@ COMMANDS: Final = (
             "selector": str,
             "weight": list,
             "at": str,
+            "notes": list,
             "runners_up": list,
             "kernel": dict,
         },

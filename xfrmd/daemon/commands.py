@@ -27,7 +27,7 @@ from xfrmd.errors import KernelError, PolicyError
 from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
-from xfrmd.model.plan import ProtectPolicy
+from xfrmd.model.plan import Overlay, ProtectPolicy
 from xfrmd.model.source import Severity
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.packets import parse_packet
@@ -38,12 +38,15 @@ from xfrmd.policy.words import PolicySet
 
 @dataclass(slots=True)
 class House:
-    """What the commands work on. `counters` gathers those of all parts, `degraded` what is not as it should be."""
+    """What the commands work on. `overlay` is what stands in the kernel beside the Plan, `counters` gathers those of
+    all parts, `degraded` what is not as it should be.
+    """
 
     engine: Engine
     core: Core
     enforcement: Enforcement
     facts: FactsSource
+    overlay: Callable[[], Overlay]
     ledger: Ledger
     sas: SaDatabase
     changes: Changes
@@ -122,7 +125,8 @@ async def explain_packet(house: House, arguments: Json) -> Json:
             details={"problems": [*map(views.problem, error.problems)]},
         ) from error
     now = _now(house)
-    answer = (await asyncio.to_thread(explain_whole, now.plan, packet, now.policies, now.facts)).to_json()
+    found = await asyncio.to_thread(explain_whole, now.policies, now.facts, packet, now.plan, house.overlay())
+    answer = found.to_json()
     return {key: value for key, value in answer.items() if key != "schema"}
 
 

@@ -165,6 +165,7 @@ class Service:
                 reconciler, self.facts, secrets, self._plan_changed, time.time, overlay=overlays.plan_changed
             ),
             facts=self.facts,
+            overlay=lambda: overlays.sum,
             ledger=ledger,
             sas=self.kernel.xfrm,
             changes=changes,
