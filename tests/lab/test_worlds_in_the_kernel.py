@@ -78,11 +78,18 @@ class Judge:
             return
         if in_nftables(decision)[0] == "accept" and packet.selector not in self.seen.wired:
             yield f"{packet_text(packet)} does not leave; oracle: {decision}"
-        # While the kernel waits for an SA it may not ask for one of another source to that destination.
-        asked = {(reqid, selector.dst) for reqid, selector in self.seen.wanted}
-        won = winner(self.plan, packet)
-        if decision.verdict is Verdict.NEGOTIATE and won and (won.reqid, packet.selector.dst) not in asked:
+        if decision.verdict is Verdict.NEGOTIATE and not self._asked(packet):
             yield f"no ACQUIRE for {packet_text(packet)}; oracle: {decision}"
+
+    def _asked(self, packet: Packet) -> bool:
+        """Is there an ACQUIRE for the packet? While the kernel waits for an SA it asks for no second one between the
+        ends of a tunnel, and without tunnel to a destination, from whatever source.
+        """
+        won, there = winner(self.plan, packet), packet.selector.dst
+        return won is not None and any(
+            reqid == won.reqid and (won.tunnel is not None or selector.dst == there)
+            for reqid, selector in self.seen.wanted
+        )
 
     def _on_the_wire(self) -> Iterator[str]:
         for selector, limit in self.seen.wired.items():
