@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,8 @@ _LOOPBACK: Final = 0x8
 _POINT_TO_POINT: Final = 0x10
 """IFF_LOOPBACK, IFF_POINTOPOINT of <linux/if.h>."""
 _DIALUP_KINDS: Final = frozenset({"ppp", "wwan", "ipip", "sit", "gre", "l2tp", "wireguard", "xfrm", "vti"})
+_MOBILE: Final = re.compile(r"wwan[0-9]+|ww[opsvx].*")
+"""Names of mobile broadband by the kernel and by systemd: many such devices call themselves an Ethernet card."""
 _MAIN_TABLE: Final = 254
 
 
@@ -69,10 +72,11 @@ def _local(address: Any) -> str:
 
 
 def _kind(link: Any) -> InterfaceKind:
-    """Dial-up is what leads to one other end; everything else is a LAN."""
+    """Dial-up is what leads to one other end, or to a mobile operator; everything else is a LAN."""
     kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
     point_to_point = bool(link["flags"] & _POINT_TO_POINT)
-    return InterfaceKind.DIALUP if point_to_point or kind in _DIALUP_KINDS else InterfaceKind.LAN
+    mobile = _MOBILE.fullmatch(link.get_attr("IFLA_IFNAME")) is not None
+    return InterfaceKind.DIALUP if point_to_point or mobile or kind in _DIALUP_KINDS else InterfaceKind.LAN
 
 
 def _gateways(routes: Iterable[Any]) -> Iterator[Address]:
