@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bench import filters, rulesets
-from bench.report import Row
+from bench.report import Row, cpu_seconds
 from bench.scene import new_namespace
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.xfrm.spd import Spd
@@ -56,15 +56,17 @@ def ours(count: int) -> Row:
     before = _peak()
     reading, (policy, facts) = _clock(lambda: filters.read(text))
     read_peak = _peak()
+    cpu = cpu_seconds()
     with collector_paused():
         compiling, made = _clock(lambda: Compilation(policy, facts))
     applying, outcome = _clock(lambda: Reconciler(Spd(), NftLoader()).apply(made.plan))
-    memory = _peak()
+    cpu, memory = cpu_seconds() - cpu, _peak()
     checking, _ = _clock(lambda: examine(made, Config()))
     _sound(outcome)
     return {
-        "read": reading, "compile": compiling, "apply": applying, "load": compiling + applying, "check": checking,
-        "total": reading + compiling + applying + checking, "mb": memory, "read_mb": read_peak, "start_mb": before,
+        "read": reading, "compile": compiling, "apply": applying, "load": compiling + applying, "cpu": cpu,
+        "check": checking, "total": reading + compiling + applying + checking,
+        "mb": memory, "read_mb": read_peak, "start_mb": before,
     }  # fmt: skip
 
 
@@ -74,8 +76,13 @@ def by_hand(count: int) -> Row:
     with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
         file.write(rulesets.by_hand(filters.hosts(count)))
         file.flush()
+        cpu = cpu_seconds()
         taken, _ = _clock(lambda: subprocess.run(["nft", "-f", file.name], check=True))
-    return {"load": taken, "mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}
+    return {
+        "load": taken,
+        "cpu": cpu_seconds() - cpu,
+        "mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+    }
 
 
 class _Running:
@@ -154,7 +161,8 @@ def edited(count: int) -> Row:
         checked = compile_and_check(*filters.read(text))
         return reconciler.apply(checked.plan)
 
-    _sound(whole(filters.policy_text(rows)))
+    policies, facts, made = filters.generics(rows)
+    _sound(reconciler.apply(Compilation(policies, facts, generics=made).plan))
     text = filters.policy_text([*rows, filters.Row("172.16.0.1", "tcp", dports=_SSH)])
     taken, outcome = _clock(lambda: whole(text))
     _sound(outcome)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,16 @@ def tell(what: str) -> None:
     """A line of progress."""
     sys.stderr.write(f"bench: {what}\n")
     sys.stderr.flush()
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of programs that it has waited for, in the kernel and outside."""
+    return sum(os.times()[:4])
+
+
+def over(one: Row, other: Row, key: str) -> float:
+    """The ratio of two values."""
+    return float(one[key]) / max(float(other[key]), 1e-9)
 
 
 def medians(runs: Sequence[Row]) -> Row:

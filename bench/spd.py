@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bench import filters
-from bench.report import Row, alternated, tell
+from bench.report import Row, alternated, cpu_seconds, over, tell
 from bench.scene import new_namespace
 from xfrmd import limits
 from xfrmd.adapters.nft import NftLoader
@@ -87,14 +87,17 @@ def installed(count: int, rounds: int) -> list[Row]:
 
     def once(way: Callable[[], object]) -> Row:
         new_namespace()
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), cpu_seconds()
         way()
-        taken = time.perf_counter() - begun
+        taken, cpu = time.perf_counter() - begun, cpu_seconds() - cpu
         there = len(Spd().policies())
         if there != len(plan.spd):
             raise RuntimeError(f"{there} policies in the place of {len(plan.spd)}")
-        return {"seconds": taken, "per_second": there / taken, "policies": there}
+        return {"seconds": taken, "cpu": cpu, "per_second": there / taken, "policies": there}
 
     found = alternated({name: partial(once, way) for name, way in ways.items()}, rounds, tell)
-    peer = float(found["ip -batch"]["seconds"])
-    return [{"way": name, **row, "ratio": peer / float(row["seconds"])} for name, row in found.items()]
+    peer = found["ip -batch"]
+    return [
+        {"way": name, **row, "ratio": over(peer, row, "seconds"), "cpu_ratio": over(peer, row, "cpu")}
+        for name, row in found.items()
+    ]

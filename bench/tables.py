@@ -10,7 +10,7 @@ from typing import Final
 
 from bench import engine
 from bench.packets import CLASSES
-from bench.report import Column, Row, Table, alternated, tell
+from bench.report import Column, Row, Table, alternated, over, tell
 from bench.worker import measure
 
 
@@ -79,7 +79,7 @@ def load(sizes: Sizes) -> Table:
             f"load {count}, by hand": partial(measure, "by_hand", count),
         }
         ours, peer = alternated(jobs, runs, tell).values()
-        ratios = {"ratio": _over(ours, peer, "load"), "mb_ratio": _over(ours, peer, "mb")}
+        ratios = {f"{key}_ratio": over(ours, peer, key) for key in ("load", "cpu", "mb")}
         rows.append({"filters": count, **ours, "peer": peer["load"], "peer_mb": peer["mb"], **ratios})
     columns = (
         Column("filters", "filters", ",d"),
@@ -87,7 +87,8 @@ def load(sizes: Sizes) -> Table:
         Column("apply", "apply s", ".2f"),
         Column("load", "both s", ".2f"),
         Column("peer", "`nft -f` s", ".2f"),
-        Column("ratio", "ratio", ".2f"),
+        Column("load_ratio", "ratio", ".2f"),
+        Column("cpu_ratio", "of CPU", ".2f"),
         Column("mb", "peak MB", ".0f"),
         Column("peer_mb", "`nft -f` MB", ".0f"),
         Column("mb_ratio", "ratio", ".2f"),
@@ -196,6 +197,8 @@ def negotiate(sizes: Sizes) -> Table:
         Column("seconds", "s", ".2f"),
         Column("per_second", "policies/s", ",.0f"),
         Column("ratio", "times as fast", ".2f"),
+        Column("cpu", "CPU s", ".2f"),
+        Column("cpu_ratio", "times as fast", ".2f"),
     )
     title = f"XFRM policies of {sizes.negotiate:,} negotiate filters, installed"
     return Table(
@@ -245,7 +248,3 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "handshakes": handshakes,
 }
 NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}
-
-
-def _over(ours: Row, peer: Row, key: str) -> float:
-    return float(ours[key]) / float(peer[key])

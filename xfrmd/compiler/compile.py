@@ -83,7 +83,7 @@ class Compilation:
         self.layers = sort_into_layers(numbered)
         self.maps = Maps()
         self.maps.fill(self.layers)
-        self._by_word: dict[object, list[Generic]] | None = None
+        self._by_word: dict[object, dict[int, Generic]] | None = None
         self._spd: spd.Database | None = None
         if any(map(_protects, self.regions())):
             dropped = () if groups_exempt(self.ground.level) else self.ground.groups
@@ -172,18 +172,22 @@ class Compilation:
         if delta is None:
             for one in new:
                 del self.generics[one.number]
-        self._by_word = None
+        elif self._by_word is not None:
+            for one in gone:
+                for word in _words(one):
+                    del self._by_word[word][one.number]
+            _enter(self._by_word, new)
         return delta
 
     def _speaking_of(self, words: Iterable[AddressSpec]) -> list[Generic]:
         """Filters with one of these words; of a tunnel both, as an end of it may have moved."""
         if self._by_word is None:
             self._by_word = {}
-            for one in self.generics.values():
-                for word in {one.filter.src, one.filter.dst, one.rule.tunnel, one.back}:
-                    if word in _FACTS or isinstance(word, str):
-                        self._by_word.setdefault(word, []).append(one)
-        return list({one.number: one for word in words for one in self._by_word.get(word, ())}.values())
+            _enter(self._by_word, self.generics.values())
+        found: dict[int, Generic] = {}
+        for word in words:
+            found |= self._by_word.get(word, {})
+        return list(found.values())
 
     def _exchange(
         self, gone: Sequence[Generic], before: Expansion, new: Sequence[Generic], after: Expansion
@@ -237,6 +241,19 @@ class Compilation:
         table, before = self._table(), self.plan.nft
         self.plan = replace(self.plan, nft=table)
         return structure or table.chains != before.chains
+
+
+def _words(one: Generic) -> Iterator[object]:
+    """What a filter says that facts give a meaning, once each."""
+    for word in {one.filter.src, one.filter.dst, one.rule.tunnel, one.back}:
+        if word in _FACTS or isinstance(word, str):
+            yield word
+
+
+def _enter(by_word: dict[object, dict[int, Generic]], generics: Iterable[Generic]) -> None:
+    for one in generics:
+        for word in _words(one):
+            by_word.setdefault(word, {})[one.number] = one
 
 
 def changed_words(before: HostFacts, after: HostFacts) -> list[AddressSpec]:

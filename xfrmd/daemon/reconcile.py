@@ -45,6 +45,7 @@ from xfrmd.errors import KernelError
 from xfrmd.model.nft import TableChange
 from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
 from xfrmd.model.spd import SpdEntry
+from xfrmd.policy.memory import collector_paused
 
 _OTHERS: Final = "other programs change nftables or XFRM policies"
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
@@ -89,12 +90,13 @@ class Reconciler:
         """
         wanted = overlaid(plan, overlay)
         for _ in range(limits.APPLY_TRIES):
-            try:
-                todo = self._apply(wanted)
-            except ChangedElsewhereError:
-                continue
-            self._plan, self._overlay, self._last = plan, overlay, wanted
-            return Outcome(self._prove(wanted), _counted(todo))
+            with collector_paused():
+                try:
+                    todo = self._apply(wanted)
+                except ChangedElsewhereError:
+                    continue
+                self._plan, self._overlay, self._last = plan, overlay, wanted
+                return Outcome(self._prove(wanted), _counted(todo))
         raise KernelError(f"{_OTHERS} all the time", errno.EBUSY)
 
     def overlay(self, overlay: Overlay) -> Outcome:

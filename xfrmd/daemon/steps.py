@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.adapters import nft_listing
@@ -30,16 +30,14 @@ class Observed:
     table: NftTable | None
 
 
-@dataclass(frozen=True, slots=True)
-class WritePolicy:
+class WritePolicy(NamedTuple):
     """Add a policy, or replace the one of ours with its direction and selector at once."""
 
     entry: SpdEntry
     replaces: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RemovePolicy:
+class RemovePolicy(NamedTuple):
     """Remove a policy of ours, by its index: nobody else's can be hit."""
 
     policy: ObservedPolicy
@@ -95,7 +93,8 @@ def steps(plan: Plan, observed: Observed) -> tuple[Step, ...]:
     4. The table, if there was another one: up to here the old fence let nothing pass that it did not let pass before.
        Where only elements differ, they change, in one transaction as well.
     """
-    spd: tuple[Step, ...] = (*_writes(plan, observed), *_removals(plan, observed))
+    writes, removals = _spd_steps(plan, observed)
+    spd: tuple[Step, ...] = (*writes, *removals)
     table = nft_listing.recognised(plan.nft, observed.table)
     changed = {} if table is None else element_changes(table, plan.nft)
     if not nft_listing.frame_differences(plan.nft, table):
@@ -111,22 +110,24 @@ def ordered(spd: Sequence[Step], change: TableChange) -> tuple[Step, ...]:
     return (PrepareTable(change), *spd, ExchangeTable(change))
 
 
-def _writes(plan: Plan, observed: Observed) -> Iterator[WritePolicy]:
-    there = {(policy.direction, policy.selector): policy for policy in observed.policies}
-    for entry in sorted(plan.spd, key=lambda entry: entry.priority):
+def _spd_steps(plan: Plan, observed: Observed) -> tuple[list[WritePolicy], list[RemovePolicy]]:
+    """What has to be written, the one that is asked first at first, and to be removed, the one asked last at first."""
+    there = {policy.key: policy for policy in observed.policies}
+    writes, met = [], 0
+    for entry in plan.spd:
         policy = there.get(entry.key)
         if policy is None:
-            yield WritePolicy(entry, replaces=False)
-        elif policy.ours and policy.entry != entry:
-            yield WritePolicy(entry, replaces=True)
-
-
-def _removals(plan: Plan, observed: Observed) -> Iterator[RemovePolicy]:
-    ours = [policy for policy in observed.policies if policy.ours]
+            writes.append(WritePolicy(entry, False))
+            continue
+        met += 1
+        if policy.entry is not entry and policy.entry != entry and policy.ours:
+            writes.append(WritePolicy(entry, True))
+    writes.sort(key=lambda step: step.entry.priority)
+    if met == len(there):
+        return writes, []
     wanted = {entry.key for entry in plan.spd}
-    for policy in sorted(ours, key=lambda policy: policy.priority, reverse=True):
-        if (policy.direction, policy.selector) not in wanted:
-            yield RemovePolicy(policy)
+    left = [policy for key, policy in there.items() if key not in wanted and policy.ours]
+    return writes, [RemovePolicy(one) for one in sorted(left, key=lambda policy: policy.priority, reverse=True)]
 
 
 def foreign(plan: Plan, others: Iterable[ObservedPolicy]) -> tuple[str, ...]:
@@ -155,12 +156,13 @@ def _overlaps(policy: ObservedPolicy, entries: Iterable[SpdEntry]) -> bool:
 
 def differences(plan: Plan, observed: Observed) -> tuple[str, ...]:
     """Where the kernel is not what the Plan says, in words; () when they are equal."""
+    writes, removals = _spd_steps(plan, observed)
     found = [
         f"SPD entry {step.entry.direction.name.lower()} {step.entry.selector} "
         + ("differs" if step.replaces else "is missing")
-        for step in _writes(plan, observed)
+        for step in writes
     ]
-    found += [f"SPD entry {step.policy} does not belong to the policy" for step in _removals(plan, observed)]
+    found += [f"SPD entry {step.policy} does not belong to the policy" for step in removals]
     table = nft_listing.differences(plan.nft, observed.table)
     return (*few(found, "SPD entries differ"), *(f"nftables: {text}" for text in few(table, "differences in all")))
 
