@@ -8,6 +8,7 @@ XFRMD_EXAMPLES policies (default 100) with 24 packets each. What fails is shrunk
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from concurrent.futures import ProcessPoolExecutor
@@ -132,7 +133,10 @@ PROCESSES = min(2, os.cpu_count() or 1)
 
 def first_failure(seeds: range) -> int | None:
     """The first seed whose world has a packet that the engines decide differently."""
-    return next((seed for seed in seeds if disagreement(world(seed), seed)), None)
+    gc.disable()  # a third of the time; a chunk of worlds has room
+    found = next((seed for seed in seeds if disagreement(world(seed), seed)), None)
+    gc.collect()
+    return found
 
 
 def disagreement(one: World, seed: int) -> tuple[Packet, list[str]] | None:
