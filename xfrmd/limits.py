@@ -73,6 +73,8 @@ NAME_TRY: Final = 2.0
 """For one name server to answer one query; then the next is asked, or the same again."""
 NAME_LIFETIME: Final = 5.0
 """For all tries together; then the last answer is kept and the question is asked again later."""
+NAME_DEADLINE: Final = 8.0
+"""For a question, whatever becomes of it inside: longer than its tries."""
 NAME_LOOKUPS: Final = 32
 """Names asked for at once."""
 NAME_PACE: Final = 0.02

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import dns.message
 import dns.rdatatype
@@ -18,6 +19,7 @@ import pytest
 from lab.dnsmasq import MISSING, dnsmasq
 from lab.netns import Host, namespaces
 from xfrmd import limits
+from xfrmd.adapters.facts import Places, gather
 from xfrmd.adapters.names.dns import ask
 from xfrmd.adapters.names.table import Answered, Failed, Half
 
@@ -93,6 +95,15 @@ def test_a_server_that_does_not_answer_gives_way_to_the_next(host: Host) -> None
 def test_servers_that_cannot_be_reached_are_a_failure(host: Host) -> None:
     for server in ("192.0.2.1", "fe80::1%lo", "not an address"):
         assert all(isinstance(half, Failed) for half in asked(host, "both.example", server)), server
+
+
+def test_commands_without_a_daemon_ask_for_the_names_of_their_policies(host: Host, tmp_path: Path) -> None:
+    places = Places(tmp_path / "resolv.conf")
+    places.resolv_conf.write_text("nameserver 127.0.0.1\n")
+    found = host.inside(lambda: gather(places, frozenset({"both.example", "none.example"}), strict=True))
+    assert {name: [*map(str, addresses)] for name, addresses in found.names.items()} == {
+        "both.example": ["10.1.0.9", "fd00::9"]
+    }
 
 
 @contextlib.contextmanager

@@ -113,6 +113,10 @@ class Facts:
 
     async def settled(self) -> None: ...
 
+    async def look_up(self, names: frozenset[str], *, strict: bool) -> dict[str, tuple[Address, ...]]:
+        assert not strict
+        return dict.fromkeys(names, (THERE,))
+
     def origins(self) -> Origins:
         lease = Lease("eth0", HERE, (THERE,), (), 1090.0)
         names = {
@@ -270,6 +274,17 @@ def test_names_of_a_policy_are_followed_from_before_it_is_compiled_until_it_is_r
             ([files, mail], True),
             ([mail], True),
         ]
+
+    run(scenario)
+
+
+def test_names_of_a_policy_that_is_compared_are_looked_up_and_not_followed() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY.replace("10.1.0.0/16", str(THERE)), file="/p.yaml")
+        answer = await place.do("diff", text=NAMED, file="/n.yaml")
+        assert answer["equal"], answer
+        assert place.facts.wanted == [([], False), ([], False)]
 
     run(scenario)
 

@@ -180,6 +180,39 @@ def test_other_name_servers_are_asked_at_once(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_other_names_are_looked_up_once_and_kept_nowhere(tmp_path: Path) -> None:
+    async def story() -> None:
+        place = Place(tmp_path, Zone(files_corp_example="10.1.0.9"))
+        place.hosts.write_text(f"10.1.0.7 {PRINT}\n")
+        names = place.names()
+        found = await names.look_up(wanted(FILES, PRINT), SERVERS, strict=True)
+        assert {name: [*map(str, addresses)] for name, addresses in found.items()} == {
+            FILES: ["10.1.0.9"],
+            PRINT: ["10.1.0.7"],
+        }
+        assert shown(names) == {}
+        assert not place.file.exists()
+
+    asyncio.run(story())
+
+
+def test_a_question_without_an_end_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(name: str, servers: Sequence[str]) -> tuple[Half, Half]:
+        del name, servers
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def story() -> None:
+        names = Names(NameSources(tmp_path / "hosts", None, endless))
+        names.want(wanted(FILES), SERVERS, strict=False)
+        await names.settled()
+        assert names.origins(0)[FILES].trouble == "the question did not come to an end"
+        names.close()
+
+    monkeypatch.setattr("xfrmd.limits.NAME_DEADLINE", 0.1)
+    asyncio.run(story())
+
+
 def test_nobody_is_asked_after_the_end(tmp_path: Path) -> None:
     async def story() -> None:
         place = Place(tmp_path, Zone())

@@ -16,7 +16,7 @@ from xfrmd import limits
 from xfrmd.adapters import netlink
 from xfrmd.adapters.files import stamp
 from xfrmd.adapters.leases.found import HeldLease, LeasePlaces, Strange, leases, stamps
-from xfrmd.adapters.names.follow import NameOrigin, Names, NameSources
+from xfrmd.adapters.names.follow import NameOrigin, Names, NameSources, look_up
 from xfrmd.adapters.network import Network, read_network
 from xfrmd.adapters.resolv_conf import NameServers, name_servers
 from xfrmd.model.addresses import Address
@@ -77,9 +77,15 @@ def find(places: Places, network: Network, now: float, strange: Strange = lambda
     return Found(network, servers, leases(places.leases, network, now, strange))
 
 
-def gather(places: Places = Places()) -> HostFacts:
-    """The facts now, of this network namespace, without DNS names. KernelError when the kernel does not tell them."""
-    return find(places, read_network(), time.time()).facts
+def gather(places: Places = Places(), names: frozenset[str] = frozenset(), *, strict: bool = False) -> HostFacts:
+    """The facts now, of this network namespace, with the addresses of these DNS names; `strict`: of those that are
+    resolved in full. KernelError when the kernel does not tell them.
+    """
+    found = find(places, read_network(), time.time())
+    if not names:
+        return found.facts
+    asked = look_up(NameSources(), names, found.name_servers.asked, strict=strict)
+    return replace(found.facts, names=asyncio.run(asked))
 
 
 class FactsWatcher:
@@ -126,6 +132,10 @@ class FactsWatcher:
     async def settled(self) -> None:
         """Wait until each name has an answer or has failed, or limits.NAMES_WAIT is over."""
         await self.names.settled()
+
+    async def look_up(self, names: frozenset[str], *, strict: bool) -> dict[str, tuple[Address, ...]]:
+        """The addresses of DNS names now, apart from those that are followed."""
+        return await self.names.look_up(names, self._name_servers().asked, strict=strict)
 
     def origins(self) -> Origins:
         """Where the facts that were read last come from."""

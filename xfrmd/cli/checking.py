@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Load and compile; what is wrong is the answer, not an accident."""
     file: str = arguments.policy
     try:
-        facts = local.facts(arguments.facts)
         policies = local.policy(local.policy_files(arguments, file), _secrets())
+        facts = local.facts(arguments.facts, policies)
     except PolicyErrors as error:
         return _bad(file, error.problems, output)
     checked = compile_and_check(policies, facts)

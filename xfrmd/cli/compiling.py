@@ -16,7 +16,8 @@ from xfrmd.control.exits import ExitCode
 
 
 def _compile(arguments: argparse.Namespace, output: Output) -> int:
-    policies, facts = local.policy(local.policy_files(arguments, arguments.policy)), local.facts(arguments.facts)
+    policies = local.policy(local.policy_files(arguments, arguments.policy))
+    facts = local.facts(arguments.facts, policies)
     output.warn(policies.warnings)
     plan = compile_policy(policies, facts)
     section: str | None = arguments.section

@@ -19,9 +19,8 @@ from xfrmd.compiler.traffic_json import traffic_json
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
-from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan
 from xfrmd.model.source import Severity
+from xfrmd.policy.words import PolicySet
 
 Json = Mapping[str, Any]
 RUNNING: Final = "running"
@@ -54,18 +53,19 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         request = {**local.policy_files(arguments, named).request(), "running": running}
         answer: Json = ask("diff", request, arguments.control, limits.APPLY_TIMEOUT)
     else:
-        facts = local.facts(arguments.facts)
-        before, after = (_plan(arguments, name, facts, output) for name in (old, new))
+        both = [_policies(arguments, name, output) for name in (old, new)]
+        facts = local.facts(arguments.facts, *both)
+        before, after = (compile_policy(policies, facts) for policies in both)
         answer = traffic_json(traffic(before, after))
     output.answer(answer, "\n".join(text_lines(answer, output)))
     return _exit(answer, arguments.fail_on or (), output)
 
 
-def _plan(arguments: argparse.Namespace, name: str, facts: HostFacts, output: Output) -> Plan:
+def _policies(arguments: argparse.Namespace, name: str, output: Output) -> PolicySet:
     # A value may be meant for the other policy alone.
     policies = local.policy(local.policy_files(arguments, name), unused_variable=Severity.WARNING)
     output.warn(policies.warnings)
-    return compile_policy(policies, facts)
+    return policies
 
 
 def _exit(answer: Json, unwanted: Sequence[str], output: Output) -> int:

@@ -106,7 +106,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if policy is None:
         answer: Mapping[str, Any] = ask("explain", {"packet": " ".join(words)}, arguments.control)
     else:
-        policies, facts = local.policy(local.policy_files(arguments, policy)), local.facts(arguments.facts)
+        policies = local.policy(local.policy_files(arguments, policy))
+        facts = local.facts(arguments.facts, policies)
         output.warn(policies.warnings)
         # What stands in the kernel is told of a compiled policy alone: much work, which is spared where nobody asks.
         plan = compile_policy(policies, facts) if arguments.verbose or output.json else None

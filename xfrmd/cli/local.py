@@ -9,6 +9,7 @@ from typing import Final
 
 from xfrmd.adapters.policy_files import PolicyFiles, read_file
 from xfrmd.cli.table import Argument
+from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.model.facts import HostFacts
@@ -66,11 +67,14 @@ def script(name: str) -> bytes:
     return read_file(name)
 
 
-def facts(name: str | None) -> HostFacts:
-    """The facts of a file, else those of this host. Raises PolicyError or KernelError."""
+def facts(name: str | None, *policies: PolicySet) -> HostFacts:
+    """The facts of a file, else those of this host, with the DNS names of these policies. Raises PolicyError or
+    KernelError.
+    """
     if name is not None:
         return load_facts(read_file(name), name)
     # Costs a tenth of a second to import, and needs a Linux kernel: only who asks pays.
     from xfrmd.adapters.facts import gather  # noqa: PLC0415
 
-    return gather()
+    names = frozenset[str]().union(*map(names_of, policies))
+    return gather(names=names, strict=any(map(is_strict, policies)))

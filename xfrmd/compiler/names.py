@@ -12,7 +12,7 @@ from xfrmd.model.addresses import Address
 from xfrmd.model.plan import SpecificFilter, Verdict
 from xfrmd.model.selector import UDP
 from xfrmd.model.source import Problem, Severity, Span
-from xfrmd.policy.words import FilterList, Policy, PolicySet
+from xfrmd.policy.words import FilterList, Policy, PolicySet, Unresolved
 
 _DNS: int = 53
 
@@ -37,6 +37,11 @@ def _named(policy: Policy) -> Iterator[tuple[str, Span]]:
 def names_of(policies: PolicySet) -> frozenset[str]:
     """The DNS names of the assigned policy."""
     return frozenset(name for name, _ in _named(policies.assigned)) if policies.assigned else frozenset()
+
+
+def is_strict(policies: PolicySet) -> bool:
+    """Do names that are not resolved block?"""
+    return policies.assigned is not None and policies.assigned.unresolved is Unresolved.BLOCK
 
 
 def names(made: Compilation) -> Iterator[Problem]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from xfrmd import __version__
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.explain import explain_whole
+from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.compiler.render import plan_json
 from xfrmd.compiler.traffic import traffic
 from xfrmd.compiler.traffic_json import traffic_json
@@ -27,6 +28,7 @@ from xfrmd.errors import KernelError, PolicyError
 from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
+from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Overlay, ProtectPolicy
 from xfrmd.model.source import Severity
 from xfrmd.policy import PolicyErrors, load
@@ -130,8 +132,8 @@ async def explain_packet(house: House, arguments: Json) -> Json:
     return {key: value for key, value in answer.items() if key != "schema"}
 
 
-def _compared(policies: PolicySet, now: InForce, *, running_is_old: bool) -> Json:
-    other = compile_policy(policies, now.facts)
+def _compared(policies: PolicySet, facts: HostFacts, now: InForce, *, running_is_old: bool) -> Json:
+    other = compile_policy(policies, facts)
     return traffic_json(traffic(now.plan, other) if running_is_old else traffic(other, now.plan))
 
 
@@ -143,7 +145,10 @@ async def diff(house: House, arguments: Json) -> Json:
     try:
         text, file = arguments["text"], arguments["file"]
         policies = await asyncio.to_thread(load, text, file, blank, sources=_sent_along(arguments))
-        answer = await asyncio.to_thread(_compared, policies, now, running_is_old=running == "old")
+        new = names_of(policies) - now.facts.names.keys()
+        names = await house.facts.look_up(new, strict=is_strict(policies)) if new else {}
+        there = replace(now.facts, names=now.facts.names | names)
+        answer = await asyncio.to_thread(_compared, policies, there, now, running_is_old=running == "old")
     except PolicyError as error:
         raise bad_policy(error) from error
     return {key: value for key, value in answer.items() if key != "schema"}

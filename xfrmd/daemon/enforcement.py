@@ -14,7 +14,7 @@ from typing import Final
 
 from xfrmd.compiler import Checked, Compilation, compile_and_check, examine
 from xfrmd.compiler.compile import NO_PLAN
-from xfrmd.compiler.names import names_of
+from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.compiler.spd import TooMuchError
 from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
 from xfrmd.errors import KernelError
@@ -24,7 +24,7 @@ from xfrmd.model.secret import SecretRef
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.sources import ALONE, Sources
-from xfrmd.policy.words import PolicySet, Unresolved
+from xfrmd.policy.words import PolicySet
 
 EXAMINED: Final = 20_000
 """Filters of a policy that is examined anew after each change of facts; of larger ones what was told at first stays."""
@@ -122,8 +122,7 @@ class Enforcement:
     def _want(self, *policies: PolicySet) -> None:
         """Have the names of these policies followed."""
         names = frozenset[str]().union(*map(names_of, policies))
-        blocks = any(one.assigned and one.assigned.unresolved is Unresolved.BLOCK for one in policies)
-        self._facts.want(names, strict=blocks)
+        self._facts.want(names, strict=any(map(is_strict, policies)))
 
     async def refresh(self) -> bool:
         """Look at the facts again, and let the Plan follow when they changed. True when it changed."""

@@ -158,6 +158,9 @@ class FactsSource(Protocol):
     async def settled(self) -> None:
         """Wait until each name has an answer or has failed, or has had its time."""
 
+    async def look_up(self, names: frozenset[str], *, strict: bool) -> dict[str, tuple[Address, ...]]:
+        """The addresses of DNS names now, apart from those that are wanted."""
+
     def origins(self) -> Origins:
         """Where the facts that were read last come from."""
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xfrmd import limits
@@ -32,7 +32,7 @@ class NameOrigin:
     trouble: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class NameSources:
     """What names come from. `draw` gives a random number from 0 to 1."""
 
@@ -75,6 +75,10 @@ class Names:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), limits.NAMES_WAIT)
 
+    async def look_up(self, names: frozenset[str], servers: tuple[str, ...], *, strict: bool) -> dict[str, Addresses]:
+        """The addresses of other names now, from the same sources."""
+        return await look_up(self._from, names, servers, strict=strict)
+
     def surroundings(self, servers: tuple[str, ...], *, network_changed: bool) -> None:
         """The name servers now; the hosts file is looked at again, too."""
         now = asyncio.get_running_loop().time()
@@ -107,8 +111,8 @@ class Names:
             timer.cancel()
         for task in self._tasks:
             task.cancel()
-        if self._timers.pop(self._save, None) is not None:
-            self._write(self._known())
+        if self._save in self._timers:
+            self._save()
         self._timers.clear()
 
     def _begin(self) -> None:
@@ -158,7 +162,9 @@ class Names:
     async def _one(self, name: str) -> None:
         halves: tuple[Half, Half] = (Failed("an internal error"), Failed("an internal error"))
         try:
-            halves = await self._from.ask(name, self._servers)
+            halves = await asyncio.wait_for(self._from.ask(name, self._servers), limits.NAME_DEADLINE)
+        except TimeoutError:
+            halves = (Failed("the question did not come to an end"),) * 2
         finally:
             self._heard(name, halves)
 
@@ -175,22 +181,29 @@ class Names:
                 self._at(loop.time() + limits.NAMES_SAVE, self._save)
         self._step()
 
-    def _known(self) -> dict[str, Last]:
-        return {name: one.last for name, one in self._table.entries.items() if one.last.addresses}
-
     def _save(self) -> None:
+        """In the event loop: a thread would be in the way of the next one, and a thousand names take 5 ms."""
         self._timers.pop(self._save, None)
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(self._write, self._known()))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _write(self, known: dict[str, Last]) -> None:
         assert self._from.store is not None
+        known = {name: one.last for name, one in self._table.entries.items() if one.last.addresses}
         try:
             self._from.store.save(known)
         except OSError as error:
             text = f"last addresses of names cannot be kept for the next start: {error}"
             self._tell(Notice(Level.WARNING, "names-file", text, remedy="see to the daemon's state directory"))
+
+
+async def look_up(
+    sources: NameSources, names: frozenset[str], servers: tuple[str, ...], *, strict: bool
+) -> dict[str, Addresses]:
+    """The addresses of names now, asked for once and kept nowhere."""
+    once = Names(replace(sources, store=None))
+    try:
+        once.want(names, servers, strict=strict)
+        await once.settled()
+        return once.addresses()
+    finally:
+        once.close()
 
 
 def _split(addresses: Addresses) -> Last:
