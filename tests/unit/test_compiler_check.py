@@ -148,6 +148,29 @@ def test_half_a_twin_is_a_tie_and_not_dead() -> None:
     assert "which is as specific" in found.message
 
 
+def test_traffic_that_a_narrower_rule_authenticates_is_told() -> None:
+    wide = rule("negotiate", one("me", "10.2.0.0/16", "tcp", line=2), line=1)
+    narrow = rule("negotiate", one("me", "10.2.3.0/24", "udp", line=4), line=3, psk=b"another secret")
+    (found,) = problems(wide, narrow, host=V4)
+    assert (found.severity, str(found.at)) == (Severity.WARNING, "policy.yaml:1:5")
+    assert found.message.startswith(
+        "between 10.1.0.5 and 10.2.3.0/24 traffic of rule 'rule 1' is authenticated as rule 'rule 3' (policy.yaml:3:5)"
+    )
+    assert problems(wide, rule("negotiate", one("me", "10.2.3.0/24", "udp", line=4), line=3), host=V4) == []
+
+
+def test_a_narrower_rule_that_takes_all_traffic_may_authenticate_as_it_likes() -> None:
+    wide = rule("negotiate", one("me", "10.2.0.0/16", "tcp", line=2), one("me", "any", line=3), line=1)
+    for narrow in (
+        (one("me", "10.2.3.0/24", line=5),),
+        (one("me", "10.2.3.0/25", line=5), one("me", "10.2.3.128/25", line=6)),
+    ):
+        assert problems(wide, rule("negotiate", *narrow, line=4, psk=b"another secret"), host=V4) == []
+    rest = rule("block", one("me", "10.2.3.0/24", line=7), line=6)
+    udp = rule("negotiate", one("me", "10.2.3.0/24", "udp", line=5), line=4, psk=b"another secret")
+    assert problems(wide, udp, rest, host=V4) == []
+
+
 def test_parts_that_several_take_together_are_seen() -> None:
     wide = rule("block", one("me", "10.2.0.0/22", line=2), line=1)
     quarters = [one("me", f"10.2.{index}.0/24", line=index + 4) for index in range(4)]

@@ -15,6 +15,7 @@ from xfrmd.compiler.meaning import meanings
 from xfrmd.compiler.misplaced import misplaced
 from xfrmd.compiler.names import names
 from xfrmd.compiler.reqids import Reqids
+from xfrmd.compiler.rival_auth import undercut
 from xfrmd.compiler.shadows import Shadows, shadows
 from xfrmd.errors import PolicyError
 from xfrmd.model.facts import HostFacts
@@ -89,6 +90,7 @@ def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
         *meanings(made),
         *misplaced(made),
         *pad.conflicts(made.peers()),
+        *undercut(made),
         *_ties(made, {shadow.number for shadow in shadowed.found}),
         *_shadowed(made, shadowed),
         *lock_out(made, config),

@@ -24,7 +24,8 @@ def entries(peers: Iterable[PadEntry]) -> tuple[PadEntry, ...]:
     return tuple(sorted(chosen, key=lambda one: (-one.local.length - one.remote.length, one.local, one.remote)))
 
 
-def _settings(entry: PadEntry) -> tuple[object, ...]:
+def settings(entry: PadEntry) -> tuple[object, ...]:
+    """How an entry authenticates."""
     return (entry.auth, entry.local_id, entry.remote_id)
 
 
@@ -37,7 +38,7 @@ def conflicts(peers: Iterable[PadEntry]) -> tuple[Problem, ...]:
     for (local, remote), wanted in _by_pair(peers).items():
         first = wanted[0]
         for other in wanted[1:]:
-            if _settings(other) != _settings(first):
+            if settings(other) != settings(first):
                 told.setdefault((first.rule, other.rule), _conflict(local, remote, first, other))
     return tuple(told.values())
 
