@@ -108,6 +108,15 @@ def test_whoever_may_come_in_is_no_lock_out() -> None:
     assert [each.severity for each in problems(BLOCK, half, host=V4)] == [Severity.ERROR]
 
 
+def test_answers_that_cannot_leave_lock_out_as_well() -> None:
+    out = one("me", "any", line=2, mirrored=False)
+    assert [each.severity for each in problems(rule("block", out), host=V4)] == [Severity.ERROR]
+    ssh = rule("permit", one("me", "10.1.0.0/16", "tcp", sport=22, line=3, mirrored=False), line=3)
+    assert problems(rule("block", out), ssh, host=V4) == []
+    other_way = rule("permit", one("10.1.0.0/16", "me", "tcp", dport=22, line=3, mirrored=False), line=3)
+    assert [each.severity for each in problems(rule("block", out), other_way, host=V4)] == [Severity.ERROR]
+
+
 def test_one_address_of_several_may_be_closed() -> None:
     dialup = rule("block", one("any", "me", line=2), conntype="dialup")
     (found,) = problems(dialup, host=facts("10.1.0.5/16", dialup=("192.0.2.7/32",)))

@@ -11,11 +11,18 @@ from xfrmd.compiler.compile import Compilation
 from xfrmd.compiler.layers import rank
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.plan import SpecificFilter, Verdict
-from xfrmd.model.selector import TCP
+from xfrmd.model.selector import TCP, Selector
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy.words import Config
 
+_WAYS: Final = (True, False)
+"""A connection needs both: packets in, and their answers out."""
 _LINK_LOCAL: Final = Prefix.parse("fe80::/10")
+
+_OTHERWISE: Final = (
+    "or, if the host is managed otherwise, name those ports with `config: {management: [...]}`, or write "
+    "`config: {allow_lockout: yes}`, or apply it with --allow-lockout"
+)
 
 
 def lock_out(made: Compilation, config: Config) -> Iterator[Problem]:
@@ -24,14 +31,16 @@ def lock_out(made: Compilation, config: Config) -> Iterator[Problem]:
     """
     own = made.ground.own
     ways = [address for address in own if not _LINK_LOCAL.contains(address)] or list(own)
-    doors = {(port, address): _Door() for port in config.management for address in ways}
+    doors = {(way, port, address): _Door() for way in _WAYS for port in config.management for address in ways}
     for one in made.regions() if doors else ():
-        if one.inbound and one.selector.protocol in (0, TCP):
+        if one.selector.protocol in (0, TCP):
+            coming = one.selector if one.inbound else one.selector.reversed
             for port in config.management:
-                if one.selector.dport.first <= port <= one.selector.dport.last:
-                    _look(one, port, ways, doors)
+                if coming.dport.first <= port <= coming.dport.last:
+                    _look(one, coming, port, ways, doors)
     for port in config.management:
-        blocks = {address: block for address in ways if (block := doors[port, address].closed_by()) is not None}
+        closed = ((address, doors[way, port, address].closed_by()) for way in _WAYS for address in ways)
+        blocks = {address: block for address, block in closed if block is not None}
         if blocks and len(blocks) == len(ways):
             yield _locked_out(port, next(iter(blocks.values())), refused=not config.allow_lockout)
         else:
@@ -40,8 +49,8 @@ def lock_out(made: Compilation, config: Config) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _Door:
-    """The heaviest filters that speak of a management port of an address: one that lets somebody in, and a block of
-    everybody.
+    """The heaviest filters that speak of a management port of an address, in one direction: one that lets somebody
+    through, and a block of everybody.
     """
 
     opens: SpecificFilter | None = None
@@ -54,13 +63,18 @@ class _Door:
         return self.closes
 
 
-def _look(one: SpecificFilter, port: int, ways: Iterable[Address], doors: dict[tuple[int, Address], _Door]) -> None:
-    src, dst, _, sport, _ = one.selector
+_Doors = dict[tuple[bool, int, Address], _Door]
+"""By direction, port and address."""
+
+
+def _look(one: SpecificFilter, coming: Selector, port: int, ways: Iterable[Address], doors: _Doors) -> None:
+    """What a filter does to a port. `coming` are the packets that it speaks of, or that they answer."""
+    src, dst, _, sport, _ = coming
     blocks = one.verdict is Verdict.BLOCK
     if blocks and (src.length or not sport.is_any):
         return
     for address in (dst.address,) if dst.is_host else filter(dst.contains, ways):
-        door = doors.get((port, address))
+        door = doors.get((one.inbound, port, address))
         if door is None:
             continue
         known = door.closes if blocks else door.opens
@@ -77,8 +91,8 @@ def _locked_out(port: int, block: SpecificFilter, *, refused: bool) -> Problem:
         block.origin.at,
         f"nobody can reach TCP port {port} of this host: blocks hold for it from everywhere, such as this one of rule "
         f"{block.origin.rule!r}",
-        f"add a narrower permit or negotiate filter for TCP port {port}; or, if the host is managed otherwise, name "
-        "those ports with `config: {management: [...]}`, or write `config: {allow_lockout: yes}`",
+        f"add a narrower permit or negotiate filter for TCP port {port}"
+        + ("; " + _OTHERWISE if refused else ", unless the host is managed otherwise"),
     )
 
 
