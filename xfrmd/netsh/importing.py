@@ -43,7 +43,7 @@ def import_script(source: str | bytes, file: str) -> Imported:
     problems.check()
     _check(page, more, problems)
     problems.check()
-    return Imported(page.text, problems.sorted())
+    return Imported(page.text, tuple(dict.fromkeys(problems.sorted())))
 
 
 def _store(session: Session) -> Store:

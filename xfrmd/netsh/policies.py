@@ -184,7 +184,8 @@ class Writer:
             message = f"authentication has no meaning in rule {quoted(rule.name)}, which negotiates nothing"
             self._session.warning(rule.at, f"{message}: it is left out", "remove psk and rootca")
         if rule.tunnel is not None:
-            self._page.key("tunnel", _tunnel(rule.tunnel))
+            end = _tunnel(rule.tunnel)
+            self._page.line(f'tunnel: "{end}"' if ":" in end else f"tunnel: {end}")
 
     def _auth(self, auth: tuple[Authentication, ...]) -> None:
         lines = [_auth_line(one) for one in auth]

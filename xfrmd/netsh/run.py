@@ -10,18 +10,18 @@ from xfrmd.netsh.script import VERBS, Reader, Statement, abbreviated, decode
 from xfrmd.netsh.session import LOCAL, Session
 from xfrmd.policy.problems import Problems
 
-# The example policies of Windows Server 2003. Requesting falls back to clear, requiring does not.
+# The example policies of Windows Server 2003: names as there, descriptions ours.
 _OFFERS: Final = " ".join(f"ESP[{pair}]:100000k/900s" for pair in ("3DES,SHA1", "3DES,MD5", "DES,SHA1", "DES,MD5"))
 EXAMPLES: Final = f"""\
 pushd ipsec static
-add filterlist "All IP Traffic" "Matches all IP packets from this computer to any other computer."
+add filterlist "All IP Traffic" "All packets between this computer and others"
 add filter "All IP Traffic" me any
-add filterlist "All ICMP Traffic" "Matches all ICMP packets between this computer and any other computer."
+add filterlist "All ICMP Traffic" "ICMP between this computer and others"
 add filter "All ICMP Traffic" me any protocol=ICMP
-add filteraction Permit "Permit unsecured IP packets to pass through." action=permit
+add filteraction Permit "Let pass as it is" action=permit
 add filteraction "Request Security (Optional)" action=negotiate inpass=yes soft=yes \
 qmsecmethods="{_OFFERS} AH[SHA1]:100000k/300s AH[MD5]:100000k/300s"
-add filteraction "Require Security" action=negotiate qmsecmethods="{_OFFERS}"
+add filteraction "Require Security" action=negotiate inpass=yes qmsecmethods="{_OFFERS}"
 add policy "Client (Respond Only)"
 add policy "Server (Request Security)"
 add rule "All IP Traffic" "Server (Request Security)" "All IP Traffic" "Request Security (Optional)" kerberos=yes
