@@ -65,8 +65,13 @@ def charon(
     secret: str = SECRET,
     ts: str = "",
     child: str = "",
+    nets: tuple[str, str] | None = None,
 ) -> str:
-    """A swanctl.conf for transport mode with a PSK between two addresses. `ts` as in "[tcp/445]" narrows both ends."""
+    """A swanctl.conf for transport mode with a PSK between two addresses. `ts` as in "[tcp/445]" narrows both ends.
+
+    `nets`: tunnel mode, between a network here and one there.
+    """
+    local, remote = nets or (f"dynamic{ts}",) * 2
     return f"""\
 connections {{
   peer {{
@@ -84,10 +89,10 @@ connections {{
     }}
     children {{
       all {{
-        mode = transport
+        mode = {"transport" if nets is None else "tunnel"}
         esp_proposals = {esp}
-        local_ts = dynamic{ts}
-        remote_ts = dynamic{ts}
+        local_ts = {local}
+        remote_ts = {remote}
         {child}
       }}
     }}

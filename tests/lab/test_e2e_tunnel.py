@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from lab import packets, topology
 from lab.capture import Seen
 from lab.packets import Kind
-from lab.traffic import ping, tcp_echo
+from lab.strongswan import StrongSwan
+from lab.traffic import Flood, Ping, ping, tcp_echo
 from lab.xfrmd_host import xfrmd
 from tests.lab import e2e
+from tests.lab.injection import arrivals, datagram, sink
+
+Charon = Callable[..., AbstractContextManager[StrongSwan]]
 
 NETS = {4: ("10.2.0.0/24", "10.3.0.0/24"), 6: ("fd02::/64", "fd03::/64")}
 """What is behind the left gateway, and behind the right one."""
@@ -51,6 +56,10 @@ policies:
 """
 
 
+ELSEWHERE = {4: "198.51.100.9", 6: "2001:db8::9"}
+"""Addresses that no tunnel speaks of."""
+
+
 def policies(net: topology.TwoGateways, version: int) -> tuple[str, str]:
     """The policies of the left and of the right gateway."""
     ours, theirs = NETS[version]
@@ -70,6 +79,12 @@ def clear_on_the_wire(net: topology.TwoGateways) -> list[Seen]:
     return [each for each in on_the_wire(net) if each.packet.kind is Kind.CLEAR and flow.carries(each.packet)]
 
 
+def assert_only_in_the_tunnel(net: topology.TwoGateways) -> None:
+    """What the networks sent each other went as ESP, and nothing in the clear."""
+    assert clear_on_the_wire(net) == []
+    assert [each for each in on_the_wire(net) if each.packet.kind is Kind.ESP]
+
+
 def test_two_networks_reach_each_other_through_the_tunnel_only(net: topology.TwoGateways, version: int) -> None:
     there = net.right_host.address(version)
     left, right = policies(net, version)
@@ -85,5 +100,124 @@ def test_two_networks_reach_each_other_through_the_tunnel_only(net: topology.Two
         (child,) = e2e.sas(ours)["child_sas"]
         assert (child["mode"], child["state"]) == ("tunnel", "installed")
         assert len(e2e.sas(theirs)["child_sas"]) == 1
-    assert clear_on_the_wire(net) == []
+    assert_only_in_the_tunnel(net)
+
+
+def test_the_same_traffic_without_a_policy_is_seen_in_the_clear(net: topology.TwoGateways, version: int) -> None:
+    """The positive control of the tests here: the same networks, the same capture, the policy off."""
+    off = policies(net, version)[0].replace("assign: yes", "assign: no")
+    with xfrmd(net.left, off, secret=e2e.SECRET):
+        assert ping(net.left_host, net.right_host.address(version), 3).lost == 0
+    assert clear_on_the_wire(net)
+
+
+def injected(net: topology.TwoGateways, version: int) -> set[str]:
+    """From where clear packets on the wire reach the network behind the left gateway: the far network, or elsewhere."""
+    inner = net.left_host.address(version)
+    sources = {"far network": net.right_host.address(version), "elsewhere": ELSEWHERE[version]}
+    made = {name: [datagram(source, inner, 40_000, 7998, name.encode())] for name, source in sources.items()}
+    with sink(net.left_host, inner, 7998) as wanted, sink(net.left_host, inner, 7999) as last:
+        return arrivals(net.right, net.left, made, wanted, last)
+
+
+def test_clear_packets_into_the_network_behind_are_dropped(net: topology.TwoGateways, version: int) -> None:
+    left, right = policies(net, version)
+    with xfrmd(net.left, left, secret=e2e.SECRET) as ours, xfrmd(net.right, right, secret=e2e.SECRET):
+        assert injected(net, version) == {"elsewhere"}
+        assert ping(net.left_host, net.right_host.address(version), 1).lost == 0
+        assert injected(net, version) == {"elsewhere"}, "while SAs stand"
+        assert ours.ask("counters")["counters"]["nftables"]["fence_in"] == 2
+    with xfrmd(net.left, left.replace("assign: yes", "assign: no"), secret=e2e.SECRET):
+        assert injected(net, version) == {"far network", "elsewhere"}, "the positive control"
+
+
+def test_nothing_leaves_in_the_clear_while_the_far_gateway_is_silent(net: topology.TwoGateways, version: int) -> None:
+    left, right = policies(net, version)
+    there = net.right_host.address(version)
+    with xfrmd(net.left, left, secret=e2e.SECRET) as ours:
+        assert ping(net.left_host, there, 2, wait=1.0).received == 0
+        with xfrmd(net.right, right, secret=e2e.SECRET):
+            e2e.wait_until(lambda: ping(net.left_host, there, 1, wait=1.0).lost == 0, "the tunnel comes up")
+            assert ours.stop() == 0
+            assert ping(net.left_host, there, 2, wait=1.0).received == 0, "a stop keeps enforcing"
+            assert ping(net.right_host, net.left_host.address(version), 1, wait=1.0).received == 0
+    assert_only_in_the_tunnel(net)
+
+
+def test_rekeys_lose_no_packet(net: topology.TwoGateways) -> None:
+    left, right = policies(net, 4)
+    with (
+        xfrmd(net.left, left, secret=e2e.SECRET) as ours,
+        xfrmd(net.right, right, secret=e2e.SECRET) as theirs,
+    ):
+        assert ping(net.left_host, net.right_host.v4, 1).lost == 0, ours.log + theirs.log
+        flood = Flood(net.left_host, Ping(net.right_host.v4), rate=200).start()
+        flood.wait_for(30)
+        for daemon in (ours, theirs):
+            children, ikes = e2e.child_spis(daemon), e2e.ike_spis(daemon)
+            daemon.ctl("rekey", "--wait", "20", *children)
+            flood.wait_for(50)
+            daemon.ctl("rekey", "--wait", "20", *ikes)
+            flood.wait_for(50)
+            assert not children & e2e.child_spis(daemon)
+        flood.stop().assert_none_lost()
+    assert_only_in_the_tunnel(net)
+
+
+def test_a_host_alone_has_a_tunnel_to_a_gateway(net: topology.TwoGateways, version: int) -> None:
+    """The left one is no gateway here: what it sends itself goes in the tunnel, and it is asked from behind."""
+    near, far, network = net.left.address(version), net.right.address(version), NETS[version][1]
+    there = net.right_host.address(version)
+    with (
+        xfrmd(net.left, tunnel("me", network, near, far), secret=e2e.SECRET) as ours,
+        xfrmd(net.right, tunnel(network, near, far, near), secret=e2e.SECRET) as theirs,
+        tcp_echo(net.left, near),
+    ):
+        assert ping(net.left, there, 3).lost == 0, ours.log + theirs.log
+        assert ping(net.right_host, near, 3).lost == 0
+        assert net.right_host.run("ncat", "-w", "2", near, "7007", stdin="hello").stdout == "hello"
+        (child,) = e2e.sas(ours)["child_sas"]
+        assert child["mode"] == "tunnel"
     assert [each for each in on_the_wire(net) if each.packet.kind is Kind.ESP]
+    behind = packets.flow([near], [network])
+    assert [each for each in on_the_wire(net) if each.packet.kind is Kind.CLEAR and behind.carries(each.packet)] == []
+
+
+def test_a_tunnel_without_its_address_blocks_until_the_address_comes(net: topology.TwoGateways) -> None:
+    ours, theirs = NETS[4]
+    near, far, there = "10.1.0.77", net.right.v4, net.right_host.v4
+    with (
+        xfrmd(net.left, tunnel(ours, theirs, near, far), secret=e2e.SECRET) as left,
+        xfrmd(net.right, tunnel(theirs, ours, far, near), secret=e2e.SECRET),
+    ):
+        (warning,) = left.ask("status")["policy"]["warnings"]
+        assert "neither end is an address of this host" in str(warning)
+        assert ping(net.left_host, there, 2, wait=1.0).received == 0
+        net.left.run("ip", "address", "add", f"{near}/24", "dev", "eth0")
+        e2e.wait_until(lambda: ping(net.left_host, there, 1, wait=1.0).lost == 0, "the tunnel comes up")
+        assert left.ask("status")["policy"]["warnings"] == []
+    assert_only_in_the_tunnel(net)
+
+
+@pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
+def test_a_tunnel_with_strongswan(net: topology.TwoGateways, strongswan: Charon, version: int, initiator: str) -> None:
+    there, here = net.right_host.address(version), net.left_host.address(version)
+    ours, theirs = NETS[version]
+    conf = e2e.charon(net.right.address(version), net.left.address(version), nets=(theirs, ours))
+    left, _ = policies(net, version)
+    with (
+        xfrmd(net.left, left, secret=e2e.SECRET) as daemon,
+        strongswan(net.right, conf) as peer,
+        tcp_echo(net.right_host, there),
+    ):
+        if initiator == "charon":
+            peer.initiate("all")
+        assert ping(net.left_host, there, 3).lost == 0, daemon.log + peer.log
+        assert ping(net.right_host, here, 3).lost == 0
+        sent = "0123456789abcdef" * 65_536
+        assert net.left_host.run("ncat", "-w", "5", there, "7007", stdin=sent).stdout == sent
+        (child,) = peer.children()
+        assert child.mode == "TUNNEL"
+        (child,) = e2e.sas(daemon)["child_sas"]
+        assert child["mode"] == "tunnel"
+    assert_only_in_the_tunnel(net)
