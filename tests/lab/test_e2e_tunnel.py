@@ -199,6 +199,40 @@ def test_a_tunnel_without_its_address_blocks_until_the_address_comes(net: topolo
     assert_only_in_the_tunnel(net)
 
 
+def test_networks_of_the_other_ip_version_go_through_the_tunnel(net: topology.TwoGateways) -> None:
+    ours, theirs = NETS[6]
+    left, right = net.left.v4, net.right.v4
+    with (
+        xfrmd(net.left, tunnel(ours, theirs, left, right), secret=e2e.SECRET) as near,
+        xfrmd(net.right, tunnel(theirs, ours, right, left), secret=e2e.SECRET) as far,
+    ):
+        assert ping(net.left_host, net.right_host.v6, 3).lost == 0, near.log + far.log
+        assert ping(net.right_host, net.left_host.v6, 3).lost == 0
+    assert_only_in_the_tunnel(net)
+
+
+def test_a_gateway_that_blocks_everything_else_permits_the_clear_side(net: topology.TwoGateways, version: int) -> None:
+    ours, theirs = NETS[version]
+    lists = f"""\
+  - name: clear side
+    filters: [{{srcaddr: "{ours}", dstaddr: "{theirs}"}}]
+  - name: everything
+    filters: [{{srcaddr: any, dstaddr: any}}]
+config: {{allow_lockout: yes}}"""
+    rules = """\
+      - {name: clear side, filterlist: clear side, filteraction: permit}
+      - {name: nothing else, filterlist: everything, filteraction: block}"""
+    near, far, there = net.left.address(version), net.right.address(version), net.right_host.address(version)
+    with (
+        xfrmd(net.left, tunnel(ours, theirs, near, far, lists=lists, rules=rules), secret=e2e.SECRET) as left,
+        xfrmd(net.right, policies(net, version)[1], secret=e2e.SECRET) as right,
+    ):
+        assert ping(net.left_host, there, 3).lost == 0, left.log + right.log
+        assert ping(net.right_host, net.left_host.address(version), 3).lost == 0
+        assert ping(net.left_host, far, 1, wait=1.0).received == 0
+    assert_only_in_the_tunnel(net)
+
+
 @pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
 def test_a_tunnel_with_strongswan(net: topology.TwoGateways, strongswan: Charon, version: int, initiator: str) -> None:
     there, here = net.right_host.address(version), net.left_host.address(version)

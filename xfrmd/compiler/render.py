@@ -33,12 +33,17 @@ def _filter(one: SpecificFilter) -> str:
 
 def _entry(one: SpdEntry) -> str:
     tie = f" reqid {one.reqid:#x}{' optional' if one.optional else ''}" if one.reqid else ""
-    return f"  {one.direction.name.lower():3} {one.priority:#x} {one.action.value:7} {one.selector}{tie}"
+    return f"  {one.direction.name.lower():3} {one.priority:#x} {one.action.value:7} {one.selector}{tie}{_ends(one)}"
+
+
+def _ends(one: SpdEntry | ProtectPolicy) -> str:
+    """The outer addresses of a tunnel."""
+    return f" in {one.tunnel[0]} -> {one.tunnel[1]}" if one.tunnel else ""
 
 
 def _protect(one: ProtectPolicy) -> Iterator[str]:
     flags = "".join(f" {name}" for name in ("pfs", "soft", "inpass") if getattr(one, name))
-    yield f"  reqid {one.reqid:#x} {one.mode.name.lower()}{flags} [{one.origin.rule!r} at {one.origin.at}]"
+    yield f"  reqid {one.reqid:#x} {one.mode.name.lower()}{_ends(one)}{flags} [{one.origin.rule!r} at {one.origin.at}]"
     yield from (f"    {selector}" for selector in one.selectors)
     yield from (f"    {_proposal(proposal)}" for proposal in one.proposals)
 
@@ -126,6 +131,7 @@ def _entry_json(one: SpdEntry) -> dict[str, object]:
         "priority": one.priority,
         "reqid": one.reqid or None,
         "mode": one.mode.name.lower(),
+        "tunnel": [*map(str, one.tunnel)] if one.tunnel else None,
         "optional": one.optional,
     }
 
@@ -138,6 +144,7 @@ def _protect_json(one: ProtectPolicy) -> dict[str, object]:
         "proposals": [_proposal_json(proposal) for proposal in one.proposals],
         "pfs": one.pfs,
         "mode": one.mode.name.lower(),
+        "tunnel": [*map(str, one.tunnel)] if one.tunnel else None,
         "soft": one.soft,
         "inpass": one.inpass,
         "rule": one.origin.rule,
