@@ -21,7 +21,7 @@ from xfrmd.compiler.tunnels import Ends
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.facts import HostFacts
+from xfrmd.model.facts import HostFacts, InterfaceAddress, InterfaceKind
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import Plan, PlanDelta, ProtectPolicy, SpecificFilter, Verdict
@@ -155,7 +155,7 @@ class Compilation:
 
         Raises TooMuchError: compile anew as well, and this Compilation is of no more use.
         """
-        if facts.interfaces != self.facts.interfaces:
+        if _addressed(facts) != _addressed(self.facts):
             return None
         touched = self._speaking_of(changed_words(self.facts, facts))
         before, after = self._expansion, Expansion(facts, self.policy.unresolved)
@@ -254,6 +254,11 @@ def _enter(by_word: dict[object, dict[int, Generic]], generics: Iterable[Generic
     for one in generics:
         for word in _words(one):
             by_word.setdefault(word, {})[one.number] = one
+
+
+def _addressed(facts: HostFacts) -> list[tuple[InterfaceKind, tuple[InterfaceAddress, ...]]]:
+    """What of the interfaces has a meaning: those without addresses, such as a container's, come and go."""
+    return [(one.kind, one.addresses) for one in facts.interfaces if one.addresses]
 
 
 def changed_words(before: HostFacts, after: HostFacts) -> list[AddressSpec]:
