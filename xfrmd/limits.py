@@ -204,8 +204,8 @@ SUCCESSOR_WAIT: Final = 90.0
 """The new outbound SA of a rekey of the peer's is used at the latest then. A peer keeps its old inbound SA until we
 have answered its deletion, so that waiting is safe, while one that has not got our answer repeats itself for 68 s."""
 PEER_READY: Final = 0.1
-"""What is held for a peer that has asked for the SA itself leaves so long after our answer: the peer must read that and
-give its kernel the keys first, and nobody sends a lost packet again."""
+"""Packets that are held for a peer which asked for the SA itself leave so long after our answer: the peer must read it
+and give its kernel the keys first, and nobody sends a lost packet again."""
 BUSY_RETRY: Final = 1.0
 """After TEMPORARY_FAILURE (RFC 7296 2.25) we try again then, or up to twice as late, at random."""
 EMPTY_IKE_SA: Final = 30.0

@@ -22,7 +22,7 @@ class ChildState(enum.Enum):
     MADE = "made"
     """Agreed, not in the kernel yet."""
     AWAITED = "awaited"
-    """Made by a rekey of the peer's: inbound only, until the peer shows that it is ready (RFC 7296 2.8)."""
+    """Asked for by the peer: inbound only, until the peer shows that it is ready (RFC 7296 2.8) or has had its time."""
     INSTALLED = "installed"
     REKEYING = "rekeying"
     """In use, and a successor is asked for."""
@@ -103,4 +103,8 @@ class ChildSa:
 
     def carries(self, packet: Selector) -> bool:
         """Does its outbound SA take this packet now?"""
-        return self.sends and any(selector.contains(packet) for selector in self.selectors)
+        return self.sends and self.covers(packet)
+
+    def covers(self, packet: Selector) -> bool:
+        """Is this packet for its outbound SA, now or as soon as it sends?"""
+        return any(selector.contains(packet) for selector in self.selectors)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from xfrmd.ike import dynamic, kernel_events, lifecycle, negotiate, snapshot, soft, wants
+from xfrmd.ike import dynamic, kernel_events, lifecycle, negotiate, snapshot, soft
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.effects import Effect
@@ -48,7 +48,6 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.EMPTY: negotiate.empty,
     TimerKind.RETRY: create_child.retry,
     TimerKind.SUCCESSOR: rekey_child.switch,
-    TimerKind.READY: wants.let_go,
     TimerKind.LINGER: lifecycle.drop_inbound,
     TimerKind.DYNAMIC_END: dynamic.over,
     TimerKind.FALLBACK: soft.fall_back,

@@ -32,7 +32,7 @@ def acquire(ctx: Context, event: Acquire) -> None:
         if child.carries(event.packet):
             ctx.out.extend(ReleaseHeld(event.reqid, selector) for selector in child.selectors)
             return
-        if child.state is ChildState.AWAITED and any(selector.contains(event.packet) for selector in child.selectors):
+        if child.state is ChildState.AWAITED and child.covers(event.packet):
             return  # it goes as soon as the peer is ready
     if (event.reqid, region) in ctx.store.soft:
         ctx.out.append(ReleaseHeld(event.reqid, region))

@@ -16,13 +16,18 @@ def key_of(child: ChildSa) -> WantKey:
 
 
 def release(ctx: Context, child: ChildSa) -> None:
-    """The outbound SA of a child SA stands: let its packets go. What it does not carry needs an SA of its own."""
+    """The outbound SA of a child SA stands: let its packets go."""
     soft.close(ctx, ctx.store.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
-    let_go(ctx, child)
+    ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
+    answer(ctx, child)
+
+
+def answer(ctx: Context, child: ChildSa) -> None:
+    """A child SA is what was asked for. What is not for it needs one of its own."""
     want = ctx.demand.find(key_of(child))
     if want is None:
         return
-    packets = [packet for packet in (want.packet, *want.packets) if packet is not None and not child.carries(packet)]
+    packets = [packet for packet in (want.packet, *want.packets) if packet is not None and not child.covers(packet)]
     if not packets:
         ctx.demand.done(want)
     elif packets[0] != want.packet:  # the first one is served: the others start anew
@@ -31,12 +36,6 @@ def release(ctx: Context, child: ChildSa) -> None:
         if again is not None:
             again.packets = dict.fromkeys(packets[1:])
             ctx.agenda.orphans.append(again)
-
-
-def let_go(ctx: Context, child: ChildSa) -> None:
-    """Let the held packets go that a child SA carries."""
-    if child.sends:
-        ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
 
 
 def move(ctx: Context, child: ChildSa) -> None:

@@ -11,7 +11,7 @@ from xfrmd import limits
 from xfrmd.ike import lifecycle, notices, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
-from xfrmd.ike.effects import InstallSa, ReleaseHeld
+from xfrmd.ike.effects import InstallSa
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2.child import Made
@@ -38,44 +38,62 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
 
 
 def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
-    """A child SA that the peer asked for. Where an older one carries the traffic, the new one sends after our response,
-    which makes the peer ready. Where there is none it can send before: the peer's first packet may come while we are
-    still busy with the response, and its answer must find an SA. What is held leaves when the peer has had time to
-    read the response and to set up its end.
+    """A child SA that the peer asked for. It sends before our response where no packet waits for it: the peer's first
+    one may come while we are still busy with the response, and its answer must find an SA. Where some do, or an older
+    one carries them, it waits until the peer has had time to read the response and to set up its end.
     """
     child = made.child
     twin = _twin(ctx, child)
     lifecycle.take_in(ctx, sa.lineage, child, pair[0])
     mark = len(ctx.out)
-    _send_from_now(ctx, sa, child, pair[1])
-    if twin is not None and (_loses(twin, child) or ctx.now - twin.created > limits.CROSSING):
-        lineage = ctx.store.lineage_of(twin)
-        if lineage is not None:
-            lifecycle.doom(ctx, lineage, twin)
-    if twin is None:
+    if ctx.demand.find(wants.key_of(child)) is None and not _carried(ctx, child):
+        _send_from_now(ctx, sa, child, pair[1])
         mark += 1
-    ctx.later += [effect for effect in ctx.out[mark:] if not isinstance(effect, ReleaseHeld)]
+    else:
+        child.enter(ChildState.AWAITED)
+        child.pending_out = pair[1].sa
+        ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now + limits.PEER_READY)
+        _stands(ctx, sa, child)
+    if twin is not None and (_loses(twin, child) or ctx.now - twin.created > limits.CROSSING):
+        _doom(ctx, twin)
+    ctx.later += ctx.out[mark:]
     del ctx.out[mark:]
-    ctx.timers.set((TimerKind.READY, child), ctx.now + limits.PEER_READY)
 
 
 def _send_from_now(ctx: Context, sa: IkeSa, child: ChildSa, outbound: InstallSa) -> None:
     ctx.out.append(outbound)
     child.enter(ChildState.INSTALLED)
-    want = ctx.demand.find(wants.key_of(child))
+    _stands(ctx, sa, child)
     wants.release(ctx, child)
+
+
+def _stands(ctx: Context, sa: IkeSa, child: ChildSa) -> None:
+    """A child SA answers the demand for it, and takes the place of the one that it was to replace."""
+    want = ctx.demand.find(wants.key_of(child))
+    wants.answer(ctx, child)
     if want is not None and want.replaces is not None:
-        lineage = ctx.store.lineage_of(want.replaces)
-        if lineage is not None:
-            lifecycle.doom(ctx, lineage, want.replaces)
+        _doom(ctx, want.replaces)
     ctx.journal.count(Count.CHILD_SAS)
     ctx.tell(notices.child_up(sa, child))
+
+
+def _doom(ctx: Context, child: ChildSa) -> None:
+    lineage = ctx.store.lineage_of(child)
+    if lineage is not None:
+        lifecycle.doom(ctx, lineage, child)
+
+
+def _carried(ctx: Context, child: ChildSa) -> bool:
+    """Does an older child SA carry this one's traffic?"""
+    others = ctx.store.children(child.local, child.remote, child.reqid)
+    return any(other.sends and other.selectors == child.selectors for other in others)
 
 
 def _twin(ctx: Context, child: ChildSa) -> ChildSa | None:
     """A child SA for the same traffic that the other end asked for."""
     for other in ctx.store.children(child.local, child.remote, child.reqid):
-        if other.sends and other.initiator != child.initiator and other.selectors == child.selectors:
+        lives = other.sends or (other.pending_out is not None and other.predecessor is None)
+        if lives and other.initiator != child.initiator and other.selectors == child.selectors:
             return other
     return None
 
