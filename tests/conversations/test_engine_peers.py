@@ -369,7 +369,7 @@ def test_an_sa_whose_peer_is_not_ready_yet_needs_no_other(talk: Dialogue) -> Non
     old = talk.b.engine.ike_sas()[0].children[0]
     talk.deliver(datagrams(talk.a.hear(Rekey(talk.a.engine.ike_sas()[0].children[0].spi_in.to_bytes(4)), 0.0))[0])
     talk.b.hear(SaExpired(old.spi_out, ESP, A4, hard=True), 1.0)
-    assert talk.acquire(talk.b) == []
+    assert kinds(talk.acquire(talk.b)) == ["AskUsed"]
 
 
 def test_an_ike_sa_deleted_while_it_is_rekeyed_takes_its_successor_with_it(talk: Dialogue) -> None:

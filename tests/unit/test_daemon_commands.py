@@ -89,6 +89,10 @@ class Kernel:
         assert plan == self.plans[-1]
         return Outcome(self.degraded, {})
 
+    def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
+        found = (sa for sa in self.sas() if (sa.protocol, sa.spi, sa.dst) == (protocol, spi, dst))
+        return next(found, None)
+
     def sas(self) -> Sequence[ObservedSa]:
         return (
             ObservedSa(ProtocolId.ESP, 0xA1, THERE, HERE, 7, 0, 4096, 3, 0, 0, 0, 0),

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.unit.compiler_cases import facts, one, policy, rule
+from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.compiler import compile_policy
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.overlay import Overlays
 from xfrmd.errors import KernelError
-from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
-from xfrmd.ike.events import Acquire, Delete, Endpoint, Event, SaFailed, TimerFired
+from xfrmd.ike.effects import AskUsed, DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
+from xfrmd.ike.events import Acquire, Delete, Endpoint, Event, SaFailed, SaUsed, TimerFired
 from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.notice import Level, Notice
@@ -64,6 +65,7 @@ class Edges:
         self.refuse_spi = 0
         self.unreachable = ""
         self.refuse_overlays = False
+        self.octets = 0
 
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
         self.done.append(("send", str(local), str(remote), data))
@@ -77,6 +79,10 @@ class Edges:
     def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
         self.done.append(("remove", protocol, spi, str(dst)))
         return True
+
+    def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> Any:
+        self.done.append(("ask", spi))
+        return ObservedSa(protocol, spi, dst, dst, 7, 0, self.octets, 1, 0, 0, 0, 0)
 
     def sas(self) -> Sequence[Any]:
         return ()
@@ -168,6 +174,14 @@ def test_a_refused_sa_comes_back_to_the_engine_after_the_other_effects() -> None
     assert edges.done == [("send", "192.0.2.1:500", "192.0.2.2:500", b"m")]
     assert [notice.code for notice in told] == ["sa-refused"]
     assert told[0].fields["peer"] == "192.0.2.2"
+
+
+def test_an_sa_that_has_taken_something_is_told_when_asked_for() -> None:
+    edges = Edges()
+    ask = executor(edges, []).carry
+    assert ask(AskUsed(ProtocolId.ESP, 1, HERE)) is None
+    edges.octets = 100
+    assert ask(AskUsed(ProtocolId.ESP, 1, HERE)) == SaUsed(1, ProtocolId.ESP, HERE, 100)
 
 
 def test_a_datagram_that_cannot_be_sent_is_told_and_is_no_failure_of_the_peer() -> None:

@@ -12,6 +12,7 @@ from xfrmd.daemon.ports import Datagrams, HoldQueue, SaDatabase
 from xfrmd.errors import KernelError
 from xfrmd.ike.effects import (
     AddFilter,
+    AskUsed,
     CloseClear,
     DropHeld,
     Effect,
@@ -23,7 +24,7 @@ from xfrmd.ike.effects import (
     SendDatagram,
     Tell,
 )
-from xfrmd.ike.events import ClearOpened, Event, SaFailed
+from xfrmd.ike.events import ClearOpened, Event, SaFailed, SaUsed
 from xfrmd.model.notice import Level, Notice
 
 
@@ -50,6 +51,7 @@ class Executor:
             SendDatagram: self._send,
             InstallSa: self._install,
             RemoveSa: self._remove,
+            AskUsed: self._ask,
             ReleaseHeld: self._release,
             DropHeld: self._drop,
             OpenClear: self._open,
@@ -99,6 +101,10 @@ class Executor:
     def _remove(self, effect: RemoveSa) -> None:
         self._ledger.removed((effect.dst, effect.protocol, effect.spi))
         self._sas.remove_sa(effect.protocol, effect.spi, effect.dst)
+
+    def _ask(self, effect: AskUsed) -> Event | None:
+        found = self._sas.sa(effect.protocol, effect.spi, effect.dst)
+        return SaUsed(found.spi, found.protocol, found.dst, found.octets) if found and found.octets else None
 
     def _release(self, effect: ReleaseHeld) -> None:
         self._hold.release(effect.reqid, effect.selector)

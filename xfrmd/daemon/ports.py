@@ -55,6 +55,9 @@ class SaDatabase(Protocol):
     def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
         """False: it was gone already."""
 
+    def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
+        """One SA with its counters; None: there is no such."""
+
     def sas(self) -> Sequence[ObservedSa]:
         """All SAs with their counters, whoever installed them."""
 

@@ -40,6 +40,15 @@ class RemoveSa:
 
 
 @dataclass(frozen=True, slots=True)
+class AskUsed:
+    """Has this inbound SA taken anything? SaUsed is the answer if it has."""
+
+    protocol: ProtocolId
+    spi: int
+    dst: Address
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseHeld:
     """An outbound SA now carries these packets: let the held ones of this filter and selector go."""
 
@@ -103,6 +112,7 @@ Effect = (
     SendDatagram
     | InstallSa
     | RemoveSa
+    | AskUsed
     | ReleaseHeld
     | DropHeld
     | OpenClear

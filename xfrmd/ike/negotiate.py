@@ -8,7 +8,7 @@ from xfrmd.ike import dynamic, lifecycle, narrow, notices, soft, wants
 from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want, WantKey
-from xfrmd.ike.effects import DropHeld, ReleaseHeld
+from xfrmd.ike.effects import AskUsed, DropHeld, ReleaseHeld
 from xfrmd.ike.events import Acquire, Endpoint, Initiate
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.soft_sa import SoftSa
@@ -33,7 +33,9 @@ def acquire(ctx: Context, event: Acquire) -> None:
             ctx.out.extend(ReleaseHeld(event.reqid, selector) for selector in child.selectors)
             return
         if child.state is ChildState.AWAITED and child.covers(event.packet):
-            return  # it goes as soon as the peer is ready
+            # It goes as soon as the peer is ready. It may be the answer to the peer's first packet, which shows that.
+            ctx.out.append(AskUsed(child.protocol, child.spi_in, child.local))
+            return
     if (event.reqid, region) in ctx.store.soft:
         ctx.out.append(ReleaseHeld(event.reqid, region))
     else:
