@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tests.fuzz.mutate import COUNT, SEED
-from tests.unit.netsh_cases import BASE, PSK
+from tests.unit.netsh_cases import BASE, PSK, placeless, split
 from xfrmd import limits
 from xfrmd.netsh.exporting import export_script
 from xfrmd.netsh.importing import import_script
@@ -124,7 +124,8 @@ def test_a_broken_script_becomes_a_policy_or_errors_and_nothing_else() -> None:
             if secrets or not errors.problems:
                 pytest.fail(f"told of {script!r}: {errors.problems}")
             continue
-        load(import_script(again, "again.txt").text, "p.yaml", blank)
+        back = load(import_script(again, "again.txt").text, "p.yaml", blank)
+        assert placeless(back) == placeless(split(policies)), script
         exported += 1
     assert made > SCRIPTS // 10
     assert exported > SCRIPTS // 50

@@ -16,7 +16,7 @@ from tests.unit.netsh_cases import placeless, there_and_back
 from tests.worlds.traffic import Traffic
 from tests.worlds.world import World, world
 from xfrmd.compiler.oracle import decide
-from xfrmd.model.addresses import Prefix
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import PskAuth
 from xfrmd.model.proposals import Lifetime, Proposal
 from xfrmd.model.secret import Secret
@@ -114,6 +114,19 @@ def filter_actions(draw: st.DrawFn) -> list[FilterAction]:
     return made
 
 
+def tunnel_rules(line: int, auth: PskAuth) -> list[Rule]:
+    """The two halves of a tunnel. Their lists and their action are of their own."""
+    here, there = LITERALS[1], (Prefix.parse("10.2.0.0/16"),)
+    action = FilterAction(f"tunnel {line}", Action.NEGOTIATE, Span("policy.yaml", 1000 + line, 1), QUICK[1])
+    made = []
+    ends = ((here, there, "198.51.100.2"), (there, here, "192.0.2.1"))
+    for number, (src, dst, end) in enumerate(ends, line + 50):
+        at = Span("policy.yaml", number, 1)
+        found = FilterList(f"half {number} of a tunnel", (Filter(src, dst, at, mirrored=False),), at)
+        made.append(Rule(f"half {number}", found, action, (auth,), at, tunnel=Address.parse(end)))
+    return made
+
+
 @st.composite
 def policies(draw: st.DrawFn, lists: list[FilterList], actions: list[FilterAction], name: str, line: int) -> Policy:
     rules = []
@@ -124,6 +137,8 @@ def policies(draw: st.DrawFn, lists: list[FilterList], actions: list[FilterActio
         kind, active = draw(st.sampled_from(ConnectionType)), draw(st.booleans())
         found = draw(st.sampled_from(lists))
         rules.append(Rule(rule_name, found, action, tuple(secrets), at, kind, active, None, None, draw(TEXT)))
+    if draw(st.booleans()):
+        rules += tunnel_rules(line, PskAuth(Secret(b"the secret of both gateways")))
     mmpfs = draw(st.booleans())
     response = None
     if draw(st.booleans()):

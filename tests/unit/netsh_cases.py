@@ -8,6 +8,7 @@ import dataclasses
 from xfrmd.model.source import Problem, Span
 from xfrmd.netsh.exporting import export_script
 from xfrmd.netsh.importing import import_script
+from xfrmd.netsh.splitting import pieces
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.resolve import blank
 from xfrmd.policy.words import Filter, Policy, PolicySet, Rule
@@ -76,6 +77,20 @@ def placeless(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(placeless(one) for one in value)
     return value
+
+
+def split(policies: PolicySet) -> PolicySet:
+    """Policies with each filter as the filters of netsh that stand for it."""
+    made = {
+        policy.name: dataclasses.replace(policy, rules=tuple(map(_split, policy.rules))) for policy in policies.policies
+    }
+    assigned = policies.assigned and made[policies.assigned.name]
+    return dataclasses.replace(policies, policies=tuple(made.values()), assigned=assigned)
+
+
+def _split(rule: Rule) -> Rule:
+    filters = tuple(piece for one in rule.filter_list.filters for piece in pieces(one))
+    return dataclasses.replace(rule, filter_list=dataclasses.replace(rule.filter_list, filters=filters))
 
 
 def there_and_back(policies: PolicySet) -> PolicySet:
