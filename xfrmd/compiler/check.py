@@ -9,6 +9,7 @@ from typing import NamedTuple
 from xfrmd.compiler import pad
 from xfrmd.compiler.compile import NO_PLAN, Compilation
 from xfrmd.compiler.cost import costs
+from xfrmd.compiler.crossings import crossings
 from xfrmd.compiler.expand import Generic
 from xfrmd.compiler.lockout import lock_out
 from xfrmd.compiler.meaning import meanings
@@ -91,6 +92,7 @@ def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
         *misplaced(made),
         *pad.conflicts(made.peers()),
         *undercut(made),
+        *crossings(made),
         *_ties(made, {shadow.number for shadow in shadowed.found}),
         *_shadowed(made, shadowed),
         *lock_out(made, config),
