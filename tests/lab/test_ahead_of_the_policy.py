@@ -231,3 +231,20 @@ def test_a_masqueraded_container_is_protected_as_its_host(version: int) -> None:
             flood.stop()
             assert ping(net.inside, there, 2).lost == 0
         net.capture.assert_protected(topology.between(net.nat, net.outside))
+
+
+def test_what_a_program_sends_is_protected_where_nat_sends_it(version: int) -> None:
+    with topology.host_nat_host() as net, leaks.daemons(net.nat, net.outside) as (daemon, _):
+        family, _, _, nobody = NUMBERS[version]
+        there = net.outside.address(version)
+        rule = f"{family} daddr {nobody} udp dport 7007 dnat {family} to {there}"
+        table = f"table inet translation {{\nchain here {{\ntype nat hook output priority -100\n{rule}\n}}\n}}\n"
+        net.nat.run("nft", "-f", "-", stdin=table)
+        with udp_echo(net.outside, there):
+            with leaks.udp_socket(net.nat, "::" if version == 6 else "") as made, contextlib.suppress(BlockingIOError):
+                made.sendto(b"asks for the SA", (nobody, 7007))
+            e2e.wait_until(lambda: bool(e2e.child_spis(daemon)), "an SA stands")
+            flood = Flood(net.nat, Udp(nobody), rate=50).start()
+            flood.wait_for(20)
+            flood.stop()
+        net.capture.assert_protected(topology.between(net.nat, net.outside))
