@@ -54,6 +54,20 @@ filteractions:
 """
 CHANGED = POLICY.replace("filteractions:\n", WEB_LIST) + "      - {name: web, filterlist: web, filteraction: permit}\n"
 """The same with web servers outside of the protection."""
+LOCKING = """\
+version: 1
+filterlists:
+  - name: everything
+    filters:
+      - {srcaddr: me, dstaddr: any}
+filteractions:
+  - {name: block, action: block}
+policies:
+  - name: Shut
+    assign: yes
+    rules:
+      - {name: shut, filterlist: everything, filteraction: block}
+"""
 SECRET = "the demo's shared secret, 32 octets"
 WEB, TELNET = 80, 23
 BOLD, FAINT, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
@@ -92,10 +106,11 @@ def xfrmctl(host: XfrmdHost, *words: str, lines: int = 40, code: int = ExitCode.
     """Run xfrmctl in a host and show what it says; Failed when it does not end with `code`."""
     command(f"xfrmctl {' '.join(words)}")
     done = host.ctl_text(*words)
-    show(done.stdout + done.stderr, lines=lines)
+    said: str = done.stdout + done.stderr
+    show(said, lines=lines)
     if done.returncode != code:
         raise Failed(f"xfrmctl {words[0]} ended with {done.returncode}")
-    return done.stdout
+    return said
 
 
 def connects(source: Host, address: str, port: int, seconds: float) -> bool:
@@ -161,7 +176,9 @@ def blocked_port(net: topology.TwoHosts, right: XfrmdHost) -> None:
     said = xfrmctl(
         right, "explain", "direction=in", f"src={net.left.v4}", f"dst={net.right.v4}", "protocol=tcp", f"dport={TELNET}"
     )
-    require("no telnet" in said and re.search(r"policy\.yaml:\d+:\d+", said), "explain names the rule and its place")
+    require(re.search(r"rule: +no telnet\n", said), "explain names the rule that decides")
+    require(re.search(r" at: .*policy\.yaml:9:9\n", said), "and where its filter stands: line 9 of the file")
+    require("over 'protect all', as it names a protocol" in said, "and why it wins over the next one")
 
 
 def change(net: topology.TwoHosts, *daemons: XfrmdHost) -> None:
@@ -181,6 +198,18 @@ def change(net: topology.TwoHosts, *daemons: XfrmdHost) -> None:
     clear = net.capture.clear_packets(topology.between(net.left, net.right))
     require(clear and all(WEB in one.packet.ports for one in clear), "on the wire: in the clear, and nothing else is")
     require(xfrmctl(left, "diff", "running", str(left.policy)).startswith("no difference"), "nothing differs any more")
+
+
+def mistake(net: topology.TwoHosts, left: XfrmdHost) -> None:
+    """A policy that would lock everybody out is refused, and the one in force stays."""
+    locking = left.directory / "locking.yaml"
+    locking.write_text(LOCKING)
+    show(LOCKING)
+    said = xfrmctl(left, "apply", str(locking), code=ExitCode.ERROR)
+    require("nobody can reach TCP port 22" in said, "refused, with the place and what to do")
+    require(xfrmctl(left, "diff", "running", str(left.policy)).startswith("no difference"), "the old policy stays")
+    said = net.left.run("ping", "-c", "1", "-W", "10", net.right.v4).stdout
+    require(" 0% packet loss" in said, f"{net.right.v4} still answers")
 
 
 @contextlib.contextmanager
@@ -215,6 +244,8 @@ def demo() -> None:
             blocked_port(net, right)
             heading("A change, and what it would do to traffic")
             change(net, left, right)
+            heading("A mistake that would lock everybody out")
+            mistake(net, left)
             heading("All in short")
             xfrmctl(left, "status")
 
