@@ -177,3 +177,21 @@ def test_a_key_too_long_to_be_remembered_is_known_by_its_types() -> None:
     assert observed.maps[0].fields == wanted.maps[0].fields
     other = parse(listing % declared.replace("inet_proto", "inet_service"))
     assert frame_differences(wanted, other) != ()
+
+
+def test_a_size_is_room_and_no_difference_until_it_is_too_small() -> None:
+    before = "\t\telements = { fd00::5"
+    assert before in LISTING
+    observed = parse(LISTING.replace(before, f"\t\tsize 3\n{before}"))
+    assert [one.size for one in observed.maps] == [0, 3, 0]
+    more = {f"fd00::{number}": "return" for number in range(1, 5)}
+    grown = dataclasses.replace(WANTED, maps=(WANTED.maps[0], nft_map("out6", "ip6 saddr", more), WANTED.maps[2]))
+    assert frame_differences(WANTED, observed) == ()
+    assert frame_differences(grown, observed) == ("map out6 has room for 3 elements, not 4",)
+
+
+@pytest.mark.parametrize(("elements", "room"), [(0, 192), (64, 192), (65, 384), (128, 384), (2500, 12288)])
+def test_a_map_is_made_with_buckets_that_are_a_quarter_full(elements: int, room: int) -> None:
+    made = nft_map("m", "ip saddr", {f"10.0.{number >> 8}.{number & 255}": "drop" for number in range(elements)})
+    assert made.room == room
+    assert elements <= room * 4 // 3 // 4

@@ -24,6 +24,7 @@ _SPELLINGS: Final = (
 )
 _MEMBERS: Final = re.compile(r"\{ ([^{}]*) \}")
 _ELEMENT: Final = re.compile(r"\s*([^{},]*?\S)(?: counter)? : (\w+)\s*(?:,|$)")
+_SIZE: Final = re.compile(r"size \d+")
 _BLOCK: Final = re.compile(r"\t(\w+) (\S+) \{")
 _SAME_TYPES: Final = {
     "ip daddr": "ip saddr",
@@ -94,6 +95,7 @@ def _map(name: str, lines: list[str]) -> NftMap:
     declared, _, elements = "\n".join(lines).partition("elements = {")
     found: dict[ElementKey, str] = {}
     counted = "counter" in declared.split("\n")
+    size = next((int(line[5:]) for line in declared.split("\n") if _SIZE.fullmatch(line)), 0)
     try:
         fields = tuple(_fields(declared.split("\n")))
         for element in _ELEMENT.finditer(elements.rpartition("}")[0]):
@@ -101,7 +103,7 @@ def _map(name: str, lines: list[str]) -> NftMap:
             found[pack_key(fields, values)] = element[2]
     except (KeyError, ValueError, OverflowError):
         return NftMap(name, (), {}, counted=counted)
-    return NftMap(name, fields, found, counted=counted)
+    return NftMap(name, fields, found, counted=counted, size=size)
 
 
 def _fields(declared: list[str]) -> Iterator[KeyField]:
@@ -111,7 +113,7 @@ def _fields(declared: list[str]) -> Iterator[KeyField]:
         if kind in ("type", "typeof"):
             for one in words.removesuffix(" : verdict").split(" . "):
                 yield KeyField.whole(one if kind == "typeof" else _OF_TYPE[one])
-        elif kind not in ("counter", ""):
+        elif kind not in ("counter", "size", ""):
             raise ValueError(f"not as we make maps: {line}")
 
 
@@ -172,6 +174,8 @@ def _map_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
             yield f"map {one.name} has keys {other.typeof}, not {one.typeof}"
         if one.counted != other.counted:
             yield f"map {one.name} {'does not count' if one.counted else 'counts'}"
+        if 0 < other.size < len(one.elements):
+            yield f"map {one.name} has room for {other.size} elements, not {len(one.elements)}"
 
 
 def _element_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:

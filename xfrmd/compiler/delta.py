@@ -24,8 +24,12 @@ def _between(before: Mapping[ElementKey, str], after: Mapping[ElementKey, str]) 
 
 
 def same_kind(old: NftMap, new: NftMap) -> bool:
-    """Can elements of one stand in the other?"""
-    return old.typeof == new.typeof and old.counted == new.counted
+    """Can the elements of the new one stand in the old one?"""
+    return old.typeof == new.typeof and old.counted == new.counted and not _outgrown(old, new)
+
+
+def _outgrown(old: NftMap, new: NftMap) -> bool:
+    return 0 < old.size < len(new.elements)
 
 
 def _common(old: Iterable[NftMap], new: Iterable[NftMap]) -> Iterator[tuple[NftMap, NftMap]]:

@@ -11,7 +11,6 @@ anybody asks them (`prepared`), so that the exchange itself is small, and one tr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from xfrmd import limits
@@ -26,12 +25,13 @@ _HEAD: Final = (
 _TABLE: Final = f"inet {limits.NFT_TABLE}"
 
 
-def _map(one: NftMap) -> Iterator[str]:
+def _map(one: NftMap, *, filled: bool = True) -> Iterator[str]:
     yield f"  map {one.name} {{"
     yield f"    typeof {one.typeof}"
+    yield f"    size {one.room}"
     if one.counted:
         yield "    counter"
-    if one.elements:
+    if one.elements and filled:
         yield "    elements = {"
         yield ",\n".join(f"      {one.key_text(key)} : {verdict}" for key, verdict in one.elements.items())
         yield "    }"
@@ -83,10 +83,11 @@ def fresh_maps(change: TableChange) -> tuple[NftMap, ...]:
 
 def prepared(change: TableChange) -> str:
     """What makes the fresh maps, empty; "" when there is nothing to make. No packet asks them yet."""
-    maps = [replace(one, elements={}) for one in fresh_maps(change)]
+    maps = fresh_maps(change)
     if not maps and change.old is not None:
         return ""
-    return _text(_block(maps, (), ()))
+    lines = (line for one in maps for line in _map(one, filled=False))
+    return _text([f"table {_TABLE} {{", *lines, "}"])
 
 
 def unprepared(change: TableChange) -> str:

@@ -170,7 +170,14 @@ class Reconciler:
             raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
         todo = self._delta_steps(self._last, wanted, delta)
         commits = self._tables.commits
-        self._carry_out(todo, believed.generation)
+        try:
+            self._carry_out(todo, believed.generation)
+        except KernelError as error:
+            if (
+                error.errno == errno.ENFILE
+            ):  # a map is full: another look shows it, and it is exchanged for a larger one
+                raise ChangedElsewhereError(str(error), errno.ENFILE) from error
+            raise
         generation = believed.generation + self._tables.commits - commits
         if not self._holds(wanted, delta) or not self._undisturbed(generation):
             raise ChangedElsewhereError(_OTHERS, errno.EBUSY)

@@ -24,6 +24,8 @@ _SIZES: Final = {
     "ip6 saddr": 16,
     "ip6 daddr": 16,
 }
+MAP_ROOM: Final = 192
+"""Fewest elements that a map is made for: 2 KB of buckets, and dozens of peers in a map that begins empty."""
 NFPROTO: Final = {4: 2, 6: 10}
 """NFPROTO_IPV4 and NFPROTO_IPV6 of <linux/netfilter.h>, by IP version."""
 _NFPROTO_NAMES: Final = {2: "ipv4", 10: "ipv6"}
@@ -110,11 +112,20 @@ class NftMap:
     elements: dict[ElementKey, str]
     counted: bool = True
     """Does each element count its packets and octets? (docs/decisions/0013)"""
+    size: int = 0
+    """Most elements, as the kernel has it; 0 when there is no such bound, or the map is not one that was observed."""
 
     @property
     def typeof(self) -> str:
         """The type of the map as nft prints it, with its verdict."""
         return " . ".join(field.words for field in self.fields) + " : verdict"
+
+    @property
+    def room(self) -> int:
+        """The size to make it with: the kernel makes a power of two of buckets that are three quarters full then, and
+        a quarter full, or less, now. An empty bucket ends a search with one look at memory (docs/decisions/0013).
+        """
+        return max(MAP_ROOM, 3 << (4 * len(self.elements) - 1).bit_length() - 2) if self.elements else MAP_ROOM
 
     @property
     def expression(self) -> str:
