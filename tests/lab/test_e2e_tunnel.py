@@ -144,6 +144,28 @@ def test_nothing_leaves_in_the_clear_while_the_far_gateway_is_silent(net: topolo
     assert_only_in_the_tunnel(net)
 
 
+def provoked(net: topology.TwoGateways, version: int) -> list[Seen]:
+    """Errors of the far gateway on the wire: it finds a hop limit at its end, and nobody at an address."""
+    there, here = net.right_host.address(version), net.left_host.address(version)
+    for options in (("-t", "2", there), ("-W", "4", f"{there[:-1]}9")):
+        net.left_host.run("ping", "-n", "-q", "-c", "1", *options, check=False)
+    errors = packets.flow(net.right.addresses, [here])
+    return [each for each in on_the_wire(net) if errors.carries(each.packet)]
+
+
+def test_errors_about_what_came_out_of_the_tunnel_do_not_quote_it_in_the_clear(
+    net: topology.TwoGateways, version: int
+) -> None:
+    left, right = policies(net, version)
+    with xfrmd(net.left, left, secret=e2e.SECRET), xfrmd(net.right, right, secret=e2e.SECRET) as theirs:
+        assert ping(net.left_host, net.right_host.address(version), 1).lost == 0, theirs.log
+        assert provoked(net, version) == []
+    assert_only_in_the_tunnel(net)
+    nothing = right.replace("assign: yes", "assign: no")
+    with xfrmd(net.left, nothing, secret=e2e.SECRET), xfrmd(net.right, nothing, secret=e2e.SECRET):
+        assert len(provoked(net, version)) >= 2, "the positive control"
+
+
 def test_rekeys_lose_no_packet(net: topology.TwoGateways) -> None:
     left, right = policies(net, 4)
     with (
