@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -146,3 +147,22 @@ def test_the_kernel_gets_one_selector_of_prefixes_and_port_blocks(
     selectors: tuple[Selector, ...], whole: Selector
 ) -> None:
     assert narrow.cover(selectors) == whole
+
+
+def test_what_a_tunnel_decides_is_carried_by_that_tunnel_alone() -> None:
+    """Between hosts of two networks, of which one pair is protected without a tunnel: narrower, so it wins."""
+    net = case.selector("10.0.0.0/16", "10.1.0.0/16")
+    tunnel = replace(case.protect(5, [net], Mode.TUNNEL), tunnel=(A, B))
+    direct = case.protect(6, [case.selector("10.0.0.1", "10.1.0.1")])
+    index = PlanIndex(case.plan([tunnel, direct]))
+    for source, mode, reqid in (
+        ("10.0.0.9", Mode.TUNNEL, 5),
+        ("10.0.0.9", Mode.TRANSPORT, None),
+        ("10.0.0.1", Mode.TUNNEL, None),
+    ):
+        packet = case.selector(source, "10.1.0.1", "tcp", "40000", "80")
+        local, remote = (A, B) if mode is Mode.TUNNEL else (packet.src.address, packet.dst.address)
+        found = narrow.answer(index, Ends(local, remote, mode), traffic(packet, net))
+        assert (found.protect.reqid if found else None) == reqid, (source, mode)
+    other_way = narrow.answer(index, Ends(B, A, Mode.TUNNEL), traffic(net))
+    assert other_way is None
