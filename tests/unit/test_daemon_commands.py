@@ -577,6 +577,34 @@ def test_initiate_finds_the_rule_or_says_that_there_is_none() -> None:
     run(scenario)
 
 
+TUNNEL = """
+version: 1
+filterlists:
+  - {name: there, filters: [{srcaddr: 10.2.0.0/16, dstaddr: 10.3.0.0/16, mirrored: no}]}
+  - {name: back, filters: [{srcaddr: 10.3.0.0/16, dstaddr: 10.2.0.0/16, mirrored: no}]}
+filteractions:
+  - name: require
+policies:
+  - name: Site
+    assign: yes
+    rules:
+      - {name: out, filterlist: there, filteraction: require, tunnel: 192.0.2.9, psk: "correct horse battery staple"}
+      - {name: in, filterlist: back, filteraction: require, tunnel: 10.1.0.5, psk: "correct horse battery staple"}
+"""
+
+
+def test_a_tunnel_is_initiated_with_its_gateway_and_not_with_what_is_behind_it() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=TUNNEL, file="/p.yaml")
+        answer = await place.do("initiate", remote="192.0.2.9")
+        assert (answer["rule"], answer["local"], answer["remote"]) == ("out", "10.1.0.5", "192.0.2.9")
+        for arguments in ({"remote": "10.3.0.1"}, {"remote": "192.0.2.9", "local": "10.1.0.6"}):
+            assert (await place.refused("initiate", **arguments)).code == "no-filter"
+
+    run(scenario)
+
+
 def test_a_failure_ends_the_wait_of_initiate_with_the_peers_reason() -> None:
     async def scenario() -> None:
         place = Place()

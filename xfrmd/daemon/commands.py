@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -271,17 +271,23 @@ def _wanted(house: House, arguments: Json) -> tuple[ProtectPolicy, Address, Addr
         raise ControlError("bad-address", str(error), "write an IPv4 or IPv6 address") from error
     own = [one for one in now.facts.own_addresses() if one.family == remote.family and local in (None, one)]
     for protect in now.plan.protect:
-        if arguments.get("rule") not in (None, protect.origin.rule):
-            continue
-        for selector in protect.selectors:
-            near = next((one for one in own if selector.src.contains(one)), None)
-            if near is not None and selector.dst.contains(remote):
+        if arguments.get("rule") in (None, protect.origin.rule):
+            near = _near_end(protect, own, remote)
+            if near is not None:
                 return protect, near, remote
     raise ControlError(
         "no-filter",
         f"no negotiate filter speaks of traffic to {remote}",
         "see xfrmctl explain, and rules in the policy",
     )
+
+
+def _near_end(protect: ProtectPolicy, own: Iterable[Address], remote: Address) -> Address | None:
+    """The address of ours from which a filter speaks to a peer. A tunnel's peer is the gateway, not what is behind."""
+    if protect.tunnel is not None:
+        return protect.tunnel[0] if protect.tunnel[1] == remote and protect.tunnel[0] in own else None
+    fitting = (selector for selector in protect.selectors if selector.dst.contains(remote))
+    return next((one for selector in fitting for one in own if selector.src.contains(one)), None)
 
 
 def _pair(views_: tuple[IkeSaView, ...], protect: ProtectPolicy, remote: Address) -> ChildSaView | None:
