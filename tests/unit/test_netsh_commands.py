@@ -255,6 +255,7 @@ def test_these_are_not_worth_a_word(command: str) -> None:
         ("delete filterlist nothing", "1: there is no filter list 'nothing' at this point, so nothing is deleted"),
         ("delete rule nothing Servers", "1: there is no rule 'nothing' at this point, so nothing is deleted"),
         ("delete filter smb me 10.1.0.1", "1: no filter of the list matches all of this, so nothing is deleted"),
+        ("add filter filterlist=smb any dstaddr=me", "27: a word without a tag is taken as srcaddr, by its place"),
         ("show all", "1: show prints, and changes nothing: it is left out"),
         ("add filterlist empty", "1: filter list 'empty' has no filter: it is left out"),
         ("set policy Servers pollinginterval=60", "no directory is polled for a newer policy"),
@@ -285,7 +286,9 @@ def test_what_is_told_and_does_not_stop_the_import(command: str, message: str) -
         ("add filter smb me any mirrored=no", "1: rule 'protect smb' negotiates, but this filter"),
         ("add filter smb me dstaddr=files", "19: 'files' is no address"),
         ("add filter smb me dstaddr=10.1.0.9-10.1.0.5", "19: 10.1.0.9-10.1.0.5 is no range of addresses"),
-        ("add filter smb me dstaddr=any any", "31: a word without a tag stands behind one with a tag"),
+        ("add filter smb me dstaddr=any mirrored=yes any", "44: a word without a tag stands behind one with a tag"),
+        ("add filter smb me any description = protocol=tcp", "23: nothing stands behind 'description'"),
+        ("add rule r Servers smb permit psk = x==", "31: nothing stands behind 'psk'"),
         ("add filter smb me any description=a description=b", "37: description stands twice in this command"),
         ("add filterlist smb other", "16: filter list 'smb' was added in line 2 already"),
         ("add filteraction new action=allow", "22: 'allow' is none of permit, block, negotiate"),
@@ -338,6 +341,27 @@ def test_mistakes(command: str, message: str) -> None:
 def test_what_only_starts_services_is_left_out() -> None:
     script = "net start PolicyAgent\r\nchcp 1252\r\n" + BASE
     assert warnings_of(script) == ["1:1: net starts and stops services, which is left out"]
+
+
+def test_signs_of_equality_may_stand_by_themselves() -> None:
+    """As scripts of some tools have them."""
+    commands = [
+        "add filter filterlist = smb srcaddr = any srcmask = 0 dstaddr= me dstport =80 protocol = tcp",
+        f'set rule name = "protect smb" policy = Servers psk = "{OTHER}" description = "a = b" activate = no',
+    ]
+    rule = rule_of(_script(*commands))
+    one = rule.filter_list.filters[1]
+    assert (one.src, one.dst, one.dports) == (ANY, ME, (Ports(80, 80),))
+    assert (rule.description, rule.active) == ("a = b", False)
+    assert [method.secret.reveal() for method in rule.auth] == [OTHER.encode()]
+    assert warnings_of(_script(*commands)) == []
+
+
+def test_an_echo_behind_a_command_changes_nothing() -> None:
+    script = _script("netsh ipsec static add filter other any me && echo filter added")
+    assert errors_of(script) == []
+    (told,) = errors_of(script.replace("&& echo", "&& format"))
+    assert told.startswith("8:44: & of cmd stands here")
 
 
 @pytest.mark.parametrize(

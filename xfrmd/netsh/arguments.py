@@ -95,16 +95,17 @@ class Command:
         """The arguments of a command. None when something is wrong with them (reported)."""
         errors = problems.errors
         found = Arguments(at)
-        tagged = False
+        tagged, in_order = False, True  # so far, words with a tag stand where they would stand without
         for place, word in enumerate(words):
             name, equals, text = word.text.partition("=")
             if equals:
                 tagged = True
+                in_order = in_order and place < len(self.tags) and self.tag(name) is self.tags[place]
                 self._tagged(name, text, at._replace(column=word.column), found, problems)
             elif place == 0 and self.takes_all and word.text.casefold() == ALL:
                 found.every = True
             else:
-                self._untagged(place, tagged, word, found, problems)
+                self._untagged(place, word, found, problems, in_order=in_order, told=tagged)
         for tag in self.tags:
             if tag.required and not found.given(tag.name) and not (found.every and tag.name == "name"):
                 if problems.errors != errors:
@@ -127,17 +128,22 @@ class Command:
             return
         self._read(tag, text, at, found, problems, shown=True)
 
-    def _untagged(self, place: int, tagged: bool, word: Word, found: Arguments, problems: Problems) -> None:
+    def _untagged(
+        self, place: int, word: Word, found: Arguments, problems: Problems, *, in_order: bool, told: bool
+    ) -> None:
         """A word without a tag; it is not shown in messages, as a secret may have come here by mistake."""
         at = found.at._replace(column=word.column)
-        if tagged:
+        if not in_order:
             remedy = "write its tag before it; put text with spaces in quotation marks"
             problems.error(at, "a word without a tag stands behind one with a tag", remedy)
         elif place >= len(self.tags):
             known = ", ".join(tag.name for tag in self.tags)
             problems.error(at, f"{' '.join(self.words)} takes {len(self.tags)} words", f"write tags: {known or 'none'}")
         else:
-            self._read(self.tags[place], word.text, at, found, problems, shown=False)
+            tag = self.tags[place]
+            if told:
+                problems.warning(at, f"a word without a tag is taken as {tag.name}, by its place", f"write {tag.name}=")
+            self._read(tag, word.text, at, found, problems, shown=False)
 
     def _read(self, tag: Tag, text: str, at: Span, found: Arguments, problems: Problems, *, shown: bool) -> None:
         if tag.refused:

@@ -19,12 +19,13 @@ _WORD: Final = re.compile(r'([^\s"]*)(?:"([^"]*)")?(?=\s|$)')
 _COMMENT: Final = re.compile(r"#|:|rem(?:\s|$)", re.IGNORECASE)
 _CMD: Final = re.compile(r"[&|<>^%]")
 _REDIRECTION: Final = re.compile(r'(?:(?<!\s)\s++[12]?>{1,2}\s*+(?:&[12]|[^\s"&|<>^%]++))+\s*$')
+_ECHO: Final = re.compile(r'\s*+&{1,2}\s*+echo(?:[\s.][^"&|<>^%]*)?$', re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"[^"]*"')
 STRANGE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """What no script may hold."""
 _NETSH: Final = re.compile(r"(?:\S*\\)?netsh(?:\.exe)?", re.IGNORECASE)
 
-HARMLESS: Final = frozenset({"echo", "title", "color", "cls", "pause", "timeout", "chcp", "setlocal", "endlocal"})
+HARMLESS: Final = frozenset({"echo", "title", "color", "cls", "pause", "timeout", "chcp", "cd", "setlocal", "endlocal"})
 """Commands of cmd that print or wait: they change no policy."""
 _SERVICES: Final = frozenset({"net", "net.exe", "sc", "sc.exe"})
 """Programs that start and stop services: they change no policy either, but what is in force."""
@@ -37,6 +38,14 @@ class Word(NamedTuple):
     """A word of a line without its quotation marks, and the column it begins in."""
 
     text: str
+    column: int
+
+
+class _Piece(NamedTuple):
+    """What stands between two spaces: `bare` up to a quotation mark, `inner` in quotation marks (None: no such)."""
+
+    bare: str
+    inner: str | None
     column: int
 
 
@@ -147,9 +156,14 @@ class Reader:
             self._error(limits.NETSH_LINE + 1, f"a line of {len(line)} characters is no command", "write shorter lines")
             return None
         if _CMD.search(line) and _NETSH.match(line, begin):
-            line = _REDIRECTION.sub("", line) if line.count('"') % 2 == 0 else line
+            line = _REDIRECTION.sub("", _ECHO.sub("", line)) if line.count('"') % 2 == 0 else line
             if not self._plain(line):
                 return None
+        pieces = self._pieces(line, begin)
+        return None if pieces is None else self._joined(pieces)
+
+    def _pieces(self, line: str, begin: int) -> list[_Piece] | None:
+        """What stands between spaces, None (reported) for quotation marks that cannot be read."""
         found = []
         place = begin
         while place < len(line):
@@ -165,8 +179,26 @@ class Reader:
                 remedy = "leave the backslash out: Windows' programs read it in different ways"
                 self._error(match.end(), "a backslash stands before the closing quotation mark", remedy)
                 return None
-            found.append(Word(bare if inner is None else bare + inner, place + 1))
+            found.append(_Piece(bare, inner, place + 1))
             place = match.end() + 1
+        return found
+
+    def _joined(self, pieces: list[_Piece]) -> tuple[Word, ...] | None:
+        """The words: `tag = value` is one, as netsh has it."""
+        found: list[Word] = []
+        waits = False  # for the value of the last word's tag
+        for bare, inner, column in pieces:
+            text = bare + (inner or "")
+            if waits and "=" in bare:
+                remedy = "write the value directly behind it, in quotation marks if there is a = in it"
+                self._error(found[-1].column, f"nothing stands behind {without_value(found[-1].text)}", remedy)
+                return None
+            joins = waits or (bare[:1] == "=" and found and "=" not in found[-1].text)
+            if joins:
+                found[-1] = found[-1]._replace(text=found[-1].text + text)
+            else:
+                found.append(Word(text, column))
+            waits = not waits and inner is None and text[-1:] == "="
         return tuple(found)
 
     def _plain(self, line: str) -> bool:
