@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from xfrmd import limits
 from xfrmd.ike.effects import Effect, InstallSa, SendDatagram
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import DatagramReceived, Event, Initiate, TimerFired
+from xfrmd.ike.events import DatagramReceived, Event, Initiate
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import MainMode, PadEntry, PskAuth
@@ -138,8 +137,6 @@ class EnginePair:
                 for sent in under_way
                 for answer in speaker.handle(DatagramReceived(sent.remote, sent.local, sent.data), self.now)
             ]
-        self.now += limits.PEER_READY
-        self.responder.handle(TimerFired(), self.now)  # it sends when the initiator has had time to set up its end
         if any(end.installed != 2 * self._done for end in ends):
             raise RuntimeError(f"handshake {self._done} did not make an SA pair at both ends")
 

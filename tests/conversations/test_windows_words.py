@@ -273,7 +273,7 @@ def test_lifetimes_in_kilobytes_and_seconds_reach_the_kernel_on_both_sides_each_
         policy(action="qmsecmethods: 'ESP[AES128-GCM]:204800k/900s'"),
         policy(action="qmsecmethods: 'ESP[AES128-GCM]:50000k'"),
     )
-    effects = [*pings(talk), *talk.pass_time(limits.PEER_READY)]
+    effects = pings(talk)
     made = [one.sa for one in effects if isinstance(one, InstallSa)]
     assert len(made) == 4
     for sa in made:
@@ -304,7 +304,6 @@ def test_sas_with_methods_that_a_new_policy_no_longer_names_are_rekeyed_as_soon_
     both = new.replace("AES256-SHA256-X25519", "AES256-SHA256-X25519 AES128-SHA256-X25519")
     talk = dialogue(old)
     pings(talk)
-    talk.pass_time(limits.PEER_READY)
     ike = only(talk.a).local_spi
     for side, text in ((talk.a, both), (talk.b, new)):
         effects = side.hear(PlanChanged(plan_of(side.own, text)), 1.0)

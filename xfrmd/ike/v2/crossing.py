@@ -30,10 +30,7 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
         child.enter(ChildState.AWAITED)
         lifecycle.doom(ctx, sa.lineage, child)
         return
-    ctx.out.append(pair[1])
-    child.enter(ChildState.INSTALLED)
-    _stands(ctx, sa, child)
-    wants.release(ctx, child)
+    _send_from_now(ctx, sa, child, pair[1])
     if want is not None and want.packet is not None and not child.carries(want.packet):
         theirs = ", ".join(map(str, child.selectors))
         ctx.tell(notices.traffic_refused(sa, str(want.packet), theirs), sa.remote.address)
@@ -41,22 +38,34 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
 
 
 def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
-    """A child SA that the peer asked for. It sends when the peer has read the response and set up its end: what came
-    earlier would be lost, while what waits is held or goes by an older SA. A packet on it shows that the peer is ready
-    (negotiate.acquire looks), and in the end time does.
+    """A child SA that the peer asked for. It sends before our response where no packet waits for it: the peer's first
+    one may come while we are still busy with the response, and its answer must find an SA, as Linux itself does not
+    hold its answers to an ICMPv6 echo. Where some wait, or go by an older SA, it sends when the peer has read the
+    response and set up its end: a packet on it shows that (negotiate.acquire looks), and in the end time does.
     """
     child = made.child
     twin = _twin(ctx, child)
     lifecycle.take_in(ctx, sa.lineage, child, pair[0])
     mark = len(ctx.out)
-    child.enter(ChildState.AWAITED)
-    child.pending_out = pair[1].sa
-    ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now + limits.PEER_READY)
-    _stands(ctx, sa, child)
+    if ctx.demand.find(wants.key_of(child)) is None and not _carried(ctx, child):
+        _send_from_now(ctx, sa, child, pair[1])
+        mark += 1
+    else:
+        child.enter(ChildState.AWAITED)
+        child.pending_out = pair[1].sa
+        ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now + limits.PEER_READY)
+        _stands(ctx, sa, child)
     if twin is not None and (_loses(twin, child) or ctx.now - twin.created > limits.CROSSING):
         _doom(ctx, twin)
     ctx.later += ctx.out[mark:]
     del ctx.out[mark:]
+
+
+def _send_from_now(ctx: Context, sa: IkeSa, child: ChildSa, outbound: InstallSa) -> None:
+    ctx.out.append(outbound)
+    child.enter(ChildState.INSTALLED)
+    _stands(ctx, sa, child)
+    wants.release(ctx, child)
 
 
 def _stands(ctx: Context, sa: IkeSa, child: ChildSa) -> None:
@@ -73,6 +82,12 @@ def _doom(ctx: Context, child: ChildSa) -> None:
     lineage = ctx.store.lineage_of(child)
     if lineage is not None:
         lifecycle.doom(ctx, lineage, child)
+
+
+def _carried(ctx: Context, child: ChildSa) -> bool:
+    """Does an older child SA carry this one's traffic?"""
+    others = ctx.store.children(child.local, child.remote, child.reqid)
+    return any(other.sends and other.selectors == child.selectors for other in others)
 
 
 def _twin(ctx: Context, child: ChildSa) -> ChildSa | None:
