@@ -23,6 +23,7 @@ from xfrmd.compiler import compile_policy
 from xfrmd.compiler.boxes import Box, box_of, joined
 from xfrmd.compiler.decisions import BLOCKED, CLEAR, Meaning
 from xfrmd.compiler.exempt import exempts
+from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.oracle import Decision, decide
 from xfrmd.compiler.regions import regions
 from xfrmd.compiler.rivals import rivals
@@ -186,6 +187,17 @@ def test_the_first_rival_is_the_winner() -> None:
                 (f for f in plan.filters if f.inbound == packet.inbound and f.selector.contains(packet.selector)), None
             )
             assert (matching[0].specific.origin if matching else None) == (won.origin if won else None), (seed, packet)
+
+
+def test_explain_says_what_the_oracle_says() -> None:
+    for seed in range(PAIRS):
+        one = world(f"explained {seed}")
+        for packet in islice(Packets(one, seed), PACKETS):
+            told, wanted = explain_whole(one.policies, one.host, packet), decide(one.policies, one.host, packet)
+            assert (told.verdict, told.rule, told.at, told.weight) == wanted[:4], (seed, packet)
+            # Why a filter does other than its action says is never left unsaid.
+            action = told.winner.origin.filter_action if told.winner else told.verdict.value
+            assert action == told.verdict.value or told.notes, (seed, packet)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 3)), max_size=20, unique=True))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from xfrmd.policy.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from xfrmd.policy.nodes import Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, did_you_mean, quoted
 
 Schema = dict[str, Any]
@@ -148,8 +148,3 @@ def one_of(kinds: Iterable[Kind], choose: Callable[[Node], Kind]) -> Kind:
         {"anyOf": [kind.schema for kind in kinds]},
         lambda node, problems: choose(node).read(node, problems),
     )
-
-
-def is_mapping(node: Node) -> bool:
-    """Is this node a mapping?"""
-    return isinstance(node, MappingNode)
