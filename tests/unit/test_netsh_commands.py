@@ -357,6 +357,20 @@ def test_signs_of_equality_may_stand_by_themselves() -> None:
     assert warnings_of(_script(*commands)) == []
 
 
+def test_a_line_may_go_on_in_the_next_one() -> None:
+    """Behind a ^, as cmd has it; places are those of the script."""
+    lines = [
+        "netsh ipsec static add filter ^",
+        '   filterlist=smb srcaddr=any description="a ^ b" ^',
+        "dstaddr=me dstport=x",
+    ]
+    assert errors_of(_script(*lines)) == ["10:12: 'x' is no number"]
+    (*_, one) = filters_of(_script(*lines[:2], "dstaddr=me"))
+    assert (one.src, one.dst, one.description) == (ANY, ME, "a ^ b")
+    (told,) = errors_of(_script("netsh ipsec static add filter smb me any ^ & format"))
+    assert told.startswith("8:42: ^ of cmd stands here")
+
+
 def test_an_echo_behind_a_command_changes_nothing() -> None:
     script = _script("netsh ipsec static add filter other any me && echo filter added")
     assert errors_of(script) == []

@@ -29,7 +29,7 @@ class Tag(NamedTuple):
 class Arguments:
     """What one command says: values by tag, and the place of each."""
 
-    __slots__ = ("_columns", "at", "auth", "every", "values")
+    __slots__ = ("_places", "at", "auth", "every", "values")
 
     def __init__(self, at: Span) -> None:
         self.at = at
@@ -37,11 +37,11 @@ class Arguments:
         self.auth: list[Authentication] = []
         self.every = False
         """The word `all` stands in place of a name."""
-        self._columns: dict[str, int] = {}
+        self._places: dict[str, Span] = {}
 
-    def put(self, tag: str, value: Any, column: int) -> None:
+    def put(self, tag: str, value: Any, at: Span) -> None:
         """Keep the value of a tag."""
-        self._columns[tag] = column
+        self._places[tag] = at
         if tag not in AUTHENTICATION:
             self.values[tag] = value
         elif value is not None:
@@ -56,17 +56,16 @@ class Arguments:
 
     def given(self, tag: str) -> bool:
         """Does the tag stand in the command?"""
-        return tag in self._columns
+        return tag in self._places
 
     @property
     def states_auth(self) -> bool:
         """Is there a method of authentication, be it `kerberos=no`?"""
-        return any(tag in self._columns for tag in AUTHENTICATION)
+        return any(tag in self._places for tag in AUTHENTICATION)
 
     def place(self, tag: str) -> Span:
         """Where a tag stands; the command's place when it does not."""
-        column = self._columns.get(tag)
-        return self.at if column is None else self.at._replace(column=column)
+        return self._places.get(tag, self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Command:
             if equals:
                 tagged = True
                 in_order = in_order and place < len(self.tags) and self.tag(name) is self.tags[place]
-                self._tagged(name, text, at._replace(column=word.column), found, problems)
+                self._tagged(name, text, at._replace(line=word.line, column=word.column), found, problems)
             elif place == 0 and self.takes_all and word.text.casefold() == ALL:
                 found.every = True
             else:
@@ -132,7 +131,7 @@ class Command:
         self, place: int, word: Word, found: Arguments, problems: Problems, *, in_order: bool, told: bool
     ) -> None:
         """A word without a tag; it is not shown in messages, as a secret may have come here by mistake."""
-        at = found.at._replace(column=word.column)
+        at = found.at._replace(line=word.line, column=word.column)
         if not in_order:
             remedy = "write its tag before it; put text with spaces in quotation marks"
             problems.error(at, "a word without a tag stands behind one with a tag", remedy)
@@ -153,7 +152,7 @@ class Command:
             problems.error(at, f"{tag.name} stands twice in this command", "remove one of the two")
             return
         try:
-            found.put(tag.name, tag.read(text), at.column)
+            found.put(tag.name, tag.read(text), at)
         except BadValue as error:
             message = error.message if shown else f"this word is no {tag.name}"
             problems.error(at, message, error.remedy if shown else f"write {tag.name}= before it; {error.remedy}")

@@ -57,7 +57,7 @@ def _restore(session: Session, statement: Statement) -> None:
         session.error(at, message, "remove the line")
         return
     session.restored = at
-    lines = Reader(EXAMPLES, Problems("examples")).statements()
-    for line in lines:
-        verb = abbreviated(line.words[0].text, VERBS) or ""
-        execute(session, line._replace(line=statement.line), verb, _restore)
+    for example in Reader(EXAMPLES, Problems("examples")).statements():
+        words = tuple(word._replace(line=at.line, column=at.column) for word in example.words)
+        verb = abbreviated(words[0].text, VERBS) or ""
+        execute(session, example._replace(words=words), verb, _restore)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.model.source import Span
+from xfrmd.netsh.lines import NETSH, Line, lines
 from xfrmd.policy.problems import Problems, quoted
 
 _WORD: Final = re.compile(r'([^\s"]*)(?:"([^"]*)")?(?=\s|$)')
@@ -23,7 +24,6 @@ _ECHO: Final = re.compile(r'\s*+&{1,2}\s*+echo(?:[\s.][^"&|<>^%]*)?$', re.IGNORE
 _QUOTED: Final = re.compile(r'"[^"]*"')
 STRANGE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """What no script may hold."""
-_NETSH: Final = re.compile(r"(?:\S*\\)?netsh(?:\.exe)?", re.IGNORECASE)
 
 HARMLESS: Final = frozenset({"echo", "title", "color", "cls", "pause", "timeout", "chcp", "cd", "setlocal", "endlocal"})
 """Commands of cmd that print or wait: they change no policy."""
@@ -35,9 +35,10 @@ _MODES: Final = ("static", "dynamic")
 
 
 class Word(NamedTuple):
-    """A word of a line without its quotation marks, and the column it begins in."""
+    """A word without its quotation marks, and where it begins."""
 
     text: str
+    line: int
     column: int
 
 
@@ -52,7 +53,6 @@ class _Piece(NamedTuple):
 class Statement(NamedTuple):
     """One command in the context `ipsec static` or `ipsec dynamic` ("static", "dynamic")."""
 
-    line: int
     mode: str
     words: tuple[Word, ...]
 
@@ -120,42 +120,44 @@ class Reader:
         self._text, self._problems = text, problems
         self._context: tuple[str, ...] = ()
         self._saved: list[tuple[str, ...]] = []
-        self._line = 0
+        self._line = Line("", ((0, 1),))
 
     def statements(self) -> Iterator[Statement]:
         """The statements in their order. What is wrong is reported and left out."""
         ended = 0
-        for number, raw in enumerate(self._text.split("\n"), 1):
-            self._line = number
+        for line in lines(self._text):
+            self._line = line
             if self._problems.errors >= limits.NETSH_ERRORS:
                 self._error(1, f"{self._problems.errors} errors: the script is not read on", "mend those first")
                 return
-            line = raw.rstrip()
-            begin = len(line) - len(line.lstrip("@ \t"))
-            if begin == len(line) or _COMMENT.match(line, begin):
+            begin = line.begin
+            if begin == len(line.text) or _COMMENT.match(line.text, begin):
                 continue
             if ended:
                 self._error(begin + 1, f"the script ends in line {ended}", "remove that line, or what stands behind it")
                 return
-            words = self._words(line, begin)
+            words = self._words(line.text, begin)
             if words is None:
                 continue
             if words[0].text.casefold() in _ENDS:
-                ended = number
+                ended = line.number
                 continue
             statement = self._statement(words)
             if statement is not None:
                 yield statement
 
     def _error(self, column: int, message: str, remedy: str) -> None:
-        self._problems.error(Span(self._problems.file, self._line, column), message, remedy)
+        self._problems.error(Span(self._problems.file, *self._line.place(column)), message, remedy)
+
+    def _wrong(self, word: Word, message: str, remedy: str) -> None:
+        self._problems.error(Span(self._problems.file, word.line, word.column), message, remedy)
 
     def _words(self, line: str, begin: int) -> tuple[Word, ...] | None:
         """The words of a line, None (reported) when it cannot be read."""
         if len(line) > limits.NETSH_LINE:
             self._error(limits.NETSH_LINE + 1, f"a line of {len(line)} characters is no command", "write shorter lines")
             return None
-        if _CMD.search(line) and _NETSH.match(line, begin):
+        if _CMD.search(line) and NETSH.match(line, begin):
             line = _REDIRECTION.sub("", _ECHO.sub("", line)) if line.count('"') % 2 == 0 else line
             if not self._plain(line):
                 return None
@@ -191,13 +193,13 @@ class Reader:
             text = bare + (inner or "")
             if waits and "=" in bare:
                 remedy = "write the value directly behind it, in quotation marks if there is a = in it"
-                self._error(found[-1].column, f"nothing stands behind {without_value(found[-1].text)}", remedy)
+                self._wrong(found[-1], f"nothing stands behind {without_value(found[-1].text)}", remedy)
                 return None
             joins = waits or (bare[:1] == "=" and found and "=" not in found[-1].text)
             if joins:
                 found[-1] = found[-1]._replace(text=found[-1].text + text)
             else:
-                found.append(Word(text, column))
+                found.append(Word(text, *self._line.place(column)))
             waits = not waits and inner is None and text[-1:] == "="
         return tuple(found)
 
@@ -225,7 +227,7 @@ class Reader:
         """Follow contexts to the command of a line. None for a line that only moves, prints, or is refused."""
         first = words[0].text.casefold()
         context = self._context
-        if _NETSH.fullmatch(words[0].text):
+        if NETSH.fullmatch(words[0].text):
             rest = self._options(words[1:])
             if rest is None:
                 return None
@@ -234,7 +236,7 @@ class Reader:
             return None
         if first in _SERVICES and not context:
             remedy = "remove the line: here xfrmctl apply puts a policy in force"
-            at = Span(self._problems.file, self._line, words[0].column)
+            at = Span(self._problems.file, words[0].line, words[0].column)
             self._problems.warning(at, f"{first} starts and stops services, which is left out", remedy)
             return None
         if first == "pushd":
@@ -244,7 +246,7 @@ class Reader:
             if self._saved:
                 self._context = self._saved.pop()
             else:
-                self._error(words[0].column, "there is no pushd before this popd", "remove it")
+                self._wrong(words[0], "there is no pushd before this popd", "remove it")
             return None
         if first == "..":
             self._context = context[:-1]
@@ -254,12 +256,11 @@ class Reader:
     def _options(self, words: tuple[Word, ...]) -> tuple[Word, ...] | None:
         """What follows `netsh` without `-c CONTEXT`; other options are refused."""
         if words and words[0].text.casefold() == "-c" and len(words) > 1:
-            column = words[1].column
-            return (*(Word(part, column) for part in words[1].text.split()), *words[2:])
+            return (*(words[1]._replace(text=part) for part in words[1].text.split()), *words[2:])
         if words and words[0].text[:1] in "-/":
             remedies = {"-f": "import that file by itself", "-r": "import a script for that computer by itself"}
             remedy = remedies.get(words[0].text.casefold(), "remove it")
-            self._error(words[0].column, f"option {quoted(words[0].text)} of netsh is not followed here", remedy)
+            self._wrong(words[0], f"option {quoted(words[0].text)} of netsh is not followed here", remedy)
             return None
         if not words:
             self._error(1, "netsh alone opens its prompt", "write the whole command: netsh ipsec static add ...")
@@ -269,7 +270,7 @@ class Reader:
     def _command(self, context: tuple[str, ...], words: tuple[Word, ...], *, moves: bool) -> Statement | None:
         """A command seen from a context. Of contexts above, all commands are known too."""
         rest = words
-        if rest[0].text.casefold() == "ipsec":
+        if len(rest[0].text) >= len("ips") and "ipsec".startswith(rest[0].text.casefold()):
             context, rest = ("ipsec",), rest[1:]
         mode = abbreviated(rest[0].text, _MODES) if rest and context else None
         if mode is not None:
@@ -279,14 +280,14 @@ class Reader:
                 self._context = context
             return None
         if len(context) == 2 and abbreviated(rest[0].text, VERBS):
-            return Statement(self._line, context[1], rest)
+            return Statement(context[1], rest)
         self._unknown(context, rest[0])
         return None
 
     def _unknown(self, context: tuple[str, ...], word: Word) -> None:
         where = " ".join(context) or "netsh"
         remedy = "known are netsh ipsec static add, set and delete; write each command out, or remove this line"
-        self._error(word.column, f"{without_value(word.text)} is no command known here in {where}", remedy)
+        self._wrong(word, f"{without_value(word.text)} is no command known here in {where}", remedy)
 
 
 _BLANKED: Final = {ord(sign): "." for sign in "&|<>^"}

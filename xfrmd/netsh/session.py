@@ -41,7 +41,8 @@ class Session:
 
     def at(self, statement: Statement) -> Span:
         """Where a statement stands."""
-        return Span(self.problems.file, statement.line, statement.words[0].column)
+        first = statement.words[0]
+        return Span(self.problems.file, first.line, first.column)
 
     def error(self, at: Span, message: str, remedy: str) -> None:
         """Report what keeps the script from being imported."""
