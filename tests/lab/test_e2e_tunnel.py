@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 from lab import packets, topology
 from lab.capture import Seen
+from lab.dnsmasq import MISSING as NO_DNSMASQ
+from lab.dnsmasq import dnsmasq
 from lab.packets import Kind
 from lab.strongswan import StrongSwan
 from lab.traffic import Flood, Ping, ping, tcp_echo
@@ -283,4 +286,30 @@ def test_a_tunnel_with_strongswan(net: topology.TwoGateways, strongswan: Charon,
         assert child.mode == "TUNNEL"
         (child,) = e2e.sas(daemon)["child_sas"]
         assert child["mode"] == "tunnel"
+    assert_only_in_the_tunnel(net)
+
+
+@pytest.mark.skipif(bool(NO_DNSMASQ), reason=NO_DNSMASQ or "dnsmasq")
+def test_a_far_gateway_that_moves_takes_its_tunnel_along(net: topology.TwoGateways, tmp_path: Path) -> None:
+    (ours, theirs), near, there = NETS[4], net.left.v4, net.right_host.v4
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {net.right.v4}\n")
+    with (
+        dnsmasq(net.right, f"listen-address={net.right.v4}\nlocal-ttl=1", f"{net.right.v4} far.example") as server,
+        xfrmd(net.right, tunnel(theirs, ours, net.right.v4, near), secret=e2e.SECRET) as right,
+        xfrmd(
+            net.left,
+            tunnel(ours, theirs, near, "far.example"),
+            secret=e2e.SECRET,
+            instead={"/etc/resolv.conf": resolv_conf},
+        ) as left,
+    ):
+        e2e.wait_until(lambda: ping(net.left_host, there, 1, wait=1.0).lost == 0, "the name has its answer")
+        net.right.run("ip", "address", "add", "10.1.0.78/24", "dev", "eth0")
+        right.write_policy(right.policy.read_text().replace(f'tunnel: "{net.right.v4}"', 'tunnel: "10.1.0.78"'))
+        right.ctl("apply", right.policy)
+        server.set_names("10.1.0.78 far.example")
+        e2e.wait_until(lambda: ping(net.left_host, there, 1, wait=1.0).lost == 0, "the tunnel has moved", 30.0)
+        (child,) = e2e.sas(left)["child_sas"]
+        assert child["remote"] == "10.1.0.78", left.log
     assert_only_in_the_tunnel(net)
