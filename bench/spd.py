@@ -93,7 +93,8 @@ def installed(count: int, rounds: int) -> list[Row]:
         there = len(Spd().policies())
         if there != len(plan.spd):
             raise RuntimeError(f"{there} policies in the place of {len(plan.spd)}")
-        return {"seconds": taken, "cpu": cpu, "per_second": there / taken, "policies": there}
+        rates = {"per_second": there / taken, "cpu_per_second": there / max(cpu, 0.01)}  # it is told in hundredths
+        return {"seconds": taken, "cpu": cpu, "policies": there, **rates}
 
     found = alternated({name: partial(once, way) for name, way in ways.items()}, rounds, tell)
     peer = found["ip -batch"]

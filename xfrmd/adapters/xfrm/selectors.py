@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from xfrmd.adapters.xfrm import uapi
@@ -38,17 +39,19 @@ def covering_block(ports: Ports) -> Ports:
     return Ports(first, first + (1 << bits) - 1)
 
 
+@lru_cache(maxsize=4096)
+def _packed_ports(sport: Ports, dport: Ports) -> bytes:
+    return uapi.PORTS.pack(dport.first, port_mask(dport), sport.first, port_mask(sport))
+
+
 def selector_fields(selector: Selector) -> tuple[bytes, bytes, bytes, int, int, int, int, int, int]:
     """The values of uapi.SELECTOR_FORMAT. Port ranges without a mask: LocalProtocolError."""
     src, dst, protocol, sport, dport = selector
-    if sport is ANY_PORT and dport is ANY_PORT:
-        ports = _ANY_PORTS
-    else:
-        ports = uapi.PORTS.pack(dport.first, port_mask(dport), sport.first, port_mask(sport))
+    octets = 4 if src.family == 4 else 16  # the format fills up with zeros
     return (
-        dst.value.to_bytes(4 if dst.family == 4 else 16).ljust(16, b"\0"),
-        src.value.to_bytes(4 if src.family == 4 else 16).ljust(16, b"\0"),
-        ports,
+        dst.value.to_bytes(octets),
+        src.value.to_bytes(octets),
+        _ANY_PORTS if sport is ANY_PORT and dport is ANY_PORT else _packed_ports(sport, dport),
         uapi.FAMILIES[src.family],
         dst.length,
         src.length,
