@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 _PACKET: Final = "direction=out src=10.1.0.5 dst=10.1.2.3 dport=445 protocol=tcp"
 EXPLAIN: Final = Command(
     "explain",
-    "which filter decides a packet, and why",
+    "say which filter decides a packet, and why",
     run,
     (
         Argument(
@@ -136,7 +136,8 @@ EXPLAIN: Final = Command(
         (f"xfrmctl explain {_PACKET}", "ask the running daemon"),
         (f"xfrmctl explain policy.yaml --facts host.yaml {_PACKET}", "ask a file, for a host given by its facts"),
     ),
-    "Which filter decides a packet, why it wins, and which filters would decide without it. A packet is made of the\n"
-    "words\n" + "\n".join(f"  {key + '=':<12}{story}" for key, story in KEYS.items()),
+    "Say which filter decides a packet, why it wins, which filters would decide without it, and where all\n"
+    "of them stand. The running daemon tells of soft SAs and filters of the default response rule that hold\n"
+    "now. A packet is made of the words\n" + "\n".join(f"  {key + '=':<12}{story}" for key, story in KEYS.items()),
     words="packet",
 )

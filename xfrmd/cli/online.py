@@ -130,7 +130,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
         story="Show the policy in force, whether the kernel is equal to it, and peers that fail, with both sides'\n"
         "offers and the remedy. Ends with 5 when degraded.",
     ),
-    Command("sas", "IKE SAs and child SAs", _sas, examples=(("xfrmctl sas", "who is connected, and how"),)),
+    Command(
+        "sas",
+        "IKE SAs and child SAs",
+        _sas,
+        examples=(("xfrmctl sas", "who is connected, and how"),),
+        story="Show each IKE SA with the identity of its peer, its rule and algorithms, and below it its child SAs:\n"
+        "SPIs, what they carry, how much they have carried, and when they are replaced.",
+    ),
     Command(
         "apply",
         "put a policy file in force",
@@ -151,7 +158,15 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "Put a policy file in force. A policy with an error changes nothing: every problem is told, and the running\n"
         "policy stays. The files that it includes are read here and sent along.",
     ),
-    Command("reload", "read the daemon's policy file again", _reload),
+    Command(
+        "reload",
+        "read the daemon's policy file again",
+        _reload,
+        examples=(("xfrmctl reload", "after the policy file was changed"),),
+        story="Read the policy file of the daemon's command line again, with the files that it includes and its\n"
+        "variables, and put it in force as `apply` does. Also puts right what others have changed in the\n"
+        "kernel.",
+    ),
     Command(
         "initiate",
         "negotiate without waiting for traffic",
@@ -163,6 +178,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
             _WAIT,
         ),
         (("xfrmctl initiate --wait 10 10.1.0.2", "stand or fail within 10 s"),),
+        "Negotiate SAs with a peer now, as its first packet would. Of a tunnel the peer is the far gateway.\n"
+        "With --wait it ends with 1 when no SA stands then, and tells what failed.",
     ),
     Command(
         "rekey",
@@ -170,9 +187,26 @@ COMMANDS: Final[tuple[Command, ...]] = (
         _rekey,
         (_SPI, _WAIT),
         (("xfrmctl rekey --wait c1a2b3d4", "a child SA"), ("xfrmctl rekey all", "all child SAs")),
+        "Make new keys for an IKE SA or a child SA. The old SA stays until the new one carries the traffic: no\n"
+        "packet is lost. With --wait it ends with 1 when the old one is still there then.",
     ),
-    Command("delete", "delete SAs and tell the peer", _delete, (_SPI, _WAIT), (("xfrmctl delete all", "every SA"),)),
-    Command("counters", "every counter that is not 0", _counters),
+    Command(
+        "delete",
+        "delete SAs and tell the peer",
+        _delete,
+        (_SPI, _WAIT),
+        (("xfrmctl delete all", "every SA"),),
+        "Delete an IKE SA with its child SAs, one child SA, or all, and tell the peer. The policy stays: the\n"
+        "next packet that it protects waits for a new SA.",
+    ),
+    Command(
+        "counters",
+        "every counter that is not 0",
+        _counters,
+        examples=(("xfrmctl counters", "what was held, dropped, refused, and why"),),
+        story="Show packets by fate, datagrams of IKE that were dropped and why, and errors of XFRM, since the daemon\n"
+        "started. What the kernel counts goes on when the daemon is started again.",
+    ),
     Command(
         "facts",
         "what the daemon knows of this host, and from where",
@@ -182,5 +216,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "and names, each with the file it was read from; of names, when they are asked for again and why they\n"
         "could not be resolved. The `facts` of --json have the keys of a facts file (--facts FILE).",
     ),
-    Command("plan", "the compiled plan in force, in JSON", _whole),
+    Command(
+        "plan",
+        "the compiled plan in force, in JSON",
+        _whole,
+        examples=(("xfrmctl plan", "what xfrmctl compile --json would say of the policy in force"),),
+        story="Print all that the policy in force means on this host: specific filters by weight, security policies,\n"
+        "what is negotiated, peers, nftables. Secrets are not in it.",
+    ),
 )
