@@ -22,7 +22,7 @@ from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.plan import Verdict
 from xfrmd.model.selector import ICMP, TCP, UDP, Packet, Ports, Selector
 
-POLICIES = max(5, int(os.environ.get("XFRMD_WORLDS", "500")) // 20)
+POLICIES = max(5, int(os.environ.get("XFRMD_WORLDS", "500")) // 40)
 PACKETS = 100
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 LENGTHS = (0, 8, 12, 16, 20, 24, 32)

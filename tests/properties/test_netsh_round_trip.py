@@ -44,7 +44,7 @@ from xfrmd.policy.words import (
 )
 
 EXAMPLES = int(os.environ.get("XFRMD_EXAMPLES", "100"))
-WORLDS = int(os.environ.get("XFRMD_WORLDS", "500")) // 10
+WORLDS = max(50, int(os.environ.get("XFRMD_WORLDS", "500")) // 20)
 PACKETS = 40
 
 
