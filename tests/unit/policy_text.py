@@ -28,6 +28,23 @@ policies:
         psk: a shared secret of some length
 """
 
+TUNNEL = """\
+version: 1
+filterlists:
+  - {name: there, filters: [{srcaddr: 10.1.0.0/16, dstaddr: 10.2.0.0/16, mirrored: no}]}
+  - {name: back, filters: [{srcaddr: 10.2.0.0/16, dstaddr: 10.1.0.0/16, mirrored: no}]}
+filteractions: [{name: require}]
+policies:
+  - name: Site
+    assign: yes
+    rules:
+      - {name: out, filterlist: there, filteraction: require, tunnel: 198.51.100.2, psk: a shared secret of ours}
+      - {name: in, filterlist: back, filteraction: require, tunnel: 10.1.0.5, psk: a shared secret of ours}
+"""
+SECOND_TUNNEL = """\
+      - {name: again, filterlist: there, filteraction: require, tunnel: 198.51.100.3, psk: a shared secret of ours}
+"""
+
 
 def changed(old: str, new: str) -> str:
     """The good policy with `new` in place of `old`, which it holds once."""

@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.unit.policy_text import GOOD, SECRET, changed, problems_of, read, with_filter
+from tests.unit.policy_text import GOOD, SECOND_TUNNEL, SECRET, TUNNEL, changed, problems_of, with_filter
 from xfrmd import limits
-from xfrmd.compiler.check import check
 from xfrmd.errors import PolicyError
-from xfrmd.model.source import Problem, Severity
+from xfrmd.model.source import Severity
 from xfrmd.policy import PolicyErrors, load
-from xfrmd.policy.facts import load_facts
 
 
 class Bad(NamedTuple):
@@ -57,6 +55,12 @@ def policy(line: str, column: int, message: str, remedy: str) -> Bad:
 def action(line: str, column: int, message: str, remedy: str) -> Bad:
     """A bad line in the one filter action."""
     return Bad(changed("action: negotiate", f"action: negotiate\n    {line}"), 9, column, message, remedy)
+
+
+def tunnels(old: str, new: str, place: tuple[int, int], message: str, remedy: str) -> Bad:
+    """Two rules that are a good tunnel, with a mistake."""
+    assert TUNNEL.count(old) == 1
+    return Bad(TUNNEL.replace(old, new), *place, message, remedy)
 
 
 BOMB = "\n".join(
@@ -260,6 +264,19 @@ CLASSES: dict[str, list[Bad]] = {
         policy("mmsecmethods: 'AES256-SHA256-X25519, AES128-SHA256-X25519'", 19, "no main mode method", "put a space"),
         policy("mmsecmethods: AES256-SHA256-14", 19, "'14' is no group known here", "write DHGroup14"),
     ],
+    "overlapping tunnels, and halves": [
+        Bad(
+            TUNNEL + SECOND_TUNNEL,
+            12,
+            73,
+            "rule 'out' has a tunnel with the same filter",
+            "remove one of the two rules",
+        ),
+        tunnels("198.51.100.2", "10.1.0.5", (10, 71), "'in' is the way back of this tunnel, but names the same", "far"),
+        tunnels("name: in,", "name: in, activate: no,", (10, 71), "one half of a tunnel", "add a filter list NEW"),
+        tunnels("10.1.0.0/16, mirrored: no", "10.1.0.0/16", (4, 28), "but this filter is mirrored", "mirrored: no"),
+        tunnels("10.2.0.0/16, mirrored: no", "10.2.0.0/16, protocol: gre", (3, 29), "all protocols and", "remove"),
+    ],
     "contradictions": [
         Bad(changed("filterlist: smb", "filterlist: sbm"), 14, 21, "there is no filter list 'sbm'", "'smb'?"),
         Bad(changed("dstport: 445}", "dstport: 445, mirrored: no}"), 5, 9, "one direction only", "mirrored: yes"),
@@ -292,64 +309,6 @@ def test_each_is_refused_at_its_place_with_a_remedy(name: str, row: Bad) -> None
     assert row.text == BOMB or len(caught.value.problems) < 30, "a mistake is not told a thousand times"
     assert max(len(one.message) + len(one.remedy) for one in caught.value.problems) < 600, "nor at any length"
     assert all(char.isprintable() or char == "\n" for char in str(caught.value)), "nor does it reach a terminal raw"
-
-
-FACTS = """\
-interfaces: [{name: eth0, kind: lan, addresses: [10.1.0.5/16, "fd00:1::5/64"]}]
-names: {known.example: [10.2.0.1]}
-"""
-
-
-def told(text: str, facts: str = FACTS) -> list[Problem]:
-    """What is said of a good policy on a host."""
-    policies = read(text)
-    return [*policies.warnings, *check(policies, load_facts(facts, "facts.yaml"))]
-
-
-ON_A_HOST = [
-    ("dstaddr: nowhere.example", "keep", "nowhere.example has no address", "check the host's addresses and names"),
-    ("dstaddr: nowhere.example", "block", "has no address now, so the filter blocks any address", "unresolved: keep"),
-    ("dstaddr: 224.0.0.0/4", "keep", "multicast and broadcast are never negotiated", "permit or block"),
-    ("dstaddr: wins-servers", "keep", "its network settings name no wins-servers", "addresses and names"),
-    ("dstaddr: 'fd99::1', dstport: 80, protocol: tcp", "keep", "", ""),
-]
-
-
-@pytest.mark.parametrize(
-    ("filter_", "unresolved", "message", "remedy"), ON_A_HOST, ids=[" ".join(r[:2]) for r in ON_A_HOST]
-)
-def test_what_a_host_makes_of_it_is_told_at_its_place(filter_: str, unresolved: str, message: str, remedy: str) -> None:
-    text = with_filter(f"{{srcaddr: me, {filter_}}}").replace(
-        "assign: yes", f"assign: yes\n    unresolved: {unresolved}"
-    )
-    found = told(text.replace("version: 1\n", "version: 1\nconfig: {management: []}\n"))
-    if not message:
-        assert found == []
-        return
-    (problem,) = found
-    assert (problem.severity, problem.at.line, problem.at.column) == (Severity.WARNING, 6, 9)
-    assert message in problem.message
-    assert remedy in problem.remedy
-
-
-def test_me_without_an_address_of_its_connection_type_is_told() -> None:
-    (problem,) = told(GOOD + "        conntype: dialup\n")
-    assert (problem.at.line, problem.at.column) == (5, 9)
-    assert "it has no address on an interface of connection type dialup" in problem.message
-
-
-def test_sides_that_only_the_host_gives_two_ip_versions_are_told() -> None:
-    (problem,) = told(with_filter("{srcaddr: me, dstaddr: 'fd99::1'}"), FACTS.replace(', "fd00:1::5/64"', ""))
-    assert "its two sides are of different IP versions there" in problem.message
-
-
-def test_a_name_that_is_not_resolved_permits_nothing_where_it_fails_closed() -> None:
-    text = with_filter("{srcaddr: me, dstaddr: nowhere.example}").replace("action: negotiate", "action: permit")
-    text = text.replace("assign: yes", "assign: yes\n    unresolved: block")
-    found = [one for one in told(text) if "nowhere" in one.message]
-    assert [one.message for one in found] == [
-        "nowhere.example has no address now, so the filter permits nothing until it has one"
-    ]
 
 
 def test_many_mistakes_in_one_file_are_all_told_and_none_is_in_force() -> None:
