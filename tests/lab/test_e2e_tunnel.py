@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -262,6 +263,37 @@ config: {{allow_lockout: yes}}"""
         assert ping(net.right_host, net.left_host.address(version), 3).lost == 0
         assert ping(net.left_host, far, 1, wait=1.0).received == 0
     assert_only_in_the_tunnel(net)
+
+
+MASQUERADE = """
+table inet lab_nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        rt ipsec exists accept
+        oifname "eth0" masquerade
+    }
+}
+"""
+
+
+def test_a_gateway_that_masquerades_everything_else(net: topology.TwoGateways, version: int) -> None:
+    """As the policy reference says how: what goes into a tunnel keeps its source."""
+    left, right = policies(net, version)
+    here, there, far = (host.address(version) for host in (net.left_host, net.right_host, net.right))
+    net.left.run("nft", "-f", "-", stdin=MASQUERADE)
+    with xfrmd(net.left, left, secret=e2e.SECRET) as ours, xfrmd(net.right, right, secret=e2e.SECRET) as theirs:
+        assert ping(net.left_host, there, 1).lost == 0, ours.log + theirs.log
+        assert ping(net.left_host, there, 3).lost == 0
+        assert ping(net.right_host, here, 3).lost == 0
+        assert ping(net.left_host, far, 1).lost == 0
+    assert_only_in_the_tunnel(net)
+    behind, gateway = (packets.flow([source], [there, far]) for source in (here, net.left.address(version)))
+    clear = [each.packet for each in on_the_wire(net) if each.packet.kind is Kind.CLEAR]
+    assert not any(behind.carries(packet) for packet in clear)
+    assert {packet.destination for packet in clear if gateway.carries(packet)} <= {
+        ip_address(far),
+        ip_address(net.left.address(version)),
+    }
 
 
 @pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
