@@ -111,6 +111,9 @@ AUTH_METHODS: Final = 16
 """Authentication methods of one rule: peers are asked for one after the other."""
 PORT_RANGES: Final = 1024
 """Entries of one list of ports: each is a filter of its own for the kernel."""
+SPECIFIC_FILTERS: Final = 1_000_000
+"""Filters that a policy may become on a host, port ranges as the kernel has them: ten for each of 100,000. They take
+some 2 GB; lists and rules multiply, so that a file of a few lines could make more than any memory holds."""
 FILTER_PRODUCT: Final = 65_536
 """Filters that one entry with lists may stand for: some thousand addresses, or some hundred at each end."""
 

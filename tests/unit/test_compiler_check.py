@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
-from itertools import product
+from itertools import product, repeat
 
 import pytest
 
@@ -12,12 +13,14 @@ from tests.unit.compiler_cases import HOST, facts, one, policy, rule
 from xfrmd import limits
 from xfrmd.compiler import Checked, check, compile_and_check
 from xfrmd.compiler.cost import MAPS, WILDCARDS
+from xfrmd.compiler.expand import generic_filters
 from xfrmd.compiler.names import names_of
+from xfrmd.compiler.size import bounded
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
-from xfrmd.policy.words import Config, PolicySet, Rule
+from xfrmd.policy.words import Config, Filter, PolicySet, Rule
 
 SMB = rule("negotiate", one("me", "any", "tcp", dport=445, line=3), name="smb", psk=b"not to be shown")
 V4 = facts("10.1.0.5/16")
@@ -265,3 +268,27 @@ def test_names_are_those_of_active_rules_and_of_tunnels() -> None:
     unused = replace(rule("permit", one("me", "c.example")), active=False)
     assert names_of(policy(tunnel, named, unused)) == {"gateway.example", "a.example", "b.example"}
     assert names_of(PolicySet((), None)) == frozenset()
+
+
+WIDE = {
+    "ranges at both ends": [
+        one("10.0.0.1,10.0.0.2/31,10.0.0.4/30,10.0.0.8", "any", "tcp", "1-65534", "1-65534", line=7)
+    ]
+    * 100,
+    "one filter": [one("10.0.0.1", "10.0.0.2", "udp", "1-65534,2-65533", "1-65534," * 300 + "1-65534", line=7)],
+}
+
+
+@pytest.mark.parametrize("filters", WIDE.values(), ids=WIDE)
+def test_few_lines_become_no_more_filters_than_a_host_bears(filters: list[Filter]) -> None:
+    (problem,) = problems(rule("permit", *filters, name="wide"))
+    assert (str(problem.at), problem.severity) == ("policy.yaml:7:9", Severity.ERROR)
+    assert "rule 'wide'" in problem.message
+    assert f"more than {limits.SPECIFIC_FILTERS} filters of the kernel" in problem.message
+    assert "in one rule only" in problem.remedy
+
+
+def test_rules_that_share_a_list_multiply_no_further_than_that() -> None:
+    (generic,) = generic_filters(policy(SMB).policies[0])
+    with pytest.raises(PolicyErrors, match=r"policy.yaml:3:9: error: .*more than 1000000 filters"):
+        deque(bounded(repeat(generic, limits.SPECIFIC_FILTERS + 1)), maxlen=0)

@@ -106,3 +106,24 @@ def test_all_to_all_is_its_own_mirror() -> None:
     assert len(problems(*everything, ("tunnel: gw.example", "tunnel: 198.51.100.2"))) == 1
     (lone,) = problems(*everything, ("name: in,", "name: in, activate: no,"))
     assert "one half of a tunnel (any to any)" in lone.message
+
+
+ALL = (
+    ("filterlist: back", "filterlist: there"),
+    ("srcaddr: 10.1.0.0/16, dstaddr: 10.2.0.0/16", "srcaddr: any, dstaddr: any"),
+)
+"""Both halves between all and all, of one filter list."""
+
+
+def test_halves_that_share_a_filter_list_must_fit_as_well() -> None:
+    assert problems(*ALL) == []
+    (differing,) = problems(*ALL, ("gw.example, psk", "gw.example, remote_id: gw.example, psk"))
+    (same_end,) = problems(*ALL, ("tunnel: gw.example", "tunnel: 198.51.100.2"))
+    assert "'in' is the way back of this tunnel, but differs from it" in differing.message
+    assert "'in' is the way back of this tunnel, but names the same end" in same_end.message
+
+
+def test_the_missing_half_of_a_range_is_told_as_a_range() -> None:
+    (alone, _) = problems(("{srcaddr: 10.1.0.0/16", "{srcaddr: 10.1.0.3-10.1.0.9"))
+    assert "(10.1.0.3-10.1.0.9 to 10.2.0.0/16)" in alone.message
+    assert "{srcaddr: 10.2.0.0/16, dstaddr: 10.1.0.3-10.1.0.9, mirrored: no}" in alone.remedy

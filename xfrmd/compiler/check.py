@@ -126,6 +126,8 @@ def compile_and_check(policies: PolicySet, facts: HostFacts, known: Reqids | Non
         with collector_paused():
             made = Compilation(policies, facts, known)
             return Checked(made, examine(made, policies.config))
+    except PolicyErrors as error:
+        return Checked(None, error.problems)
     except PolicyError as error:
         problem = Problem(Severity.ERROR, policies.assigned.at, str(error), "merge filters: subnets, port ranges")
         return Checked(None, (problem,))

@@ -17,6 +17,7 @@ from xfrmd.compiler.expand import Expansion, Generic, generic_filters
 from xfrmd.compiler.layers import Layer, Overlap, rank
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
+from xfrmd.compiler.size import bounded, expanded
 from xfrmd.compiler.tunnels import Ends
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
@@ -64,17 +65,17 @@ class Compilation:
         are compiled in the place of the policy's filters, if given.
 
         Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when the policy
-        has more negotiate filters than there are reqids.
+        has more negotiate filters than there are reqids, or more filters than a policy may become.
         """
         assert policies.assigned is not None
         self.policy, self.facts = policies.assigned, facts
         self.ground = Ground(tuple(sorted(facts.own_addresses())), groups(facts), policies.config.ipsecexempt)
         self.generics: dict[int, Generic] = {
-            one.number: one for one in (generic_filters(self.policy) if generics is None else generics)
+            one.number: one for one in bounded(generic_filters(self.policy) if generics is None else generics)
         }
         self._expansion = Expansion(facts, self.policy.unresolved)
         self.reqids = Reqids() if known is None else known.copy()
-        filters = chain.from_iterable(map(self._expansion.specifics, self.generics.values()))
+        filters = expanded(self.generics.values(), self._expansion)
         numbered = self.reqids.give(filters, self.generics)
         answering = protect.default_names(self.policy)
         self.reqids.assign(answering.values())

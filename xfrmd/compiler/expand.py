@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final, NamedTuple
 
+from xfrmd import limits
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.blocks import is_icmp
+from xfrmd.compiler.size import spread, too_large
 from xfrmd.compiler.tunnels import Active, Ends, locate, ways_back
 from xfrmd.compiler.weight import range_length, weigh_widths
 from xfrmd.model.addresses import BITS, Address, Prefix
@@ -177,7 +179,10 @@ class Expansion:
         return self._blocks_unresolved and isinstance(spec, str) and spec not in self._facts.names
 
     def specifics(self, generic: Generic) -> list[SpecificFilter]:
-        """All specific filters of one generic filter, without reqids. A filter may come up twice."""
+        """All specific filters of one generic filter, without reqids. A filter may come up twice.
+
+        Raises PolicyErrors when they are more than a policy may become.
+        """
         one, conntype = generic.filter, generic.rule.conntype
         found: list[SpecificFilter] = []
         if one.src is AddressWord.ME and one.dst is AddressWord.ME:
@@ -190,11 +195,15 @@ class Expansion:
             verdict = Verdict.BLOCK
             sources = _UNRESOLVED if self.is_open(one.src) else sources
             destinations = _UNRESOLVED if self.is_open(one.dst) else destinations
+        each, made = spread(one.sports, one.dports) * len(directions(one)) * (2 if one.mirrored else 1), 0
         for src in sources:
             protocol = protocol_in(src.family, one)
             for dst in destinations if protocol is not None else ():
                 if dst.family == src.family:
                     assert protocol is not None
+                    made += len(src.prefixes) * len(dst.prefixes) * each
+                    if made > limits.SPECIFIC_FILTERS:
+                        raise too_large(generic)
                     found += _one_way(generic, verdict, (src, dst), protocol)
         return found if generic.rule.tunnel is None else self._tunnelled(generic, found)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from xfrmd.model.addresses import Prefix
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.selector import ANY_PORT
 from xfrmd.policy import authentication
 from xfrmd.policy.addresses import dns_name, ip, strange_address
@@ -111,7 +111,9 @@ def _wrong(there: list[Half], back: list[Half]) -> Iterator[tuple[Half, str, str
         yield other, message, "remove one of the two rules, or the filter from one of them"
     if not back:
         yield half, *_lone(half)
-    elif len(there) == len(back) == 1 and half.filter.at < back[0].filter.at:  # told once, not from both ends
+    elif (
+        len(there) == len(back) == 1 and half.filter.at <= back[0].filter.at
+    ):  # told from one end; a shared list has both
         other = back[0]
         if half.rule["tunnel"] == other.rule["tunnel"]:
             message = f"rule {quoted(other.rule['name'])} is the way back of this tunnel, but names the same end"
@@ -140,4 +142,4 @@ def _text(spec: AddressSpec) -> str:
         return spec.value
     if isinstance(spec, str):
         return spec
-    return str(spec[0]) if len(spec) == 1 else f"[{', '.join(map(str, spec))}]"
+    return str(spec[0]) if len(spec) == 1 else f"{spec[0].address}-{Address(spec[-1].family, spec[-1].last)}"
