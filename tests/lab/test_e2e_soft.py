@@ -25,6 +25,13 @@ policies:
 """
 
 
+def explained(daemon: XfrmdHost, here: str, there: str) -> tuple[str, str]:
+    """What becomes of a packet of ours now, and what is said beside it."""
+    words = f"direction=out src={here} dst={there} protocol=tcp dport=80"
+    answer = daemon.ask("explain", {"packet": words})
+    return answer["verdict"], " ".join(answer["notes"])
+
+
 def protects(daemon: XfrmdHost) -> bool:
     """Is there a child SA?"""
     return bool(e2e.child_spis(daemon))
@@ -42,9 +49,12 @@ def test_a_peer_without_ike_is_spoken_to_in_the_clear_until_it_has_one(
         net.capture.assert_seen_clear(flow)
         assert "[soft-opened]" in left.log, left.log
         assert there in left.log
+        verdict, notes = explained(left, net.left.address(version), there)
+        assert (verdict, "a soft SA is open now" in notes) == ("permit", True), notes
         with xfrmd(net.right, e2e.policy(), secret=e2e.SECRET) as right:
             right.ctl("initiate", net.left.address(version), "--wait", "20")
             e2e.wait_until(lambda: protects(left), "the clear traffic is protected now")
+            assert explained(left, net.left.address(version), there)[0] == "negotiate"
             net.capture.clear()
             assert ping(net.left, there, 5).lost == 0, left.log + right.log
             net.capture.assert_protected(flow)
@@ -78,5 +88,8 @@ def test_the_default_response_rule_answers_whoever_requires_protection(two_hosts
     ):
         assert ping(net.left, net.right.v4, 5).lost == 0, left.log + right.log
         assert protects(right)
+        verdict, notes = explained(right, net.right.v4, net.left.v4)
+        assert (verdict, "has asked for protection" in notes) == ("negotiate", True), notes
+        assert explained(right, net.right.v4, "10.1.0.77")[0] == "pass"
         assert right.ask("status")["state"] == "running", right.ask("status")
     net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
