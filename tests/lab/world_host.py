@@ -200,9 +200,9 @@ class WorldHost:
         return frozenset(number for one in sets for number in one.get("elem", ()))
 
     def _hops(self, packet: Packet) -> int:
-        if packet.selector.src.address in self._own:  # a forger's: it is not forwarded (IPv6 would)
-            return 1
-        return hops(packet.selector) if packet.inbound else 64
+        limit = hops(packet.selector) if packet.inbound else 64
+        forged = packet.selector.src.address in self._own
+        return 1 if forged and limit == 64 else limit  # not to be forwarded, as IPv6 would
 
     def _inject(self, packet: bytes) -> None:
         kind = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
