@@ -9,7 +9,7 @@ from tests.conversations import plans
 from tests.conversations.dialogue import Change, Dialogue, datagrams, kinds
 from tests.conversations.plans import ALL_REQID
 from tests.conversations.scenes import A4, B4, ping, tcp
-from xfrmd.ike.effects import RemoveSa
+from xfrmd.ike.effects import DropHeld, RemoveSa
 from xfrmd.ike.events import Acquire, PlanChanged
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.plan import Plan
@@ -73,6 +73,19 @@ def test_a_tunnel_whose_far_end_moves_ends_its_sas() -> None:
     assert [sa.children for sa in talk.b.engine.ike_sas()] == [()]
     again = talk.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), 2.0)
     assert [datagram.remote.address for datagram in datagrams(again)] == [elsewhere]
+
+
+def test_packets_that_wait_for_a_dead_gateway_ask_anew_when_the_tunnel_moves() -> None:
+    """Also where another rule still speaks of the dead one."""
+    talk = gateways()
+    talk.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), 0.0)
+    elsewhere = Address.parse("10.0.0.3")
+    moved = tunnel(A_NET, B_NET, A4, elsewhere)(plans.plan(A4, [B4, elsewhere]))
+    effects = talk.a.hear(PlanChanged(moved), 1.0)
+    assert [effect.reqid for effect in effects if isinstance(effect, DropHeld)] == [ALL_REQID]
+    again = talk.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), 2.0)
+    assert [datagram.remote.address for datagram in datagrams(again)] == [elsewhere]
+    assert talk.a.engine.snapshot().negotiating == 1
 
 
 def test_a_network_that_only_one_gateway_tunnels_is_narrowed_to_what_both_do() -> None:

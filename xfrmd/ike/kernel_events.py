@@ -123,7 +123,8 @@ def plan_changed(ctx: Context) -> None:
     it no longer names are rekeyed at once.
     """
     for want in ctx.demand.every():
-        if ctx.index.protect(want.key.reqid) is None:
+        protect = ctx.index.protect(want.key.reqid)
+        if protect is None or protect.tunnel not in (None, (want.key.local, want.key.remote)):
             wants.fail(ctx, want, whole_peer=False)
     soft.plan_changed(ctx)
     for sa in ctx.store.ike_sas():
