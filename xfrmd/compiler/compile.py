@@ -84,7 +84,8 @@ class Compilation:
         self.layers = sort_into_layers(numbered)
         self.maps = Maps()
         self.maps.fill(self.layers)
-        self._by_word: dict[object, dict[int, Generic]] | None = None
+        self._by_word: dict[object, dict[int, Generic]] = {}
+        _enter(self._by_word, self.generics.values())
         self._spd: spd.Database | None = None
         if any(map(_protects, self.regions())):
             dropped = () if groups_exempt(self.ground.level) else self.ground.groups
@@ -173,7 +174,7 @@ class Compilation:
         if delta is None:
             for one in new:
                 del self.generics[one.number]
-        elif self._by_word is not None:
+        else:
             for one in gone:
                 for word in _words(one):
                     del self._by_word[word][one.number]
@@ -182,9 +183,6 @@ class Compilation:
 
     def _speaking_of(self, words: Iterable[AddressSpec]) -> list[Generic]:
         """Filters with one of these words; of a tunnel both, as an end of it may have moved."""
-        if self._by_word is None:
-            self._by_word = {}
-            _enter(self._by_word, self.generics.values())
         found: dict[int, Generic] = {}
         for word in words:
             found |= self._by_word.get(word, {})
@@ -253,6 +251,9 @@ def _words(one: Generic) -> Iterator[object]:
 
 def _enter(by_word: dict[object, dict[int, Generic]], generics: Iterable[Generic]) -> None:
     for one in generics:
+        ends = (one.filter.src, one.filter.dst)
+        if one.rule.tunnel is None and all(type(end) is tuple or end is AddressWord.ME for end in ends):
+            continue  # as nearly all of a hundred thousand are
         for word in _words(one):
             by_word.setdefault(word, {})[one.number] = one
 
