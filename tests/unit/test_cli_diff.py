@@ -132,7 +132,7 @@ def asked(answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[dict[
     return heard
 
 
-EQUAL = {"equal": True, "complete": True, "kinds": {}}
+EQUAL = {"equal": True, "complete": True, "kinds": {}, "unanswered": []}
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,28 @@ def test_what_was_not_compared_cannot_be_ruled_out(desk: Desk, monkeypatch: pyte
     assert "cannot be ruled out" in talk.getvalue()
     for part in ("and 7 more that are not listed", "too much to compare", "the default response rules differ"):
         assert part in data.getvalue()
+
+
+NAMED = GOOD.replace("dstaddr: any", "dstaddr: files.example")
+
+
+@pytest.mark.parametrize(
+    ("new", "names"),
+    [
+        (NAMED, []),
+        (NAMED.replace("protect smb", "another name"), []),
+        (NAMED.replace("files.example", "other.example"), ["files.example", "other.example"]),
+        (NAMED.replace("dstport: 445", "dstport: 139"), ["files.example"]),
+        (NAMED.replace("action: negotiate", "soft: yes"), ["files.example"]),
+        (NAMED.replace("assign: yes", "assign: no"), ["files.example"]),
+    ],
+)
+def test_names_without_an_address_cannot_be_ruled_out(new: str, names: list[str], desk: Desk) -> None:
+    desk.write("old.yaml", NAMED)
+    code, out, err = desk.diff(new, "--fail-on", "new-clear")
+    assert [name for name in ("files.example", "other.example") if name in out] == names
+    assert ("say different things of these DNS names" in out) == bool(names)
+    assert ("cannot be ruled out" in err) == bool(names)
+    assert code == (ExitCode.DIFFERS if names else ExitCode.OK)
+    desk.write("facts.yaml", f"{FACTS}names: {{files.example: [10.9.0.1], other.example: [10.9.0.1]}}\n")
+    assert "DNS names" not in "".join(map(str, desk.diff(new)))

@@ -16,6 +16,7 @@ from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.traffic import Kind, traffic
 from xfrmd.compiler.traffic_json import traffic_json
+from xfrmd.compiler.unanswered import unanswered
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         both = [_policies(arguments, name, output) for name in (old, new)]
         facts = local.facts(arguments.facts, *both)
         before, after = (compile_policy(policies, facts) for policies in both)
-        answer = traffic_json(traffic(before, after))
+        answer = traffic_json(traffic(before, after, unanswered=unanswered(both[0], both[1], facts)))
     output.answer(answer, "\n".join(text_lines(answer, output)))
     return _exit(answer, arguments.fail_on or (), output)
 
@@ -69,10 +70,13 @@ def _policies(arguments: argparse.Namespace, name: str, output: Output) -> Polic
 
 
 def _exit(answer: Json, unwanted: Sequence[str], output: Output) -> int:
-    """A comparison that came to no end cannot rule anything out."""
+    """A comparison that came to no end cannot rule anything out, nor can one of names without an address."""
     found = {*answer["kinds"], *((ANY,) if not answer["equal"] else ())}
     if unwanted and not answer["complete"]:
         output.say("the comparison is not complete: what --fail-on names cannot be ruled out")
+        return ExitCode.DIFFERS
+    if unwanted and answer["unanswered"]:
+        output.say("DNS names have no address: what --fail-on names cannot be ruled out; a facts file can say `names`")
         return ExitCode.DIFFERS
     return ExitCode.DIFFERS if found & {*unwanted} else ExitCode.OK
 
@@ -153,6 +157,9 @@ def _others(answer: Json) -> Iterator[str]:
         yield f"  and {answer['more_peers']} more pairs"
     if answer["default_response"]:
         yield "the default response rules differ"
+    if answer["unanswered"]:
+        yield "the policies say different things of these DNS names, which have no address: more may change"
+        yield from (f"  {name}" for name in answer["unanswered"])
 
 
 _OLD: Final = "policy file, or running: what the daemon has in force; alone, it is the new one, and running the old"

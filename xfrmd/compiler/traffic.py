@@ -79,11 +79,13 @@ class Traffic:
     """Do the default response rules differ, or does only one Plan have one?"""
     apart: tuple[str, ...]
     """Exemptions that hold in both: their packets pass whatever the filters say, and count for no change."""
+    unanswered: tuple[str, ...] = ()
+    """DNS names without an address of which the policies say different things: there may be further changes."""
 
     @property
     def equal(self) -> bool:
         """Does no packet fare otherwise, nor any negotiation?"""
-        return self.complete and not (self.changes or self.peers or self.default_response)
+        return self.complete and not (self.changes or self.peers or self.default_response or self.unanswered)
 
     def kinds(self) -> frozenset[Kind]:
         """All kinds of change that were found."""
@@ -243,9 +245,9 @@ def _responses(plan: Plan) -> list[tuple[object, ...]]:
     return [(one.proposals, one.pfs) for one in plan.protect if one.responds]
 
 
-def traffic(old: Plan, new: Plan, work: int = WORK, listed: int = LISTED) -> Traffic:
+def traffic(old: Plan, new: Plan, work: int = WORK, listed: int = LISTED, unanswered: tuple[str, ...] = ()) -> Traffic:
     """What becomes of packets when `new` takes the place of `old`. Raises nothing: what cannot be compared within
-    bounds is told as `complete` False and `more`.
+    bounds is told as `complete` False and `more`. `unanswered`: names that cannot be compared (compiler/unanswered.py).
     """
     search, alike = _Search(work), dict[tuple[object, ...], _Alike]()
     for scene in scenes(old, new):
@@ -260,4 +262,5 @@ def traffic(old: Plan, new: Plan, work: int = WORK, listed: int = LISTED) -> Tra
         peers=_peers(old, new),
         default_response=_responses(old) != _responses(new),
         apart=left_out(old, new),
+        unanswered=unanswered,
     )

@@ -33,6 +33,7 @@ def traffic_json(found: Traffic) -> dict[str, object]:
         "more_peers": max(len(found.peers) - PEERS, 0),
         "default_response": found.default_response,
         "exempt": [*found.apart],
+        "unanswered": [*found.unanswered],
     }
 
 

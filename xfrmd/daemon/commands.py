@@ -17,6 +17,7 @@ from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.compiler.render import plan_json
 from xfrmd.compiler.traffic import traffic
 from xfrmd.compiler.traffic_json import traffic_json
+from xfrmd.compiler.unanswered import unanswered
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import views
 from xfrmd.daemon.changes import Changes
@@ -134,7 +135,9 @@ async def explain_packet(house: House, arguments: Json) -> Json:
 
 def _compared(policies: PolicySet, facts: HostFacts, now: InForce, *, running_is_old: bool) -> Json:
     other = compile_policy(policies, facts)
-    return traffic_json(traffic(now.plan, other) if running_is_old else traffic(other, now.plan))
+    names = unanswered(now.policies, policies, facts)
+    plans = (now.plan, other) if running_is_old else (other, now.plan)
+    return traffic_json(traffic(*plans, unanswered=names))
 
 
 async def diff(house: House, arguments: Json) -> Json:
