@@ -125,3 +125,22 @@ def test_without_a_plan_all_is_told_but_the_kernels_part() -> None:
     found = explain_whole(policies, HOST, OUT)
     assert found.kernel is None
     assert replace(asked(policies), kernel=None) == found
+
+
+@pytest.mark.parametrize(
+    ("about", "rule_name", "note"),
+    [
+        (packet("out", "fd00:1::5", "fd00:1::9", "icmpv6", 135, 0), "exempt-nd", ", where its hop limit is 255"),
+        (packet("in", "192.0.2.9", "10.1.0.5", "icmp", 3, 4), "exempt-pmtu", ", where it quotes an ESP packet"),
+        (packet("in", "192.0.2.9", "10.1.0.5", "esp", 0, 0), "exempt-esp", "decided before all filters"),
+    ],
+)
+def test_what_an_exemption_asks_of_a_packet_besides_is_told(about: Packet, rule_name: str, note: str) -> None:
+    found = asked(policy(rule("block", one("any", "any"))), about)
+    assert (found.verdict, found.rule) == (Verdict.PERMIT, rule_name)
+    assert found.notes[0].endswith(note)
+
+
+def test_a_packet_without_ports_is_told_without() -> None:
+    assert str(packet("in", "192.0.2.9", "10.1.0.5", "esp", 0, 0)) == "192.0.2.9 -> 10.1.0.5 esp"
+    assert str(packet("out", "10.1.0.5", "10.1.0.9", "udp", 5, 6)) == "10.1.0.5:5 -> 10.1.0.9:6 udp"

@@ -59,6 +59,8 @@ class Exemption:
     """The destinations, multicast or broadcast. None: any."""
     levels: frozenset[int] = _LEVELS
     """The values of `ipsecexempt` that it holds at."""
+    where: str = ""
+    """What no selector says of its packets, as the end of a sentence about one of them."""
 
     def matches(self, packet: Packet, own: Collection[Address]) -> bool:
         """Does it let this packet pass, on a host with these addresses?"""
@@ -111,6 +113,10 @@ _PMTU_RULE_6 = "icmpv6 type packet-too-big @th,112,8 50 fib daddr type local"
 nothing but the size (RFC 4301 8.2)."""
 
 
+_QUOTES = "it quotes an ESP packet"
+_FAR, _ONE_HOP = "its hop limit is 255", "its hop limit is 1"
+
+
 def _kerberos_and_rsvp() -> Iterator[Exemption]:
     """Windows' definitions: TCP or UDP with source or destination port 88; IP protocol 46. From or to this host."""
     for inbound, near in ((True, Near.DST), (False, Near.SRC)):
@@ -133,17 +139,19 @@ EXEMPTIONS: Final = (
     Exemption("exempt-ah", False, (4, 6), AH, Near.SRC, "meta l4proto 51 fib saddr type local"),
     Exemption("exempt-ike", True, (4, 6), UDP, Near.DST, "udp dport { 500, 4500 } fib daddr type local", dports=_IKE),
     Exemption("exempt-ike", False, (4, 6), UDP, Near.SRC, "udp sport { 500, 4500 } fib saddr type local", sports=_IKE),
-    Exemption("exempt-pmtu", True, (4,), ICMP, Near.DST, _PMTU_RULE_4, (_port(3),), (_port(4),), in_spd=True),
-    Exemption("exempt-pmtu", True, (6,), ICMPV6, Near.DST, _PMTU_RULE_6, (_port(2),), in_spd=True),
-    Exemption("exempt-nd", True, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, sports=_NEIGHBOUR, in_spd=True),
-    Exemption("exempt-nd", False, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, sports=_NEIGHBOUR, in_spd=True),
+    Exemption(
+        "exempt-pmtu", True, (4,), ICMP, Near.DST, _PMTU_RULE_4, (_port(3),), (_port(4),), in_spd=True, where=_QUOTES,
+    ),
+    Exemption("exempt-pmtu", True, (6,), ICMPV6, Near.DST, _PMTU_RULE_6, (_port(2),), in_spd=True, where=_QUOTES),
+    Exemption("exempt-nd", True, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, _NEIGHBOUR, in_spd=True, where=_FAR),
+    Exemption("exempt-nd", False, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, _NEIGHBOUR, in_spd=True, where=_FAR),
     Exemption(
         "exempt-mld", True, (6,), ICMPV6, Near.NONE, _QUERY_RULE, (_port(130),), in_spd=True,
-        sources=_LISTENER_SOURCES[1:],
+        sources=_LISTENER_SOURCES[1:], where=_ONE_HOP,
     ),
     Exemption(
         "exempt-mld", False, (6,), ICMPV6, Near.NONE, _REPORT_RULE, _LISTENER_REPORTS, in_spd=True,
-        sources=_LISTENER_SOURCES,
+        sources=_LISTENER_SOURCES, where=_ONE_HOP,
     ),
     Exemption(
         "exempt-dhcp", True, (4,), UDP, Near.NONE, "meta nfproto ipv4 udp sport 67 udp dport 68",
@@ -208,6 +216,11 @@ def exempts(
     if all(end.address in own or _LOOPBACK[end.family].contains(end) for end in near):
         return LOOPBACK
     return next((row.name for row in exemptions(level, groups) if row.matches(packet, own)), "")
+
+
+def condition(name: str) -> str:
+    """What must hold of a packet besides, for the exemption of this name to let it pass; "" for nothing."""
+    return next((row.where for row in EXEMPTIONS if row.name == name), "")
 
 
 def groups(facts: HostFacts) -> tuple[Prefix, ...]:

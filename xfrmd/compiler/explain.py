@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from xfrmd.compiler.exempt import LOOPBACK, exempts, groups
+from xfrmd.compiler.exempt import LOOPBACK, condition, exempts, groups
 from xfrmd.compiler.expand import Expanded
 from xfrmd.compiler.in_kernel import InKernel, in_kernel
 from xfrmd.compiler.protect import DEFAULT_RESPONSE
@@ -94,7 +94,7 @@ class Explanation:
         return {
             "schema": SCHEMA,
             "direction": "in" if self.packet.inbound else "out",
-            "packet": str(self.packet.selector),
+            "packet": str(self.packet),
             "verdict": self.verdict.value,
             "rule": self.rule or None,
             "filter_list": one.origin.filter_list if one else None,
@@ -135,7 +135,10 @@ def explain(plan: Plan, packet: Packet) -> Explanation:
 
 def _exempt(packet: Packet, own: Collection[Address], level: int, groups: tuple[Prefix, ...]) -> Explanation | None:
     name = exempts(packet, own, level, groups)
-    return Explanation(packet, Verdict.PERMIT, name, notes=(_EXEMPT,)) if name else None
+    if not name:
+        return None
+    where = condition(name)
+    return Explanation(packet, Verdict.PERMIT, name, notes=(f"{_EXEMPT}, where {where}" if where else _EXEMPT,))
 
 
 def _decided(packet: Packet, one: SpecificFilter | None, groups: Iterable[Prefix]) -> Explanation:

@@ -148,3 +148,9 @@ class Packet(NamedTuple):
     inbound: bool
     selector: Selector
     """Host prefixes and single ports; protocol is never 0; ports are 0..0 where the protocol has none."""
+
+    def __str__(self) -> str:
+        """Its selector, without ports where the protocol has none."""
+        if self.selector.protocol in (*WITH_PORTS, ICMP, ICMPV6):
+            return str(self.selector)
+        return str(self.selector._replace(sport=ANY_PORT, dport=ANY_PORT))
