@@ -114,6 +114,9 @@ PORT_RANGES: Final = 1024
 SPECIFIC_FILTERS: Final = 1_000_000
 """Filters that a policy may become on a host, port ranges as the kernel has them: ten for each of 100,000. They take
 some 2 GB; lists and rules multiply, so that a file of a few lines could make more than any memory holds."""
+OVERLAPS: Final = 500_000
+"""Pairs of equally specific filters of one direction that overlap: some ten seconds of cutting. A list of 100,000 that
+stands in two rules has 400,000 on a host of four addresses; a few hundred ranges that all overlap have more."""
 FILTER_PRODUCT: Final = 65_536
 """Filters that one entry with lists may stand for: some thousand addresses, or some hundred at each end."""
 

@@ -292,3 +292,18 @@ def test_rules_that_share_a_list_multiply_no_further_than_that() -> None:
     (generic,) = generic_filters(policy(SMB).policies[0])
     with pytest.raises(PolicyErrors, match=r"policy.yaml:3:9: error: .*more than 1000000 filters"):
         deque(bounded(repeat(generic, limits.SPECIFIC_FILTERS + 1)), maxlen=0)
+
+
+def test_filters_that_all_overlap_are_refused_before_they_are_all_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges = [one("me", "any", "tcp", dport=f"{first}-{first + 50}", line=first) for first in range(2, 40)]
+    pairs = len(ranges) * (len(ranges) - 1) // 2  # in each direction and IP version
+    told = f"more than {pairs - 1} pairs of equally specific filters overlap"
+    monkeypatch.setattr(limits, "OVERLAPS", pairs)
+    assert not any(told in problem.message for problem in problems(rule("permit", *ranges)))
+    monkeypatch.setattr(limits, "OVERLAPS", pairs - 1)
+    (problem,) = problems(rule("permit", *ranges, name="ranges"))
+    assert (problem.severity, told in problem.message, "rule 'ranges'" in problem.message) == (
+        Severity.ERROR,
+        True,
+        True,
+    )

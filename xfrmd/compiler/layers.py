@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from operator import itemgetter
 from typing import NamedTuple
 
 from xfrmd.compiler.blocks import Shape, shaped
 from xfrmd.compiler.cut import subtract_all
 from xfrmd.compiler.overlap import OverlapIndex
+from xfrmd.compiler.size import check_overlaps
 from xfrmd.model.plan import SpecificFilter
 
 
@@ -38,8 +40,14 @@ def rank(one: SpecificFilter) -> tuple[object, ...]:
     return (tuple(-part for part in one.weight), one.number, one.inbound, one.selector)
 
 
+def _heavier(one: SpecificFilter, found: Iterable[SpecificFilter]) -> list[SpecificFilter]:
+    """Those that decide ahead of one, the heaviest first."""
+    ours, ranked = rank(one), ((rank(other), other) for other in found if other is not one)
+    return [other for _, other in sorted((pair for pair in ranked if pair[0] < ours), key=itemgetter(0))]
+
+
 class Layer:
-    """Filters of one direction and class, in the order in which they were put in."""
+    """Filters of one direction and class, in the order in which they were put in. Filling it raises PolicyErrors."""
 
     __slots__ = ("_contested", "_index", "_views", "cut", "whole")
 
@@ -89,8 +97,11 @@ class Layer:
             self._drop_whole(one)
             self._contested[one] = ()
             self._index.add(one.selector, one)
+        pairs = 0
         for one in moved:
-            self._settle(one)
+            pairs += len(heavier := self._heavier(one))
+            check_overlaps(one, pairs)
+            self._settle(one, heavier)
 
     # One by one
 
@@ -135,7 +146,7 @@ class Layer:
         for one in filters:
             change.gone.extend(self._contested[one])
             self._drop_pieces(one)
-            change.new.extend(self._settle(one))
+            change.new.extend(self._settle(one, self._heavier(one)))
 
     # What is left
 
@@ -174,12 +185,11 @@ class Layer:
                 yield Overlap(other, one, not pieces)
 
     def _heavier(self, one: SpecificFilter) -> list[SpecificFilter]:
-        found = [other for other in self._index.find(one.selector) if other is not one and rank(other) < rank(one)]
-        return sorted(found, key=rank)
+        return _heavier(one, self._index.find(one.selector))
 
-    def _settle(self, one: SpecificFilter) -> tuple[SpecificFilter, ...]:
+    def _settle(self, one: SpecificFilter, heavier: list[SpecificFilter]) -> tuple[SpecificFilter, ...]:
         """Cut out what heavier ones take, and enter what is left."""
-        left = subtract_all(one.selector, [other.selector for other in self._heavier(one)])
+        left = subtract_all(one.selector, [other.selector for other in heavier])
         pieces = (one,) if left == (one.selector,) else tuple(one._replace(selector=piece) for piece in left)
         self._contested[one] = pieces
         for piece in pieces:

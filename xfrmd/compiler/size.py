@@ -36,6 +36,16 @@ def too_large(generic: Generic) -> PolicyErrors:
     return PolicyErrors((Problem(Severity.ERROR, at, f"{message} filters of the kernel on this host", _REMEDY),))
 
 
+def check_overlaps(one: SpecificFilter, pairs: int) -> None:
+    """Raise PolicyErrors when equally specific filters overlap in too many pairs, this filter's counted."""
+    if pairs > limits.OVERLAPS:
+        message = (
+            f"with this filter, in rule {one.origin.rule!r}, more than {limits.OVERLAPS} pairs of equally specific"
+        )
+        remedy = "merge ranges that overlap, or cut them into such as do not"
+        raise PolicyErrors((Problem(Severity.ERROR, one.origin.at, f"{message} filters overlap", remedy),))
+
+
 def bounded(generics: Iterable[Generic]) -> Iterator[Generic]:
     """The generic filters. Raises PolicyErrors when they alone are too many."""
     for count, generic in enumerate(generics):
