@@ -150,7 +150,10 @@ def _ports(dice: random.Random) -> tuple[Ports, ...]:
 def _layer4(dice: random.Random) -> tuple[int, tuple[Ports, ...], tuple[Ports, ...]]:
     protocol = dice.choice((0, 0, TCP, TCP, UDP, UDP, ICMP, ICMPV6, 46, 47, SCTP))
     if protocol in WITH_PORTS:
-        return protocol, _ports(dice), _ports(dice)
+        sports, dports = _ports(dice), _ports(dice)
+        if dice.random() < 0.8:  # ranges at both ends make hundreds of blocks: seldom is often enough
+            sports, dports = dice.choice(((sports, (ANY_PORT,)), ((ANY_PORT,), dports)))
+        return protocol, sports, dports
     if protocol in (ICMP, ICMPV6) and dice.random() < 0.6:
         return protocol, (dice.choice(_TYPES),), (dice.choice((ANY_PORT, Ports(0, 0), Ports(4, 4))),)
     return protocol, (ANY_PORT,), (ANY_PORT,)
