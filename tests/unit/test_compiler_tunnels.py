@@ -16,6 +16,7 @@ from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan, Verdict
 from xfrmd.model.source import Severity
 from xfrmd.model.spd import Direction, Mode, SpdAction
+from xfrmd.policy.words import PolicySet, Unresolved
 
 SITE = policy(*tunnel("10.2.0.0/16", "10.3.0.0/16", "192.0.2.1", "198.51.100.2"))
 GATEWAY = facts("192.0.2.1/24", "10.2.0.1/16")
@@ -185,6 +186,17 @@ def test_what_is_wrong_with_the_ends_is_told_with_place_and_remedy(story: str) -
     assert (found[0].severity, found[0].at.line) == (severity, line)
     assert found[0].remedy
     assert len({one.message.partition(": ")[2] for one in found}) == len(found)
+
+
+@pytest.mark.parametrize(("unresolved", "blocks"), [(Unresolved.KEEP, False), (Unresolved.BLOCK, True)])
+def test_what_is_told_of_a_filter_without_addresses_is_what_is_done(unresolved: Unresolved, blocks: bool) -> None:
+    made = policy(*tunnel("10.2.0.0/16", "gw.example", "192.0.2.1", "gw.example")).policies[0]
+    made = replace(made, unresolved=unresolved)
+    policies = PolicySet((made,), made)
+    (told,) = [one.message for one in check(policies, GATEWAY) if one.message.startswith("tunnel of rule")]
+    assert ("what should be in it is blocked" in told, "speaks of no traffic now" in told) == (blocks, not blocks)
+    wanted = Verdict.BLOCK if blocks else Verdict.PASS
+    assert verdict(compile_policy(policies, GATEWAY), "out", "10.2.0.1", "203.0.113.9") is wanted
 
 
 def test_nothing_is_said_of_a_good_tunnel() -> None:

@@ -13,6 +13,7 @@ from xfrmd.model.source import Problem, Severity
 from xfrmd.policy.words import AddressSpec, TunnelEnd
 
 _BLOCKED = "there is no tunnel, and what should be in it is blocked"
+_EMPTY = "there is no tunnel; its filter speaks of no traffic now"
 _SWAP = "exchange `tunnel` of its two rules: the rule for packets that leave names the far gateway, the other this host"
 _REMEDIES = {
     Inactive.LONE: "add the rule of the way back",
@@ -27,9 +28,10 @@ _REMEDIES = {
 def misplaced(made: Compilation) -> Iterator[Problem]:
     """Problems of the tunnels of a policy, each told once for its two rules."""
     told: set[object] = set()
+    meant = {one.number for one in made.filters()}
     for generic in made.generics.values():
         if generic.rule.tunnel is not None:
-            problem = _wrong(made, generic)
+            problem = _wrong(made, generic, _BLOCKED if generic.number in meant else _EMPTY)
             key = (problem.message.partition(": ")[2], _ends(generic)) if problem else None
             if problem is not None and key not in told:
                 told.add(key)
@@ -40,7 +42,7 @@ def _ends(generic: Generic) -> frozenset[TunnelEnd | None]:
     return frozenset((generic.rule.tunnel, generic.back))
 
 
-def _wrong(made: Compilation, generic: Generic) -> Problem | None:
+def _wrong(made: Compilation, generic: Generic, effect: str) -> Problem | None:
     tunnel, name = made.tunnel(generic), repr(generic.rule.name)
     if not isinstance(tunnel, Active):
         # An address may come and a name may get an answer; two addresses that never fit are a mistake.
@@ -48,12 +50,12 @@ def _wrong(made: Compilation, generic: Generic) -> Problem | None:
         fatal = tunnel is Inactive.LONE or (tunnel in (Inactive.HERE, Inactive.FAMILIES) and not named)
         severity = Severity.ERROR if fatal else Severity.WARNING
         ends = " and ".join(sorted(str(end) for end in _ends(generic) if end is not None))
-        message = f"tunnel of rule {name} between {ends}: {tunnel.value}, so {_BLOCKED}"
+        message = f"tunnel of rule {name} between {ends}: {tunnel.value}, so {effect}"
         return Problem(severity, generic.rule.at, message, _REMEDIES[tunnel])
     if tunnel.inbound not in directions(generic.filter):
         way = "come out of it" if tunnel.inbound else "go into it"
         message = f"tunnel of rule {name}: its ends say that the filter's packets {way}, `me` says the contrary, so "
-        return Problem(Severity.ERROR, generic.filter.at, message + _BLOCKED, _SWAP)
+        return Problem(Severity.ERROR, generic.filter.at, message + effect, _SWAP)
     if tunnel.inbound and _is_here(generic.filter.src, made.ground.own, other=generic.filter.dst):
         message = f"tunnel of rule {name}: packets come out of it from a network that this host is part of"
         return Problem(Severity.WARNING, generic.filter.at, message, _SWAP)
