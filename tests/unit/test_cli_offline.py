@@ -229,6 +229,11 @@ def test_explain_names_those_that_lost_and_the_kernels_part(desk: Desk) -> None:
     assert [(one["rule"], one["lost"]) for one in answer["runners_up"]] == [("all else", "lighter")]
 
 
+def test_a_packet_may_be_quoted_as_one_word(desk: Desk) -> None:
+    asked = ("explain", desk.policy, "--facts", desk.facts)
+    assert desk.json(*asked, " ".join(PACKET)) == desk.json(*asked, *PACKET)
+
+
 def test_explain_tells_what_is_wrong_with_a_packet(desk: Desk) -> None:
     code, out, err = desk.run("explain", desk.policy, "--facts", desk.facts, "direction=up", "dst=10.1.2")
     assert (code, out) == (1, "")

@@ -102,6 +102,7 @@ def _entry(one: Mapping[str, Any]) -> str:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Answer from files when a policy is named, else ask the daemon."""
     policy, words = _split(arguments)
+    words = " ".join(words).split()  # quoted as one word, a packet is understood as well
     packet = parse_packet(words)
     if policy is None:
         answer: Mapping[str, Any] = ask("explain", {"packet": " ".join(words)}, arguments.control)
