@@ -71,7 +71,8 @@ def test_no_common_proposal_for_the_child_with_strongswan(two_hosts: topology.Tw
         told = failure_of(ours.ask("status"), net.right.v4)
         assert told["code"] == "no-proposal", told
         assert not e2e.sas(ours)["child_sas"]
-    net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp"))
+        # Before charon ends: our answer to its last delete may find its port closed, and its kernel says so by ICMP.
+        net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp"))
 
 
 def test_bad_policy_never_replaces_a_good_one(two_hosts: topology.TwoHosts) -> None:

@@ -17,13 +17,13 @@ def key_of(child: ChildSa) -> WantKey:
 
 def release(ctx: Context, child: ChildSa) -> None:
     """The outbound SA of a child SA stands: let its packets go."""
-    soft.close(ctx, ctx.store.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
     ctx.out.extend(ReleaseHeld(child.reqid, selector) for selector in child.selectors)
     answer(ctx, child)
 
 
 def answer(ctx: Context, child: ChildSa) -> None:
-    """A child SA is what was asked for. What is not for it needs one of its own."""
+    """A child SA is what was asked for: clear traffic ends. What is not for it needs one of its own."""
+    soft.close(ctx, ctx.store.soft.get((child.reqid, child.agreed.selector)), "its traffic is protected now")
     want = ctx.demand.find(key_of(child))
     if want is None:
         return
