@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -25,10 +26,24 @@ def preloaded(cpuinfo: str | None = None, directory: Path | None = None) -> dict
     text = CPUINFO.read_text() if cpuinfo is None else cpuinfo
     if FLAG not in text.split():
         return {}
-    library = (directory or cache()) / f"xstate-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    library = (directory or _directory()) / f"xstate-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
     if not library.exists():
         _build(library)
     return {"LD_PRELOAD": str(library)}
+
+
+def _directory() -> Path:
+    """The lab's cache; a directory of the user's own in the place for temporary files where the home is another's."""
+    home = cache()
+    nearest = next(path for path in (home, *home.parents) if os.access(path.parent, os.X_OK) and path.exists())
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return home
+    own = Path(tempfile.gettempdir()) / f"xfrmd-lab-{os.getuid()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    found = own.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise LabError(f"{own} is not a directory that only this user may write: remove it")
+    return own
 
 
 def _build(library: Path) -> None:
