@@ -9,9 +9,10 @@ import pytest
 
 from tests.unit.compiler_cases import facts, one, policy, rule
 from xfrmd.compiler.compile import Compilation
-from xfrmd.model.addresses import Address
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import Interface, InterfaceKind
 from xfrmd.model.plan import PlanDelta
+from xfrmd.model.spd import SpdAction
 
 HOST = replace(facts("10.1.0.5/16"), names={"files.example": (Address.parse("10.2.0.9"),)})
 
@@ -46,3 +47,16 @@ def test_a_name_that_moves_touches_its_filters_alone() -> None:
     assert delta is not None
     assert [(len(change.removed), len(change.added)) for change in delta.elements.values()] == [(1, 1), (1, 1)]
     assert not delta.structure
+
+
+def test_a_negotiate_filter_that_a_permit_has_hidden_is_protected_when_the_permit_goes() -> None:
+    """A name whose address moves away takes a permit along, and the filter behind it had no SPD entry at all."""
+    behind = Address.parse("10.2.0.9")
+    hides = rule("permit", one("me", "files.example", "tcp", dport=445))
+    hidden = rule("negotiate", one("me", "10.2.0.9", "tcp", dport=445, line=2), line=2)
+    compilation = Compilation(policy(hides, hidden), replace(facts("10.1.0.5/16"), names={"files.example": (behind,)}))
+    assert not compilation.plan.protect
+    elsewhere = replace(compilation.facts, names={"files.example": (Address.parse("10.2.0.8"),)})
+    assert compilation.refresh(elsewhere) is not None
+    protected = {entry.selector.dst for entry in compilation.plan.spd if entry.action is SpdAction.PROTECT}
+    assert Prefix.host(behind) in protected

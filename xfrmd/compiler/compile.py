@@ -87,7 +87,7 @@ class Compilation:
         self._by_word: dict[object, dict[int, Generic]] = {}
         _enter(self._by_word, self.generics.values())
         self._spd: spd.Database | None = None
-        if any(map(_protects, self.regions())):
+        if any(map(_protects, self.filters())):  # also such as heavier filters hide now, and a change may uncover
             dropped = () if groups_exempt(self.ground.level) else self.ground.groups
             self._spd = spd.Database(dropped, spd_selectors(*self.ground.exempting))
             self._spd.fill(self._regions_of)
