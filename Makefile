@@ -32,7 +32,7 @@ kernel-tests: .venv/ready ## tests against this host's own kernel, in namespaces
 	else echo "LEFT OUT: tests/kernel needs root (network namespaces): run 'sudo make kernel-tests'"; fi
 
 lab-tests: .venv/ready ## tests in a kernel with ESP, with real peers, in real and in simulated time (root)
-	@if [ "$$(id -u)" = 0 ]; then lab/run -- $(PYTEST) -q tests/lab && lab/run --time-travel -- $(PYTEST) -q tests/simulated; \
+	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) -m lab.suite tests/lab && $(PYTHON) -m lab.suite --time-travel tests/simulated; \
 	else echo "LEFT OUT: tests/lab needs root (a kernel with ESP): run 'sudo make lab-tests'"; fi
 
 demo: .venv/ready ## two hosts, one policy, a protected ping, in under a minute

@@ -66,6 +66,14 @@ def lab_kernel() -> Path:
     return build.kernel
 
 
+def is_ready() -> bool:
+    """Is a kernel named, or built already? A test is no place to build one."""
+    try:
+        return NAMED in os.environ or planned().kernel.exists()
+    except LabError:
+        return False
+
+
 def cache() -> Path:
     """Directory of built kernels."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xfrmd" / "lab"

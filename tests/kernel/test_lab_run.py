@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.kernel import NAMED, LabError, planned
+from lab.kernel import NAMED, is_ready, planned
 from lab.probe import host_lacks
 
 ROOT = Path(__file__).parents[2]
@@ -22,19 +22,11 @@ RUN = str(ROOT / "lab/run")
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)")]
 
 
-def uml_is_ready() -> bool:
-    """A kernel is named or built already: a test is no place to build one."""
-    try:
-        return NAMED in os.environ or planned().kernel.exists()
-    except LabError:
-        return False
-
-
 @pytest.fixture(params=["host", "uml"])
 def kernel(request: pytest.FixtureRequest) -> str:
     if request.param == "host" and (lack := host_lacks()):
         pytest.skip(f"this host's own kernel cannot serve: {lack}")
-    if request.param == "uml" and not uml_is_ready():
+    if request.param == "uml" and not is_ready():
         pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
     return str(request.param)
 
@@ -116,7 +108,7 @@ def test_output_is_live_and_a_signal_ends_everything(
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_a_user_without_root_has_a_lab_too(signum: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not uml_is_ready():
+    if not is_ready():
         pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
     nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
     if subprocess.run(["test", "-x", RUN], check=False, **nobody).returncode != 0:
@@ -142,7 +134,7 @@ def await_none_left(token: str) -> None:
 
 
 def test_an_hour_passes_in_seconds() -> None:
-    if not uml_is_ready():
+    if not is_ready():
         pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
     began = time.monotonic()
     done = lab("uml", "sh", "-c", "date +%s; sleep 3600; date +%s", options=("--time-travel",))
