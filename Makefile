@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
-HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties tests/fuzz
+HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties
 
 .PHONY: test lint types host-tests kernel-tests lab-tests demo bench fuzz clean help
 
@@ -25,7 +25,8 @@ types: .venv/ready ## mypy, strict
 	$(PYTHON) -m mypy
 
 host-tests: .venv/ready ## tests that need neither root nor a special kernel
-	$(PYTEST) -q $(HOST_TESTS)
+	$(PYTEST) -q -n auto --dist worksteal $(HOST_TESTS)
+	$(PYTEST) -q tests/fuzz
 
 kernel-tests: .venv/ready ## tests against this host's own kernel, in namespaces of their own (root)
 	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q tests/kernel; \

@@ -10,7 +10,9 @@ import select
 import socket
 import stat
 from collections.abc import Awaitable, Callable
+from itertools import takewhile
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -209,7 +211,7 @@ def test_another_user_is_not_authorised_by_the_credentials_of_its_process(tmp_pa
     # The directory and socket are opened to all, so that the credentials alone decide.
     directory = tmp_path / "open"
     directory.mkdir()
-    for parent in (directory, *directory.parents[:3]):
+    for parent in takewhile(lambda path: path != Path(gettempdir()), (directory, *directory.parents)):
         parent.chmod(parent.stat().st_mode | 0o055)
 
     async def run() -> int:
