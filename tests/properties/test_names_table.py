@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfrmd import limits
-from xfrmd.adapters.names.table import Answered, Failed, Half, NameTable, is_nobody
-from xfrmd.model.addresses import Address
+from xfrmd.adapters.names.table import Answered, Failed, Half, NameTable
+from xfrmd.model.addresses import Address, is_nobody
 
 NAMES = [f"n{number}.example" for number in range(limits.NAME_LOOKUPS + 4)]
 LATEST = limits.NAME_TTL[1]

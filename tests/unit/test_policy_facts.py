@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from xfrmd import limits
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
 from xfrmd.policy import PolicyErrors
@@ -60,14 +61,30 @@ BAD = [
     ("dns_servers: 10.0.0.1", (1, 14), "a list of addresses", "- "),
     ("names: [a]", (1, 8), "a mapping of names", "host.example: ["),
     ("names: {a.b: [1]}", (1, 15), "no address", "a.b.c.d"),
-    ("names: {a.b: [], A.B.: []}", (1, 18), "'a.b' stands twice", "one list"),
+    ("names: {a.b: [10.0.0.1], A.B.: [10.0.0.2]}", (1, 26), "'a.b' stands twice", "one list"),
+    ("names: {a.b: []}", (1, 14), "a.b has no address here", "leave the name out"),
+    ("names: {a.b: [10.0.0.1, 127.0.0.1]}", (1, 25), "'127.0.0.1' is no address of one host", "on the network"),
+    ("names: {a.b: [0.0.0.0]}", (1, 15), "'0.0.0.0' is no address of one host", "remove it"),
+    ("names: {a.b: [255.255.255.255]}", (1, 15), "no address of one host", "remove it"),
+    ("names: {a.b: [239.1.2.3]}", (1, 15), "multicast", "remove it"),
+    ("names: {a.b: ['ff02::1']}", (1, 15), "'ff02::1' is no address of one host", "remove it"),
+    ("names: {a.b: ['::']}", (1, 15), "'::' is no address of one host", "remove it"),
+    ("names: {a.b: ['::ffff:10.0.0.1']}", (1, 15), "no address", "a.b.c.d"),
+    ("dns_servers: [127.0.0.53]", (1, 15), "loopback", "on the network"),
+    ("interfaces: [{name: lo, addresses: [127.0.0.1/8]}]", (1, 37), "'127.0.0.1' is no address of one host", "remove"),
     ("names: {a: []}", (1, 9), "a DNS name with a dot", "host.example"),
     ("- x", (1, 1), "a mapping for a facts file", "interfaces"),
     ("names: &a {}", (1, 8), "anchor", "remove it"),
 ]
 
 
-@pytest.mark.parametrize(("text", "place", "message", "remedy"), BAD, ids=[row[0] for row in BAD])
+MANY = ", ".join(f"10.0.0.{n}" for n in range(limits.NAME_ADDRESSES + 1))
+BAD.append(
+    (f"names: {{a.b: [{MANY}]}}", (1, 14), f"a.b has {limits.NAME_ADDRESSES + 1} IPv4 addresses", "name a subnet")
+)
+
+
+@pytest.mark.parametrize(("text", "place", "message", "remedy"), BAD, ids=[row[0][:50] for row in BAD])
 def test_mistakes(text: str, place: tuple[int, int], message: str, remedy: str) -> None:
     with pytest.raises(PolicyErrors) as caught:
         load_facts(text, "f")

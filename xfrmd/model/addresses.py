@@ -105,6 +105,21 @@ class Prefix(NamedTuple):
         return str(self.address) if self.is_host else f"{self.address}/{self.length}"
 
 
+NOBODY = tuple(
+    map(
+        Prefix.parse,
+        ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255", "::/127", "::ffff:0:0/96", "ff00::/8"),
+    )
+)
+"""Unspecified, loopback, multicast and broadcast addresses, and IPv4 in IPv6 form: no packet on the wire has them as
+the address of one host."""
+
+
+def is_nobody(address: Address) -> bool:
+    """Can no host on a network have this address?"""
+    return any(prefix.contains(address) for prefix in NOBODY)
+
+
 def range_to_prefixes(family: int, first: int, last: int) -> tuple[Prefix, ...]:
     """The fewest disjoint prefixes that cover first..last (both included), in ascending order."""
     bits, found = BITS[family], []

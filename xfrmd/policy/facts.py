@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from xfrmd.model.addresses import BITS, Address
+from xfrmd import limits
+from xfrmd.model.addresses import BITS, Address, is_nobody
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
 from xfrmd.policy.addresses import dns_name, ip, mask_length
 from xfrmd.policy.composer import compose
 from xfrmd.policy.kinds import Kind, list_of, scalar, text, word
-from xfrmd.policy.nodes import MappingNode, Node, ScalarNode
+from xfrmd.policy.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from xfrmd.policy.problems import BAD, Problems, quoted
 from xfrmd.policy.records import Field, Read, Record
 
@@ -19,7 +20,19 @@ def _read_host(node: Node, problems: Problems) -> Any:
     value = scalar(node, problems, "an address")
     if value is None:
         return BAD
-    return ip(value) or problems.error(node, f"{quoted(value)} is no address", "write a.b.c.d or an IPv6 address")
+    address = ip(value)
+    if address is None:
+        return problems.error(node, f"{quoted(value)} is no address", "write a.b.c.d or an IPv6 address")
+    return BAD if _is_refused(address, value, node, problems) else address
+
+
+def _is_refused(address: Address, value: str, node: Node, problems: Problems) -> bool:
+    """Is it an address that no facts of a real host hold? What DNS and leases say at run time is judged alike."""
+    if not is_nobody(address):
+        return False
+    message = f"{quoted(value)} is no address of one host: it is unspecified, loopback, multicast or broadcast"
+    problems.error(node, message, "write the address that the host has on the network, or remove it")
+    return True
 
 
 def _read_own(node: Node, problems: Problems) -> Any:
@@ -30,6 +43,8 @@ def _read_own(node: Node, problems: Problems) -> Any:
     address = ip(first)
     if address is None:
         return problems.error(node, f"{quoted(value)} is no address", "write it as 10.1.0.5/16")
+    if _is_refused(address, first, node, problems):
+        return BAD
     length = mask_length(mask, address.family) if slash else BITS[address.family]
     if length is None:
         return problems.error(node, f"{quoted(mask)} is no prefix length", f"write /0 to /{BITS[address.family]}")
@@ -50,9 +65,23 @@ def _read_names(node: Node, problems: Problems) -> Any:
         elif name in found:
             problems.error(key, f"{quoted(name)} stands twice", "write all its addresses in one list")
         else:
-            addresses = _HOSTS.read(value, problems)
-            found[name] = () if addresses is BAD else tuple(addresses)
+            found[name] = _answer(name, value, problems)
     return found
+
+
+def _answer(name: str, node: Node, problems: Problems) -> tuple[Address, ...]:
+    """The addresses of a name: such as DNS could give it."""
+    addresses = _HOSTS.read(node, problems)
+    if addresses is BAD:
+        return ()
+    if isinstance(node, SequenceNode) and not node.items:
+        problems.error(node, f"{name} has no address here", "leave the name out: it has none then, as in DNS")
+    for family in BITS:
+        count = sum(address.family == family for address in addresses)
+        if count > limits.NAME_ADDRESSES:
+            message = f"{name} has {count} IPv{family} addresses, an answer has {limits.NAME_ADDRESSES} at most"
+            problems.error(node, message, "name a subnet in the policy in the place of the name")
+    return tuple(addresses)
 
 
 def _build_interface(read: Read, problems: Problems) -> Any:

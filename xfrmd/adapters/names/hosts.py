@@ -8,8 +8,8 @@ from pathlib import Path
 
 from xfrmd import limits
 from xfrmd.adapters.files import read_text, stamp
-from xfrmd.adapters.names.table import Addresses, is_nobody
-from xfrmd.model.addresses import Address
+from xfrmd.adapters.names.table import Addresses
+from xfrmd.model.addresses import Address, is_nobody
 from xfrmd.model.notice import Level, Notice
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xfrmd import limits
-from xfrmd.adapters.names.table import Addresses, Last, is_nobody
-from xfrmd.model.addresses import Address
+from xfrmd.adapters.names.table import Addresses, Last
+from xfrmd.model.addresses import Address, is_nobody
 
 _SCHEMA: Final = 1
 

@@ -11,21 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from xfrmd import limits
-from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.addresses import Address, is_nobody
 from xfrmd.model.notice import Level, Notice
 
 Addresses = tuple[Address, ...]
-
-_NOBODY: Final = tuple(
-    map(
-        Prefix.parse,
-        ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255", "::/127", "::ffff:0:0/96", "ff00::/8"),
-    )
-)
-"""Unspecified, loopback, multicast and broadcast addresses, and IPv4 in IPv6 form: no packet on the wire has them."""
 
 
 class Answered(NamedTuple):
@@ -219,11 +211,6 @@ def _holds(half: Half) -> bool:
 def _lasting(*halves: Half) -> Iterator[float]:
     """TTLs of answers that hold addresses."""
     return (half.ttl for half in halves if isinstance(half, Answered) and half.addresses)
-
-
-def is_nobody(address: Address) -> bool:
-    """Can no peer have this address?"""
-    return any(prefix.contains(address) for prefix in _NOBODY)
 
 
 def _judged(half: Half) -> Half:
