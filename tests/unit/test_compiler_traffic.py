@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.compiler_cases import HOST, facts, one, policy, rule
+from tests.unit.compiler_cases import ESP_AES, HOST, facts, one, policy, rule
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.boxes import ALL_PROTOCOLS
 from xfrmd.compiler.regions import Region, region_text, regions
@@ -16,7 +16,11 @@ from xfrmd.compiler.traffic import Kind, Traffic, traffic
 from xfrmd.compiler.traffic_json import traffic_json
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
-from xfrmd.policy.words import Config, Rule
+from xfrmd.model.pad import PskAuth
+from xfrmd.model.plan import Plan
+from xfrmd.model.secret import Secret
+from xfrmd.model.source import Span
+from xfrmd.policy.words import Config, DefaultResponse, PolicySet, Rule
 
 PEER = facts("10.1.0.5/32")
 ALL_PORTS = ((0, 65535),)
@@ -121,6 +125,33 @@ def test_other_settings_of_the_main_mode_are_told_by_peer_and_secrets_are_not_co
     found = traffic(compile_policy(old, PEER), compile_policy(policy(PROTECT, qmpermm=3), PEER))
     assert (found.equal, found.changes) == (False, ())
     assert [*map(str, found.peers[0])] == ["10.1.0.5", "10.2.0.0/16"]
+
+
+def answering(*secrets: bytes, pfs: bool = False, qmpermm: int = 0) -> Plan:
+    """A policy that negotiates with everybody, and answers whom it does not name."""
+    methods = tuple(PskAuth(Secret(secret)) for secret in secrets)
+    response = DefaultResponse(methods, (ESP_AES,), Span("policy.yaml", 9, 9), pfs)
+    everybody = rule("negotiate", one("any", "any", "tcp"))
+    assigned = policy(everybody, qmpermm=qmpermm).policies[0]
+    assigned = replace(assigned, default_response=response)
+    return compile_policy(PolicySet((assigned,), assigned), PEER)
+
+
+@pytest.mark.parametrize(
+    ("new", "differs"),
+    [
+        (answering(b"another"), False),
+        (answering(b"one", b"and one more"), True),
+        (answering(b"one", pfs=True), True),
+        (answering(b"one", qmpermm=3), True),
+        (compile_policy(policy(rule("negotiate", one("any", "any", "tcp"))), PEER), True),
+    ],
+    ids=["secret", "methods", "pfs", "main mode", "none"],
+)
+def test_default_response_rules_are_compared_even_beside_a_rule_for_everybody(new: Plan, differs: bool) -> None:
+    found = traffic(answering(b"one"), new)
+    assert (found.default_response, found.equal) == (differs, not differs)
+    assert not found.changes
 
 
 def test_bounds_are_told() -> None:

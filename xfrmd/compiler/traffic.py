@@ -18,7 +18,9 @@ from xfrmd.compiler.boxes import PROTOCOLS, Box, Cut, halves, halving, joined, p
 from xfrmd.compiler.decisions import PASSES, Decided, Layer, Meaning, Scene, left_out, scenes
 from xfrmd.compiler.regions import Region, regions
 from xfrmd.model.addresses import Prefix
+from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import Plan, Verdict
+from xfrmd.model.source import Span
 
 LISTED: Final = 1000
 """Regions that are listed: more is a policy of its own, which nobody reads as a difference."""
@@ -76,7 +78,9 @@ class Traffic:
     compared.
     """
     default_response: bool
-    """Do the default response rules differ, or does only one Plan have one?"""
+    """Do the default response rules differ, in methods, authentication or main mode settings, or does only one Plan
+    have one? Secrets are not compared.
+    """
     apart: tuple[str, ...]
     """Exemptions that hold in both: their packets pass whatever the filters say, and count for no change."""
     unanswered: tuple[str, ...] = ()
@@ -229,20 +233,31 @@ def _order(changes: Sequence[Change]) -> tuple[object, ...]:
     return (kinds, first.inbound, first.family, first.region)
 
 
+def _settings(one: PadEntry) -> tuple[object, ...]:
+    """How a peer is authenticated and with which main mode settings, secrets aside."""
+    return (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode)
+
+
+def _answering(plan: Plan) -> set[tuple[str, Span]]:
+    """Name and place of the default response rule: a rule may have its name, and filters its addresses."""
+    return {(one.origin.rule, one.origin.at) for one in plan.protect if one.responds}
+
+
 def _peers(old: Plan, new: Plan) -> tuple[Pair, ...]:
     """Address pairs that only one has, or each in another way."""
     before, after = (
-        {
-            (one.local, one.remote): (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode)
-            for one in plan.pad
-        }
+        {(one.local, one.remote): _settings(one) for one in plan.pad if (one.rule, one.at) not in answering}
         for plan in (old, new)
+        for answering in (_answering(plan),)
     )
     return tuple(sorted(pair for pair in {*before, *after} if before.get(pair) != after.get(pair)))
 
 
-def _responses(plan: Plan) -> list[tuple[object, ...]]:
-    return [(one.proposals, one.pfs) for one in plan.protect if one.responds]
+def _responses(plan: Plan) -> list[object]:
+    """All that the default response rule says: methods, authentication and main mode settings."""
+    rule = _answering(plan)
+    methods = [(one.proposals, one.pfs) for one in plan.protect if one.responds]
+    return [*methods, *(_settings(one) for one in plan.pad if (one.rule, one.at) in rule)]
 
 
 def traffic(old: Plan, new: Plan, work: int = WORK, listed: int = LISTED, unanswered: tuple[str, ...] = ()) -> Traffic:
