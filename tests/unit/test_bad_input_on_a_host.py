@@ -38,7 +38,7 @@ def test_what_a_host_makes_of_it_is_told_at_its_place(filter_: str, unresolved: 
     text = with_filter(f"{{srcaddr: me, {filter_}}}").replace(
         "assign: yes", f"assign: yes\n    unresolved: {unresolved}"
     )
-    found = told(text.replace("version: 1\n", "version: 1\nconfig: {management: []}\n"))
+    found = told(text.replace("version: 1\n", "version: 1\nconfig: {management: [], allow_lockout: yes}\n"))
     if not message:
         assert found == []
         return

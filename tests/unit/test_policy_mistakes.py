@@ -286,6 +286,7 @@ WARNINGS = [
     ("psk: a shared secret of some length", "psk: '0x00112233445566778899aabbccddeeff'", 16, "is taken as text"),
     ("dstaddr: any", "dstaddr: 127.0.0.1", 5, "loopback traffic is never filtered"),
     ("dstaddr: any", "dstaddr: me", 5, "traffic of this host with itself"),
+    ("version: 1", "version: 1\nconfig: {management: []}", 2, "locks everybody out is not refused"),
     ("action: negotiate", "qmsecmethods: ['ESP[AES128-GCM]', 'esp[aes128gcm]']", 8, "stands twice"),
 ]
 
@@ -296,6 +297,13 @@ def test_warnings(old: str, new: str, line: int, message: str) -> None:
     assert (problem.severity, problem.at.line) == (Severity.WARNING, line)
     assert message in problem.message
     assert problem.remedy
+
+
+def test_no_management_port_may_be_meant() -> None:
+    (problem,) = problems_of(changed("version: 1", "version: 1\nconfig: {management: []}"))
+    assert "allow_lockout: yes, which says that this is meant" in problem.remedy
+    assert problems_of(changed("version: 1", "version: 1\nconfig: {management: [], allow_lockout: yes}")) == ()
+    assert problems_of(changed("version: 1", "version: 1\nconfig: {ipsecexempt: 3}")) == ()
 
 
 def test_words_of_negotiate_beside_another_action_are_warned_about() -> None:

@@ -48,6 +48,16 @@ class Checker:
         for action in objects(self._document, "filteractions"):
             self._check_methods(action, "qmsecmethods", "quick mode methods")
         self._check_assigned()
+        self._check_config()
+
+    def _check_config(self) -> None:
+        config = self._document["config"]
+        if not isinstance(config, Read) or not config.good("management", "allow_lockout"):
+            return
+        if not config["management"] and not config["allow_lockout"]:
+            message = "no port is named by which the host is managed: a policy that locks everybody out is not refused"
+            remedy = "name the ports, or add allow_lockout: yes, which says that this is meant"
+            self._problems.warning(config.place("management"), message, remedy)
 
     def _check_methods(self, read: Read, key: str, what: str) -> None:
         if read.good(key) and self._document.good("allow_weak"):
