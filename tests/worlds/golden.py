@@ -90,8 +90,9 @@ def facts_text(host: HostFacts) -> str:
         lines.append(f"  - {{name: {one.name}, kind: {one.kind.value}, addresses: [{own}]}}")
     servers = ("dns_servers", "wins_servers", "dhcp_servers", "default_gateways")
     lines += [f"{key}: {_list(getattr(host, key))}" for key in servers]
-    if host.names:
-        lines += ["names:", *(f"  {name}: {_list(addresses)}" for name, addresses in host.names.items())]
+    names = {name: addresses for name, addresses in host.names.items() if addresses}
+    if names:
+        lines += ["names:", *(f"  {name}: {_list(addresses)}" for name, addresses in names.items())]
     return "\n".join([*lines, ""])
 
 

@@ -176,7 +176,7 @@ class Expansion:
 
     def is_open(self, spec: AddressSpec) -> bool:
         """Is it a DNS name that has no answer, under a policy that blocks then?"""
-        return self._blocks_unresolved and isinstance(spec, str) and spec not in self._facts.names
+        return self._blocks_unresolved and isinstance(spec, str) and not self._facts.names.get(spec)
 
     def specifics(self, generic: Generic) -> list[SpecificFilter]:
         """All specific filters of one generic filter, without reqids. A filter may come up twice.

@@ -48,7 +48,7 @@ def _names(
     an answer stand for any address.
     """
     bits = BITS[address.family]
-    if closed and isinstance(spec, str) and spec not in facts.names:
+    if closed and isinstance(spec, str) and not facts.names.get(spec):
         return bits
     if isinstance(spec, tuple):
         if not any(prefix.contains(address) for prefix in spec):
@@ -88,7 +88,7 @@ def _stands(one: Filter, inbound: bool) -> bool:
 
 def _unresolved(one: Filter, facts: HostFacts) -> bool:
     """Does the filter speak of a DNS name that has no answer?"""
-    return any(isinstance(spec, str) and spec not in facts.names for spec in (one.src, one.dst))
+    return any(isinstance(spec, str) and not facts.names.get(spec) for spec in (one.src, one.dst))
 
 
 def _weight(source: int, destination: int, protocol: int, sport: Ports, dport: Ports) -> Weight:
