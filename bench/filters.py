@@ -121,7 +121,7 @@ def generics(rows: Sequence[Row], action: str = "permit") -> tuple[PolicySet, Ho
     """What reading the policy file of these rows gives, without reading all of it."""
     policy, facts = read(policy_text(rows[:1], action))
     assert policy.assigned is not None
-    (like,) = generic_filters(policy.assigned)
+    (like,) = generic_filters([policy.assigned])
     return policy, facts, [generic(like, number, row) for number, row in enumerate(rows)]
 
 

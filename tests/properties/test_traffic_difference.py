@@ -182,7 +182,7 @@ def test_the_first_rival_is_the_winner() -> None:
         plan, assigned = plan_of(one), one.policies.assigned
         assert assigned is not None
         for packet in islice(Packets(one, seed), PACKETS):
-            matching = rivals(assigned, one.host, packet)
+            matching = rivals([assigned], one.host, packet)
             won = next(
                 (f for f in plan.filters if f.inbound == packet.inbound and f.selector.contains(packet.selector)), None
             )

@@ -72,7 +72,7 @@ def placeless(value: object) -> object:
     if isinstance(value, Span):
         return None
     if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value) if field.name != "warnings"]
+        names = [field.name for field in dataclasses.fields(value) if field.compare and field.name != "warnings"]
         return (type(value).__name__, *(placeless(getattr(value, name)) for name in names))
     if isinstance(value, tuple):
         return tuple(placeless(one) for one in value)

@@ -34,7 +34,7 @@ KINDS = {
 def test_what_is_compiled_without_reading_is_what_the_file_says(rows: Sequence[filters.Row]) -> None:
     policy, facts = filters.read(filters.policy_text(rows))
     assert policy.assigned is not None
-    said = [one.filter for one in generic_filters(policy.assigned)]
+    said = [one.filter for one in generic_filters(policy.in_force)]
     _, same_facts, made = filters.generics(rows)
     assert facts == same_facts
     assert [(one.src, one.dst, one.protocol, one.sports, one.dports, one.mirrored) for one in said] == [

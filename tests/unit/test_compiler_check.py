@@ -289,7 +289,7 @@ def test_few_lines_become_no_more_filters_than_a_host_bears(filters: list[Filter
 
 
 def test_rules_that_share_a_list_multiply_no_further_than_that() -> None:
-    (generic,) = generic_filters(policy(SMB).policies[0])
+    (generic,) = generic_filters(policy(SMB).in_force)
     with pytest.raises(PolicyErrors, match=r"policy.yaml:3:9: error: .*more than 1000000 filters"):
         deque(bounded(repeat(generic, limits.SPECIFIC_FILTERS + 1)), maxlen=0)
 

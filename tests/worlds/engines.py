@@ -50,8 +50,9 @@ class Engines:
         """Who says something else than the oracle, in words."""
         decision = decide(self.world.policies, self.world.host, packet)
         explained = explain(self.plan, packet)
-        told = (explained.verdict, explained.rule, explained.at, explained.weight)
-        if told != (decision.verdict, decision.rule, decision.at, decision.weight):
+        store = explained.winner.origin.store if explained.winner else None
+        told = (explained.verdict, explained.rule, explained.at, explained.weight, store)
+        if told != (decision.verdict, decision.rule, decision.at, decision.weight, decision.store):
             yield f"explain says {explained}, the oracle {decision}"
         if decision.rule != LOOPBACK:  # the interpreter's packets are on real interfaces
             yield from self._nftables(packet, decision)

@@ -48,6 +48,7 @@ def text_of(answer: Mapping[str, Any], output: Output, *, verbose: bool = False)
     others: Sequence[Mapping[str, Any]] = answer.get("runners_up") or ()
     rows = (
         ("packet", f"{answer.get('direction') or ''} {answer.get('packet') or ''}".strip()),
+        ("store", _store(answer)),
         ("rule", answer.get("rule")),
         ("filter list", answer.get("filter_list")),
         ("filter action", answer.get("filter_action")),
@@ -64,6 +65,12 @@ def text_of(answer: Mapping[str, Any], output: Output, *, verbose: bool = False)
     if others:
         lines += ["  without it, heaviest first:", *_table(others, output)]
     return "\n".join(lines)
+
+
+def _store(answer: Mapping[str, Any]) -> str:
+    """Of the local store, where most policies are, nothing is said."""
+    store = answer.get("store")
+    return "" if store in (None, "local") else f"{store}, policy {answer['policy']!r}"
 
 
 def _weight(one: Mapping[str, Any]) -> str:

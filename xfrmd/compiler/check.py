@@ -20,7 +20,7 @@ from xfrmd.compiler.rival_auth import undercut
 from xfrmd.compiler.shadows import Shadows, shadows
 from xfrmd.errors import PolicyError
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan, Verdict
+from xfrmd.model.plan import Plan, SpecificFilter, Verdict
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.memory import collector_paused
@@ -39,34 +39,40 @@ def _ties(made: Compilation, told: set[int]) -> Iterator[Problem]:
         yield Problem(
             Severity.WARNING,
             other.origin.at,
-            f"overlaps the filter at {one.origin.at} of rule {one.origin.rule!r}, which is as specific, comes first in "
-            f"the file and wins ({one.verdict.value})",
+            f"overlaps the filter at {one.origin.at} of rule {one.origin.rule!r}, which is as specific, "
+            f"{_first(one, other)} and wins ({one.verdict.value})",
             "make one of them narrower, or remove one",
         )
+
+
+def _first(winner: SpecificFilter, loser: SpecificFilter | Generic) -> str:
+    """Why the winner of two that are equally specific is the winner."""
+    return "comes first in the file" if winner.origin.store is loser.origin.store else "is of the persistent policy"
 
 
 def _shadowed(made: Compilation, found: Shadows) -> Iterator[Problem]:
     """Filters that never decide anything."""
     for shadow in found.found:
         ours, by = made.generics[shadow.number], shadow.by
+        first = _first(by, ours)
         other = f"the one at {by.origin.at} of rule {by.origin.rule!r}"
         if not shadow.twin:
             message = f"the filter never decides anything: more specific ones take all of it, such as {other}"
             remedy = "remove it, or make it narrower than those"
         elif _alike(ours, made.generics[by.number]):
             message, remedy = (
-                f"the filter says the same as {other}, which comes first in the file",
+                f"the filter says the same as {other}, which {first}",
                 "remove one of them",
             )
         else:
-            message = f"the filter never decides anything: {other} speaks of the same packets, comes first in the file "
+            message = f"the filter never decides anything: {other} speaks of the same packets, {first} "
             message += f"and wins ({by.verdict.value})"
             remedy = "remove one of them, or make one narrower"
         yield Problem(Severity.WARNING, ours.filter.at, message, remedy)
     if not found.complete:
         yield Problem(
             Severity.WARNING,
-            made.policy.at,
+            made.policies[0].at,
             "not all filters were looked at for those that never decide anything: there are too many of too many kinds",
             "write fewer prefix lengths and port forms, and remove the filters that are told",
         )
@@ -103,7 +109,9 @@ def examine(made: Compilation, config: Config) -> tuple[Problem, ...]:
 
 
 class Checked(NamedTuple):
-    """The assigned policy, compiled, with its problems. `made` is None when none is assigned, or it has no Plan."""
+    """The policies in force, compiled, with their problems. `made` is None when there are none, or they have
+    no Plan.
+    """
 
     made: Compilation | None
     problems: tuple[Problem, ...]
@@ -117,10 +125,10 @@ class Checked(NamedTuple):
 
 
 def compile_and_check(policies: PolicySet, facts: HostFacts, known: Reqids | None = None) -> Checked:
-    """Compile the assigned policy for a host with these facts, and say what is wrong with it, in the order of the
-    file. A policy with an error among its problems must not be installed. `known`: reqids to go on with.
+    """Compile the policies in force for a host with these facts, and say what is wrong with them, in the order of the
+    files. A set with an error among its problems must not be installed. `known`: reqids to go on with.
     """
-    if policies.assigned is None:
+    if not policies.in_force:
         return Checked(None, ())
     try:
         with collector_paused():
@@ -129,7 +137,7 @@ def compile_and_check(policies: PolicySet, facts: HostFacts, known: Reqids | Non
     except PolicyErrors as error:
         return Checked(None, error.problems)
     except PolicyError as error:
-        problem = Problem(Severity.ERROR, policies.assigned.at, str(error), "merge filters: subnets, port ranges")
+        problem = Problem(Severity.ERROR, policies.in_force[0].at, str(error), "merge filters: subnets, port ranges")
         return Checked(None, (problem,))
 
 

@@ -13,7 +13,7 @@ from xfrmd.compiler import nft, pad, protect, spd
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.bulk import sort_into_layers
 from xfrmd.compiler.exempt import groups, groups_exempt, spd_selectors
-from xfrmd.compiler.expand import Expansion, Generic, generic_filters
+from xfrmd.compiler.expand import Expansion, Generic, generic_filters, unresolved_of
 from xfrmd.compiler.layers import Layer, Overlap, rank
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
@@ -49,7 +49,7 @@ class Ground(NamedTuple):
 
 
 class Compilation:
-    """An assigned policy on one host: its Plan, kept up to date as filters and facts change.
+    """Policies in force together on one host: its Plan, kept up to date as filters and facts change.
 
     The Plan is a view: after a change it shows what holds now. Whoever needs what held before, compiles it apart.
     """
@@ -62,22 +62,22 @@ class Compilation:
         generics: Iterable[Generic] | None = None,
     ) -> None:
         """Compile. `known` gives filters that have reqids already the same again, so that their SAs stay. `generics`
-        are compiled in the place of the policy's filters, if given.
+        are compiled in the place of the policies' filters, if given.
 
-        Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when the policy
-        has more negotiate filters than there are reqids, or more filters than a policy may become.
+        Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when they
+        have more negotiate filters than there are reqids, or more filters than a policy may become.
         """
-        assert policies.assigned is not None
-        self.policy, self.facts = policies.assigned, facts
+        assert policies.in_force
+        self.policies, self.facts = policies.in_force, facts
         self.ground = Ground(tuple(sorted(facts.own_addresses())), groups(facts), policies.config.ipsecexempt)
         self.generics: dict[int, Generic] = {
-            one.number: one for one in bounded(generic_filters(self.policy) if generics is None else generics)
+            one.number: one for one in bounded(generic_filters(self.policies) if generics is None else generics)
         }
-        self._expansion = Expansion(facts, self.policy.unresolved)
+        self._expansion = Expansion(facts, unresolved_of(self.policies))
         self.reqids = Reqids() if known is None else known.copy()
         filters = expanded(self.generics.values(), self._expansion)
         numbered = self.reqids.give(filters, self.generics)
-        answering = protect.default_names(self.policy)
+        answering = protect.default_names(self.policies)
         self.reqids.assign(answering.values())
         self._answering = {family: self.reqids[name] for family, name in answering.items()}
         self.reqids.keep([*(one.reqid for one in numbered), *self._answering.values()])
@@ -113,7 +113,7 @@ class Compilation:
 
     def peers(self) -> Iterator[PadEntry]:
         """PAD entries of all negotiate filters, with repeats."""
-        return protect.peers(self.negotiated(), self.generics, self.policy, self.ground.own)
+        return protect.peers(self.negotiated(), self.generics, self.ground.own)
 
     def tunnel(self, generic: Generic) -> Ends:
         """Where the tunnel of a tunnel rule's filter ends."""
@@ -127,12 +127,12 @@ class Compilation:
 
     def _table(self) -> NftTable:
         guarded = self.ground.own if _restricts_me(self.generics.values()) else None
-        responds = self.policy.default_response is not None
+        responds = protect.responder(self.policies) is not None
         return nft.table(self.maps, self.ground.groups, guarded, self.ground.level, responds=responds)
 
     def _plan(self, table: NftTable) -> Plan:
         return Plan(
-            policy=self.policy.name,
+            policy=" + ".join(policy.name for policy in self.policies),
             filters=View(lambda: tuple(sorted(self.regions(), key=rank))),
             nft=table,
             spd=View(lambda: self._spd.entries() if self._spd else ()),
@@ -144,11 +144,11 @@ class Compilation:
         )
 
     def _protected(self) -> tuple[ProtectPolicy, ...]:
-        found = protect.policies(self.negotiated(), self.generics, self.policy, self.ground.own)
+        found = protect.policies(self.negotiated(), self.generics, self.ground.own)
         return (*found, *(one for one, _ in self._answers()))
 
     def _answers(self) -> Iterator[tuple[ProtectPolicy, PadEntry]]:
-        return protect.default_response(self.policy, self._answering)
+        return protect.default_response(self.policies, self._answering)
 
     # Changing it
 
@@ -160,7 +160,7 @@ class Compilation:
         if _addressed(facts) != _addressed(self.facts):
             return None
         touched = self._speaking_of(changed_words(self.facts, facts))
-        before, after = self._expansion, Expansion(facts, self.policy.unresolved)
+        before, after = self._expansion, Expansion(facts, unresolved_of(self.policies))
         delta = self._exchange(touched, before, touched, after)
         if delta is not None:
             self.facts, self._expansion = facts, after
@@ -292,12 +292,12 @@ def _restricts_me(generics: Iterable[Generic]) -> bool:
 
 
 def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
-    """Compile the assigned policy for a host with these facts; without one the Plan is empty.
+    """Compile the policies in force for a host with these facts; without any the Plan is empty.
 
-    Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when the policy has
+    Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when they have
     more negotiate filters than there are reqids.
     """
-    if policies.assigned is None:
+    if not policies.in_force:
         return NO_PLAN
     with collector_paused():
         return Compilation(policies, facts).plan

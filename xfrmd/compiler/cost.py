@@ -25,7 +25,7 @@ def costs(made: Compilation) -> Iterator[Problem]:
     if wild > WILDCARDS:
         yield Problem(
             Severity.WARNING,
-            made.policy.at,
+            made.policies[0].at,
             f"{wild} security policies have the address any at one end: the kernel looks at each of them for every "
             f"packet, about {_microseconds(wild * WILDCARD_NS)} us",
             "name addresses or subnets in place of any in negotiate filters and in filters ahead of them, or ranges "
@@ -35,7 +35,7 @@ def costs(made: Compilation) -> Iterator[Problem]:
     if maps > MAPS:
         yield Problem(
             Severity.WARNING,
-            made.policy.at,
+            made.policies[0].at,
             f"filters differ in so much that up to {maps} maps are asked for a packet, about "
             f"{_microseconds(maps * MAP_NS)} us: one for each pair of prefix lengths with a protocol, with ports, with "
             "neither",

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -63,33 +63,42 @@ class End(NamedTuple):
 
 
 class Generic(NamedTuple):
-    """A filter of the policy as its rule uses it. Of equal weights the smaller number wins."""
+    """A filter of a policy as its rule uses it. Of equal weights the smaller number wins."""
 
     number: int
     rule: Rule
     filter: Filter
     origin: FilterOrigin
+    policy: Policy
     back: TunnelEnd | None = None
     """The end that the other half of its tunnel names: where packets of the way back go."""
 
 
 def _generic_of(number: int, policy: Policy, rule: Rule, one: Filter, back: TunnelEnd | None) -> Generic:
-    origin = FilterOrigin(policy.name, rule.name, rule.filter_list.name, rule.filter_action.name, one.at)
-    return Generic(number, rule, one, origin, back)
+    origin = FilterOrigin(policy.name, rule.name, rule.filter_list.name, rule.filter_action.name, one.at, policy.store)
+    return Generic(number, rule, one, origin, policy, back)
 
 
 _made: Final = tuple.__new__
 """Makes a named tuple of a tuple without a call in between, which counts where there are hundreds of thousands."""
 
 
-def generic_filters(policy: Policy) -> Iterator[Generic]:
-    """The filters of all active rules in the order of the file: rules by their place, then filters by theirs."""
-    number, back = 0, ways_back(policy)
-    for rule in sorted(policy.rules, key=lambda rule: (rule.at, rule.name)):
-        for one in sorted(rule.filter_list.filters, key=lambda one: one.at) if rule.active else ():
-            end = None if rule.tunnel is None else back.get((rule.name, one.src, one.dst))
-            yield _generic_of(number, policy, rule, one, end)
-            number += SPACING
+def generic_filters(policies: Iterable[Policy]) -> Iterator[Generic]:
+    """The filters of all active rules: policies as given, rules by their place in the file, then filters by theirs."""
+    number = 0
+    for policy in policies:
+        back = ways_back(policy)
+        for rule in sorted(policy.rules, key=lambda rule: (rule.at, rule.name)):
+            for one in sorted(rule.filter_list.filters, key=lambda one: one.at) if rule.active else ():
+                end = None if rule.tunnel is None else back.get((rule.name, one.src, one.dst))
+                yield _generic_of(number, policy, rule, one, end)
+                number += SPACING
+
+
+def unresolved_of(policies: Iterable[Policy]) -> Unresolved:
+    """What names without an answer mean: a policy that fails closed there makes those beside it do so too."""
+    blocks = any(policy.unresolved is Unresolved.BLOCK for policy in policies)
+    return Unresolved.BLOCK if blocks else Unresolved.KEEP
 
 
 def _hosts(addresses: tuple[Address, ...]) -> tuple[End, ...]:
@@ -149,7 +158,7 @@ def directions(one: Filter) -> tuple[bool, ...]:
 
 
 class Expansion:
-    """Expands filters of one policy on a host with these facts."""
+    """Expands filters of policies that are in force together, on a host with these facts."""
 
     def __init__(self, facts: HostFacts, unresolved: Unresolved) -> None:
         self._facts = facts
@@ -243,7 +252,9 @@ class Expanded(NamedTuple):
     generic: Generic
 
 
-def expand(policy: Policy, facts: HostFacts) -> tuple[Expanded, ...]:
-    """All specific filters of a policy, in the order of the policy."""
-    expansion = Expansion(facts, policy.unresolved)
-    return tuple(Expanded(one, generic) for generic in generic_filters(policy) for one in expansion.specifics(generic))
+def expand(policies: Sequence[Policy], facts: HostFacts) -> tuple[Expanded, ...]:
+    """All specific filters of policies, in their order."""
+    expansion = Expansion(facts, unresolved_of(policies))
+    return tuple(
+        Expanded(one, generic) for generic in generic_filters(policies) for one in expansion.specifics(generic)
+    )

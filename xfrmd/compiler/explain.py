@@ -13,7 +13,7 @@ from xfrmd.compiler.exempt import LOOPBACK, condition, exempts, groups
 from xfrmd.compiler.expand import Expanded
 from xfrmd.compiler.in_kernel import InKernel, in_kernel
 from xfrmd.compiler.protect import DEFAULT_RESPONSE
-from xfrmd.compiler.reasons import TIE, reason
+from xfrmd.compiler.reasons import STORES, TIE, reason
 from xfrmd.compiler.remarks import of_filter, of_names, of_response
 from xfrmd.compiler.rivals import rivals
 from xfrmd.model.addresses import Address, Prefix
@@ -40,7 +40,7 @@ _RESPONDS_NOW = "no filter matches; the other host has asked for protection, and
 
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
-    """A filter that matches as well and lost. `lost`: exempt, lighter or later; `why` says it in words."""
+    """A filter that matches as well and lost. `lost`: exempt, lighter, store or later; `why` says it in words."""
 
     origin: FilterOrigin
     verdict: Verdict
@@ -53,6 +53,8 @@ class RunnerUp:
         """A JSON object."""
         return {
             "verdict": self.verdict.value,
+            "policy": self.origin.policy,
+            "store": self.origin.store.value,
             "rule": self.origin.rule,
             "filter_list": self.origin.filter_list,
             "filter_action": self.origin.filter_action,
@@ -96,6 +98,8 @@ class Explanation:
             "direction": "in" if self.packet.inbound else "out",
             "packet": str(self.packet),
             "verdict": self.verdict.value,
+            "policy": one.origin.policy if one else None,
+            "store": one.origin.store.value if one else None,
             "rule": self.rule or None,
             "filter_list": one.origin.filter_list if one else None,
             "filter_action": one.origin.filter_action if one else None,
@@ -161,20 +165,20 @@ def explain_whole(
     Only filters that may match are expanded, and the Plan's are not asked: a policy of a hundred thousand is asked in a
     tenth of a second.
     """
-    policy = policies.assigned
-    if policy is None:
+    every_policy = policies.in_force
+    if not every_policy:
         return Explanation(packet, Verdict.PASS)
-    matching, own, every = rivals(policy, facts, packet), facts.own_addresses(), groups(facts)
+    matching, own, every = rivals(every_policy, facts, packet), facts.own_addresses(), groups(facts)
     exempt = _exempt(packet, own, policies.config.ipsecexempt, every)
     others = matching if exempt else matching[1:]
     found = exempt or _decided(packet, matching[0].specific if matching else None, every)
     if exempt is None:
         remarks = (
-            of_filter(matching[0], found.verdict, policy, facts)
+            of_filter(matching[0], found.verdict, every_policy, facts)
             if matching
-            else of_response(policy, facts, packet, every)
+            else of_response(every_policy, facts, packet, every)
         )
-        found = replace(found, notes=(*found.notes, *remarks, *of_names(policy, facts, packet)))
+        found = replace(found, notes=(*found.notes, *remarks, *of_names(every_policy, facts, packet)))
     return _beside(
         replace(
             found,
@@ -193,6 +197,8 @@ def _runner_up(other: Expanded, found: Explanation, groups: Iterable[Prefix]) ->
     if found.winner:
         why = reason(found.winner.weight, one.weight)
         lost = "later" if why == TIE else "lighter"
+        if why == TIE and found.winner.origin.store is not one.origin.store:
+            lost, why = "store", STORES
     return RunnerUp(one.origin, verdict, one.weight, filter_text(other.generic.filter), lost, why)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from xfrmd.compiler.compile import Compilation
 from xfrmd.compiler.exempt import groups_exempt
-from xfrmd.compiler.expand import KINDS, Expansion, Generic, resolve
+from xfrmd.compiler.expand import KINDS, Expansion, Generic, resolve, unresolved_of
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.selector import ICMP, ICMPV6, WITH_PORTS
 from xfrmd.model.source import Problem, Severity
@@ -17,7 +17,7 @@ from xfrmd.policy.words import Action, AddressSpec, AddressWord, ConnectionType
 def meanings(made: Compilation) -> Iterator[Problem]:
     """What the words of each filter come to on this host, where that is not what one would think."""
     meant = {one.number for one in made.filters()}
-    expansion = Expansion(made.facts, made.policy.unresolved)
+    expansion = Expansion(made.facts, unresolved_of(made.policies))
     for generic in made.generics.values():
         yield from _inexpressible(generic)
         opened = [one for one in (generic.filter.src, generic.filter.dst) if expansion.is_open(one)]

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from xfrmd import limits
 from xfrmd.compiler.compile import Compilation
+from xfrmd.compiler.expand import unresolved_of
 from xfrmd.compiler.layers import rank
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import SpecificFilter, Verdict
@@ -35,19 +37,19 @@ def _named(policy: Policy) -> Iterator[tuple[str, Span]]:
 
 
 def names_of(policies: PolicySet) -> frozenset[str]:
-    """The DNS names of the assigned policy."""
-    return frozenset(name for name, _ in _named(policies.assigned)) if policies.assigned else frozenset()
+    """The DNS names of the policies in force."""
+    return frozenset(name for policy in policies.in_force for name, _ in _named(policy))
 
 
 def is_strict(policies: PolicySet) -> bool:
     """Do names that are not resolved block?"""
-    return policies.assigned is not None and policies.assigned.unresolved is Unresolved.BLOCK
+    return unresolved_of(policies.in_force) is Unresolved.BLOCK
 
 
 def names(made: Compilation) -> Iterator[Problem]:
     """Too many names are an error; name servers that the policy lets nobody ask are a warning."""
     places: dict[str, Span] = {}
-    for name, at in _named(made.policy):
+    for name, at in chain.from_iterable(map(_named, made.policies)):
         places.setdefault(name, at)
     if len(places) > limits.NAMES:
         yield Problem(

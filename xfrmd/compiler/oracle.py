@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The plain answer to "which filter decides this packet": every filter of the policy is tried as it is written.
+"""The plain answer to "which filter decides this packet": every filter of each policy is tried as it is written.
 
 Slow on purpose and made without the compiler's tables: no expansion, no classes, no cutting. Tests compare it with the
 compiled Plan.
@@ -17,6 +17,7 @@ from xfrmd.model.facts import HostFacts, InterfaceKind
 from xfrmd.model.plan import Verdict, Weight
 from xfrmd.model.selector import ICMP, ICMPV6, Packet, Ports, Selector
 from xfrmd.model.source import Span
+from xfrmd.model.store import Store
 from xfrmd.policy.words import (
     Action,
     AddressSpec,
@@ -39,6 +40,8 @@ class Decision(NamedTuple):
     weight: Weight | None = None
     inpass: bool = False
     """Negotiate, but let in in the clear as well."""
+    store: Store | None = None
+    """Where the filter that decided comes from."""
 
 
 def _names(
@@ -168,8 +171,21 @@ def _way(rules: Iterable[Rule], rule: Rule, one: Filter, facts: HostFacts) -> _W
     return (_Way.IN if comes else _Way.OUT) if families and _stands(one, comes) else _Way.NOWHERE
 
 
-def _candidates(policy: Policy, facts: HostFacts, packet: Packet) -> Iterator[tuple[Weight, Rule, Filter]]:
-    closed = policy.unresolved is Unresolved.BLOCK
+class _Found(NamedTuple):
+    """A filter that matches."""
+
+    weight: Weight
+    policy: Policy
+    rule: Rule
+    filter: Filter
+
+    @property
+    def place(self) -> tuple[bool, Span, str, Span]:
+        """Of equal weights the persistent policy's wins, then the first in the file."""
+        return self.policy.store is not Store.PERSISTENT, self.rule.at, self.rule.name, self.filter.at
+
+
+def _candidates(policy: Policy, facts: HostFacts, packet: Packet, *, closed: bool) -> Iterator[_Found]:
     for rule in policy.rules:
         for one in rule.filter_list.filters if rule.active else ():
             if _way(policy.rules, rule, one, facts) is (_Way.OUT if packet.inbound else _Way.IN):
@@ -178,34 +194,33 @@ def _candidates(policy: Policy, facts: HostFacts, packet: Packet) -> Iterator[tu
                 continue
             for flipped in (False, True) if one.mirrored else (False,):
                 for weight in _matches(rule, one, facts, packet, flipped=flipped, closed=closed):
-                    yield weight, rule, one
+                    yield _Found(weight, policy, rule, one)
 
 
 def decide(policies: PolicySet, facts: HostFacts, packet: Packet) -> Decision:
-    """The fate of a packet under the assigned policy on a host with these facts."""
-    if policies.assigned is None:
+    """The fate of a packet under the policies in force on a host with these facts."""
+    if not policies.in_force:
         return Decision(Verdict.PASS)
     exempt = exempts(packet, facts.own_addresses(), policies.config.ipsecexempt, groups(facts))
     if exempt:
         return Decision(Verdict.PERMIT, exempt)
-    best: tuple[Weight, Rule, Filter] | None = None
-    for found in _candidates(policies.assigned, facts, packet):
-        if best is None or found[0] > best[0] or (found[0] == best[0] and _place(found) < _place(best)):
-            best = found
+    closed = any(policy.unresolved is Unresolved.BLOCK for policy in policies.in_force)
+    best: _Found | None = None
+    for policy in policies.in_force:
+        for found in _candidates(policy, facts, packet, closed=closed):
+            tie = best is not None and found.weight == best.weight and found.place < best.place
+            if best is None or found.weight > best.weight or tie:
+                best = found
     if best is None:
         return Decision(Verdict.PASS)
-    weight, rule, one = best
-    if policies.assigned.unresolved is Unresolved.BLOCK and _unresolved(one, facts):
-        return Decision(Verdict.BLOCK, rule.name, one.at, weight)
+    weight, policy, rule, one = best
+    if closed and _unresolved(one, facts):
+        return Decision(Verdict.BLOCK, rule.name, one.at, weight, store=policy.store)
     action = rule.filter_action
     verdict = {Action.PERMIT: Verdict.PERMIT, Action.BLOCK: Verdict.BLOCK, Action.NEGOTIATE: Verdict.NEGOTIATE}
-    if _way(policies.assigned.rules, rule, one, facts) is _Way.NOWHERE:
-        return Decision(Verdict.BLOCK, rule.name, one.at, weight)
+    if _way(policy.rules, rule, one, facts) is _Way.NOWHERE:
+        return Decision(Verdict.BLOCK, rule.name, one.at, weight, store=policy.store)
     inpass = action.inpass and packet.inbound
     if action.action is Action.NEGOTIATE and any(group.contains(packet.selector.dst) for group in groups(facts)):
-        return Decision(Verdict.PERMIT if inpass else Verdict.BLOCK, rule.name, one.at, weight)
-    return Decision(verdict[action.action], rule.name, one.at, weight, inpass)
-
-
-def _place(found: tuple[Weight, Rule, Filter]) -> tuple[Span, str, Span]:
-    return (found[1].at, found[1].name, found[2].at)
+        return Decision(Verdict.PERMIT if inpass else Verdict.BLOCK, rule.name, one.at, weight, store=policy.store)
+    return Decision(verdict[action.action], rule.name, one.at, weight, inpass, policy.store)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from xfrmd.compiler.expand import Generic
+from xfrmd.compiler.reqids import called
 from xfrmd.compiler.weight import weigh
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.pad import MainMode, PadEntry
 from xfrmd.model.plan import FilterOrigin, ProtectPolicy, SpecificFilter, Weight
 from xfrmd.model.selector import ANY_PORT, Selector
 from xfrmd.model.spd import Mode
+from xfrmd.model.store import Store
 from xfrmd.policy.words import Policy
 
 
@@ -62,7 +64,7 @@ class Nearness:
 
 
 def policies(
-    negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], policy: Policy, own: tuple[Address, ...]
+    negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], own: tuple[Address, ...]
 ) -> tuple[ProtectPolicy, ...]:
     """One entry per reqid, heaviest first. Its weight is that of its heaviest selector, seen outbound.
 
@@ -75,7 +77,7 @@ def policies(
             entry = found.setdefault(one.reqid, _Negotiated(generics[one.number], weight, one.tunnel))
             entry.weight = max(entry.weight, weight)
             entry.selectors[_outbound(one)] = None
-    made = [_policy(reqid, entry, policy) for reqid, entry in found.items()]
+    made = [_policy(reqid, entry) for reqid, entry in found.items()]
     return tuple(sorted(made, key=lambda one: (tuple(-part for part in one.weight), one.reqid)))
 
 
@@ -90,7 +92,7 @@ def _outbound_weight(one: SpecificFilter) -> Weight:
     )
 
 
-def _policy(reqid: int, entry: _Negotiated, policy: Policy) -> ProtectPolicy:
+def _policy(reqid: int, entry: _Negotiated) -> ProtectPolicy:
     action = entry.generic.rule.filter_action
     return ProtectPolicy(
         reqid=reqid,
@@ -103,7 +105,7 @@ def _policy(reqid: int, entry: _Negotiated, policy: Policy) -> ProtectPolicy:
         soft=action.soft,
         inpass=action.inpass,
         tunnel=entry.tunnel,
-        soft_seconds=policy.soft_seconds if action.soft else 0,
+        soft_seconds=entry.generic.policy.soft_seconds if action.soft else 0,
     )
 
 
@@ -113,15 +115,15 @@ def main_mode(policy: Policy) -> MainMode:
 
 
 def peers(
-    negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], policy: Policy, own: tuple[Address, ...]
+    negotiated: Iterable[SpecificFilter], generics: Mapping[int, Generic], own: tuple[Address, ...]
 ) -> Iterator[PadEntry]:
     """A PAD entry for each negotiate filter's address pairs, in no particular order and with repeats.
 
     Of a tunnel these are its ends: it is with the far gateway that IKE speaks.
     """
-    near, settings = Nearness(own), main_mode(policy)
+    near, settings = Nearness(own), dict[Store, MainMode]()
     for one in negotiated:
-        selector, rule = _outbound(one), generics[one.number].rule
+        selector, (_, rule, _, _, policy, _) = _outbound(one), generics[one.number]
         if near.starts_here(one):
             local, remote = map(Prefix.host, one.tunnel) if one.tunnel else (selector.src, selector.dst)
             yield PadEntry(
@@ -129,34 +131,42 @@ def peers(
                 remote=remote,
                 rule=rule.name,
                 auth=rule.auth,
-                main_mode=settings,
+                main_mode=settings.get(policy.store) or settings.setdefault(policy.store, main_mode(policy)),
                 at=rule.at,
                 local_id=rule.local_id,
                 remote_id=rule.remote_id,
+                store=policy.store,
             )
 
 
 DEFAULT_RESPONSE: Final = "default response"
 
 
-def default_names(policy: Policy) -> dict[int, str]:
+def responder(policies: Iterable[Policy]) -> Policy | None:
+    """The policy whose default response rule holds: the first that has one."""
+    return next((policy for policy in policies if policy.default_response is not None), None)
+
+
+def default_names(policies: Iterable[Policy]) -> dict[int, str]:
     """What the default response rule is called for its reqids, by IP version; none when there is no such rule."""
-    if policy.default_response is None:
+    policy = responder(policies)
+    if policy is None:
         return {}
-    return {family: "\0".join((policy.name, DEFAULT_RESPONSE, str(family))) for family in BITS}
+    return {family: "\0".join((called(policy), DEFAULT_RESPONSE, str(family))) for family in BITS}
 
 
-def default_response(policy: Policy, reqids: Mapping[int, int]) -> Iterator[tuple[ProtectPolicy, PadEntry]]:
+def default_response(policies: Iterable[Policy], reqids: Mapping[int, int]) -> Iterator[tuple[ProtectPolicy, PadEntry]]:
     """What IKE is told of the default response rule: who asks is answered, where no filter speaks of its traffic.
 
     `reqids` by IP version.
     """
-    rule = policy.default_response
-    if rule is None:
+    policy = responder(policies)
+    rule = policy.default_response if policy else None
+    if policy is None or rule is None:
         return
     for family, reqid in reqids.items():
         anybody = Prefix.any(family)
-        origin = FilterOrigin(policy.name, DEFAULT_RESPONSE, "<Dynamic>", "Default Response", rule.at)
+        origin = FilterOrigin(policy.name, DEFAULT_RESPONSE, "<Dynamic>", "Default Response", rule.at, policy.store)
         protect = ProtectPolicy(
             reqid=reqid,
             selectors=(Selector(anybody, anybody),),
@@ -167,4 +177,5 @@ def default_response(policy: Policy, reqids: Mapping[int, int]) -> Iterator[tupl
             origin=origin,
             responds=True,
         )
-        yield protect, PadEntry(anybody, anybody, DEFAULT_RESPONSE, rule.auth, main_mode(policy), rule.at)
+        settings = main_mode(policy)
+        yield protect, PadEntry(anybody, anybody, DEFAULT_RESPONSE, rule.auth, settings, rule.at, store=policy.store)

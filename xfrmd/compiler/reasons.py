@@ -10,6 +10,8 @@ from xfrmd.model.plan import Weight
 _ALL: Final = 65536
 TIE: Final = "is as specific, and comes first in the file"
 """Between filters of equal weight the place decides."""
+STORES: Final = "is as specific, and is of the persistent store"
+"""Ahead of the place, the store."""
 
 
 def _named_ports(weight: Weight) -> int:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from xfrmd.compiler.expand import Expanded, Expansion, Generic
+from xfrmd.compiler.expand import Expanded, Expansion, Generic, unresolved_of
+from xfrmd.compiler.protect import responder
 from xfrmd.compiler.rivals import generics_of
 from xfrmd.compiler.tunnels import Inactive
 from xfrmd.model.addresses import Prefix
@@ -25,15 +26,15 @@ _RESPONSE: Final = (
 )
 
 
-def of_filter(won: Expanded, verdict: Verdict, policy: Policy, facts: HostFacts) -> Iterator[str]:
+def of_filter(won: Expanded, verdict: Verdict, policies: Sequence[Policy], facts: HostFacts) -> Iterator[str]:
     """What the filter that decides does besides its verdict, or why it does not do what its action says."""
     specific, generic = won
     if specific.tunnel is not None:
         yield "in the tunnel from {} to {}".format(*specific.tunnel)
     if specific.soft and verdict is Verdict.NEGOTIATE:
-        yield f"{_SOFT}, for {policy.soft_seconds} s at a time"
+        yield f"{_SOFT}, for {generic.policy.soft_seconds} s at a time"
     if specific.verdict is Verdict.BLOCK and generic.rule.filter_action.action is not Action.BLOCK:
-        yield _closed(generic, Expansion(facts, policy.unresolved))
+        yield _closed(generic, Expansion(facts, unresolved_of(policies)))
 
 
 def _closed(generic: Generic, expansion: Expansion) -> str:
@@ -46,24 +47,27 @@ def _closed(generic: Generic, expansion: Expansion) -> str:
     return f"there is no tunnel, as {why}: what should be in it is blocked"
 
 
-def of_response(policy: Policy, facts: HostFacts, packet: Packet, groups: Iterable[Prefix]) -> Iterator[str]:
+def of_response(
+    policies: Iterable[Policy], facts: HostFacts, packet: Packet, groups: Iterable[Prefix]
+) -> Iterator[str]:
     """What the default response rule may come to mean for a packet that no filter matches."""
     near = packet.selector.dst if packet.inbound else packet.selector.src
     ours = near.address in facts.own_addresses()
-    if policy.default_response and ours and not any(group.contains(packet.selector.dst) for group in groups):
+    if responder(policies) and ours and not any(group.contains(packet.selector.dst) for group in groups):
         yield _RESPONSE
 
 
-def of_names(policy: Policy, facts: HostFacts, packet: Packet) -> Iterator[str]:
+def of_names(policies: Sequence[Policy], facts: HostFacts, packet: Packet) -> Iterator[str]:
     """Filters that speak of no packet now, as their DNS name has no address, and might match this one if it had."""
     addresses = (packet.selector.src.address, packet.selector.dst.address)
-    now, told = Expansion(facts, policy.unresolved), set[str]()
-    for generic in generics_of(policy, packet):
+    unresolved = unresolved_of(policies)
+    now, told = Expansion(facts, unresolved), set[str]()
+    for generic in generics_of(policies, packet):
         ends = (generic.filter.src, generic.filter.dst)
         for name in () if any(now.is_open(one) for one in ends) and not _permits(generic) else ends:
             if isinstance(name, str) and not facts.names.get(name) and name not in told and len(told) < _NAMES:
                 known = replace(facts, names={**facts.names, name: addresses})
-                if _matches(generic, Expansion(known, policy.unresolved), packet):
+                if _matches(generic, Expansion(known, unresolved), packet):
                     told.add(name)
                     yield f"{name}, of rule {generic.rule.name!r} at {generic.filter.at}, has no address now"
 

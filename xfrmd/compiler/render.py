@@ -9,9 +9,10 @@ from typing import Final
 from xfrmd.compiler.nft_text import render
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.pad import PadEntry
-from xfrmd.model.plan import Plan, ProtectPolicy, SpecificFilter
+from xfrmd.model.plan import FilterOrigin, Plan, ProtectPolicy, SpecificFilter
 from xfrmd.model.proposals import Proposal, TransformType
 from xfrmd.model.spd import SpdEntry
+from xfrmd.model.store import Store
 from xfrmd.transforms.catalog import name_of
 
 SCHEMA = 1
@@ -26,8 +27,18 @@ def _end(prefix: Prefix) -> str:
     return "any" if prefix.length == 0 else str(prefix)
 
 
+def _where(one: FilterOrigin) -> str:
+    """A rule and the place of its filter. Nothing is said of the local store, where most policies are."""
+    return f"{_from(one.store)}{one.rule!r} at {one.at}"
+
+
+def _from(store: Store) -> str:
+    """What stands ahead of a rule's name."""
+    return "" if store is Store.LOCAL else f"{store.value} "
+
+
 def _filter(one: SpecificFilter) -> str:
-    where = f"{one.origin.rule!r} at {one.origin.at}"
+    where = _where(one.origin)
     return f"  {_side(one.inbound):3} {one.weight!s:28} {one.verdict.value:9} {one.selector}  [{where}]"
 
 
@@ -43,7 +54,7 @@ def _ends(one: SpdEntry | ProtectPolicy) -> str:
 
 def _protect(one: ProtectPolicy) -> Iterator[str]:
     flags = "".join(f" {name}" for name in ("pfs", "soft", "inpass") if getattr(one, name))
-    yield f"  reqid {one.reqid:#x} {one.mode.name.lower()}{_ends(one)}{flags} [{one.origin.rule!r} at {one.origin.at}]"
+    yield f"  reqid {one.reqid:#x} {one.mode.name.lower()}{_ends(one)}{flags} [{_where(one.origin)}]"
     yield from (f"    {selector}" for selector in one.selectors)
     yield from (f"    {_proposal(proposal)}" for proposal in one.proposals)
 
@@ -56,7 +67,7 @@ def _proposal(one: Proposal) -> str:
 
 def _peer(one: PadEntry) -> str:
     methods = ", ".join(type(method).__name__.removesuffix("Auth").lower() for method in one.auth)
-    return f"  {_end(one.local)} <-> {_end(one.remote)}: {methods} [{one.rule!r} at {one.at}]"
+    return f"  {_end(one.local)} <-> {_end(one.remote)}: {methods} [{_from(one.store)}{one.rule!r} at {one.at}]"
 
 
 def _filters(plan: Plan) -> Iterator[str]:
@@ -116,6 +127,7 @@ def _filter_json(one: SpecificFilter) -> dict[str, object]:
         "weight": list(one.weight),
         "reqid": one.reqid or None,
         "inpass": one.inpass,
+        "store": one.origin.store.value,
         "rule": one.origin.rule,
         "filter_list": one.origin.filter_list,
         "filter_action": one.origin.filter_action,

@@ -10,7 +10,8 @@ from xfrmd import limits
 from xfrmd.compiler.expand import Generic
 from xfrmd.errors import PolicyError
 from xfrmd.model.plan import SpecificFilter, Verdict
-from xfrmd.policy.words import AddressSpec, AddressWord
+from xfrmd.model.store import Store
+from xfrmd.policy.words import AddressSpec, AddressWord, Policy
 
 _COUNT = limits.REQID_LAST - limits.REQID_FIRST + 1
 
@@ -21,6 +22,11 @@ def _words(spec: AddressSpec) -> str:
     return spec if isinstance(spec, str) else ",".join(map(str, spec))
 
 
+def called(policy: Policy) -> str:
+    """What a policy is called for its reqids: those of two stores may have the same name."""
+    return f"{policy.name}\0persistent" if policy.store is Store.PERSISTENT else policy.name
+
+
 def name_of(generic: Generic, family: int) -> str:
     """What a filter is called for its reqid: the same words in the same rule are the same filter.
 
@@ -28,9 +34,9 @@ def name_of(generic: Generic, family: int) -> str:
     """
     one = generic.filter
     if generic.rule.tunnel is not None:
-        return "\0".join((generic.origin.policy, "tunnel", str(family), *sorted((_words(one.src), _words(one.dst)))))
+        return "\0".join((called(generic.policy), "tunnel", str(family), *sorted((_words(one.src), _words(one.dst)))))
     ports = ";".join(",".join(map(str, side)) for side in (one.sports, one.dports))
-    parts = (generic.origin.policy, generic.rule.name, str(family), _words(one.src), _words(one.dst))
+    parts = (called(generic.policy), generic.rule.name, str(family), _words(one.src), _words(one.dst))
     return "\0".join((*parts, str(one.protocol), ports, str(one.mirrored)))
 
 

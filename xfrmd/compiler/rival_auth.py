@@ -18,6 +18,7 @@ from xfrmd.model.addresses import BITS, Prefix
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import SpecificFilter, Verdict
 from xfrmd.model.source import Problem, Severity
+from xfrmd.model.store import Store
 
 _PAIRS: Final = 20
 """Pairs of rules that are looked at: more are a way of writing, and each costs a walk over the policy."""
@@ -33,10 +34,11 @@ def undercut(made: Compilation) -> Iterator[Problem]:
     entries = pad.entries(made.peers())
     if len({pad.settings(one) for one in entries}) < 2:
         return
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[Store, str, Store, str]] = set()
     for narrow, wide in _nested(entries):
-        if (narrow.rule, wide.rule) not in seen and len(seen) < _PAIRS:
-            seen.add((narrow.rule, wide.rule))
+        pair = (narrow.store, narrow.rule, wide.store, wide.rule)
+        if pair not in seen and len(seen) < _PAIRS:
+            seen.add(pair)
             if _decides(made, wide, narrow):
                 yield _problem(narrow, wide)
 
@@ -72,7 +74,9 @@ def _decides(made: Compilation, wide: PadEntry, narrow: PadEntry) -> bool:
     return any(
         _left(one, met[:index], narrow)
         for index, one in enumerate(met[:_MET])
-        if one.verdict is Verdict.NEGOTIATE and one.origin.rule == wide.rule and one.tunnel is None
+        if one.verdict is Verdict.NEGOTIATE
+        and (one.origin.store, one.origin.rule) == (wide.store, wide.rule)
+        and one.tunnel is None
     )
 
 

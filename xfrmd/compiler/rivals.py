@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""All filters of a policy that match one packet, heaviest first: those that lost as well.
+"""All filters of the policies in force that match one packet, heaviest first: those that lost as well.
 
 A Plan does not know them all: what the winner takes from a filter of its class is cut out of the loser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from xfrmd.compiler.expand import Expanded, Generic, expand, generic_filters
@@ -38,20 +38,20 @@ def _thin(policy: Policy, packet: Packet) -> Policy:
     return replace(policy, rules=tuple(_thinned(rule, packet) for rule in policy.rules if rule.active))
 
 
-def generics_of(policy: Policy, packet: Packet) -> Iterator[Generic]:
+def generics_of(policies: Iterable[Policy], packet: Packet) -> Iterator[Generic]:
     """The filters that may match a packet, as far as literal addresses say."""
-    return generic_filters(_thin(policy, packet))
+    return generic_filters(_thin(policy, packet) for policy in policies)
 
 
 def _order(one: Expanded) -> tuple[object, ...]:
     return (tuple(-part for part in one.specific.weight), one.generic.number)
 
 
-def rivals(policy: Policy, facts: HostFacts, packet: Packet) -> tuple[Expanded, ...]:
+def rivals(policies: Iterable[Policy], facts: HostFacts, packet: Packet) -> tuple[Expanded, ...]:
     """The filters that match a packet, each filter of a rule once and at its heaviest."""
     matching = [
         one
-        for one in expand(_thin(policy, packet), facts)
+        for one in expand([_thin(policy, packet) for policy in policies], facts)
         if one.specific.inbound == packet.inbound and one.specific.selector.contains(packet.selector)
     ]
     found: dict[tuple[FilterOrigin, object], Expanded] = {}

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from xfrmd.model.facts import HostFacts
 from xfrmd.policy.words import Policy, PolicySet
@@ -13,15 +14,15 @@ _Said = frozenset[tuple[object, ...]]
 
 def unanswered(old: PolicySet, new: PolicySet, facts: HostFacts) -> tuple[str, ...]:
     """The names, sorted. Secrets are not compared, nor are the names of rules."""
-    before, after = (_said(policies.assigned, facts) for policies in (old, new))
+    before, after = (_said(policies.in_force, facts) for policies in (old, new))
     names = before.keys() | after.keys()
     return tuple(sorted(name for name in names if before.get(name) != after.get(name)))
 
 
-def _said(policy: Policy | None, facts: HostFacts) -> dict[str, _Said]:
-    """What a policy says of each name without an address."""
+def _said(policies: Iterable[Policy], facts: HostFacts) -> dict[str, _Said]:
+    """What policies say of each name without an address."""
     found: dict[str, set[tuple[object, ...]]] = {}
-    for name, what in _of_names(policy) if policy else ():
+    for name, what in chain.from_iterable(map(_of_names, policies)):
         if not facts.names.get(name):
             found.setdefault(name, set()).add(what)
     return {name: frozenset(what) for name, what in found.items()}

@@ -13,6 +13,7 @@ from xfrmd.model.addresses import Prefix
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.secret import Secret
 from xfrmd.model.source import Span
+from xfrmd.model.store import Store
 
 
 class IdType(enum.IntEnum):
@@ -78,3 +79,4 @@ class PadEntry:
     at: Span
     local_id: Identity | None = None
     remote_id: Identity | None = None
+    store: Store = Store.LOCAL

@@ -15,6 +15,7 @@ from xfrmd.model.proposals import Proposal
 from xfrmd.model.selector import Selector
 from xfrmd.model.source import Span
 from xfrmd.model.spd import Mode, SpdEntry
+from xfrmd.model.store import Store
 
 
 class Verdict(enum.Enum):
@@ -54,6 +55,7 @@ class FilterOrigin(NamedTuple):
     filter_action: str
     at: Span
     """Place of the filter in its filter list."""
+    store: Store = Store.LOCAL
 
 
 class SpecificFilter(NamedTuple):
@@ -72,7 +74,7 @@ class SpecificFilter(NamedTuple):
     inpass: bool = False
     soft: bool = False
     number: int = 0
-    """Order of its filter in the policy: of equal weights the smaller number wins. For nothing but comparing."""
+    """Order of its filter in the policies: of equal weights the smaller number wins. For nothing but comparing."""
     tunnel: tuple[Address, Address] | None = None
     """Outer source and destination, in the direction of the selector."""
 
@@ -110,6 +112,7 @@ class Plan:
     """
 
     policy: str
+    """Its name; those of several stores are joined by " + ", the persistent one first. "" when nothing is assigned."""
     filters: Sequence[SpecificFilter]
     """All specific filters, heaviest first."""
     nft: NftTable

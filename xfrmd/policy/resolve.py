@@ -32,7 +32,8 @@ def blank(ref: SecretRef) -> bytes:
 
 
 def _config(read: Read) -> Config:
-    return Config(read["ipsecexempt"], tuple(dict.fromkeys(read["management"])), read["allow_lockout"])
+    management = tuple(dict.fromkeys(read["management"]))
+    return Config(read["ipsecexempt"], management, read["allow_lockout"], given=frozenset(read.names()))
 
 
 class Resolver:

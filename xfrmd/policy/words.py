@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import AuthMethod, Identity
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.selector import ANY_PORT, Ports
 from xfrmd.model.source import Problem, Span
+from xfrmd.model.store import Store
 
 
 class AddressWord(enum.Enum):
@@ -140,6 +141,7 @@ class Policy:
     """Lifetime of a soft SA (`softsaexpirationtime`)."""
     default_response: DefaultResponse | None = None
     unresolved: Unresolved = Unresolved.KEEP
+    store: Store = Store.LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +155,24 @@ class Config:
     """TCP ports by which the host is managed: a policy that closes one to everybody is refused."""
     allow_lockout: bool = False
     """That is meant."""
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the settings that stand in the file; the others have their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies of a file, and the one that is assigned (None: no policy, nothing is filtered)."""
+    """All policies of a file or of several stores, and the one that is assigned."""
 
     policies: tuple[Policy, ...]
     assigned: Policy | None
     warnings: tuple[Problem, ...] = ()
     config: Config = Config()
+    persistent: Policy | None = None
+    """The policy of the persistent store, in force beside the assigned one."""
+
+    @property
+    def in_force(self) -> tuple[Policy, ...]:
+        """The policies that apply, in the order in which they decide between equally specific filters. None: nothing
+        is filtered.
+        """
+        return tuple(one for one in (self.persistent, self.assigned) if one is not None)
