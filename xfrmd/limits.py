@@ -209,6 +209,8 @@ REPLACED_LIFETIME: Final = 30.0
 SUCCESSOR_WAIT: Final = 90.0
 """The new outbound SA of a rekey of the peer's is used at the latest then. A peer keeps its old inbound SA until we
 have answered its deletion, so that waiting is safe, while one that has not got our answer repeats itself for 68 s."""
+ADOPTED_REPEAT: Final = 0.1
+"""After a restart what was outstanding is repeated then: sockets and kernel are set up before."""
 PEER_READY: Final = 0.1
 """Packets that are held for a peer which asked for the SA itself leave so long after our answer: the peer must read it
 and give its kernel the keys first, and nobody sends a lost packet again."""

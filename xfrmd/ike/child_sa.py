@@ -85,6 +85,10 @@ class ChildSa:
         """Where it is in its life."""
         return self._state
 
+    def begin(self, state: ChildState) -> None:
+        """The state of a child SA of an earlier run."""
+        self._state = state
+
     def enter(self, state: ChildState) -> None:
         """The one way to change the state. LocalProtocolError for a step that no life has."""
         if state not in LEGAL[self._state]:

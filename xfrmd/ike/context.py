@@ -67,6 +67,7 @@ class Context:
 
     __slots__ = (
         "agenda",
+        "changed",
         "closing",
         "demand",
         "entropy",
@@ -90,6 +91,8 @@ class Context:
         self.out: list[Effect] = []
         self.later: list[Effect] = []
         self.agenda = Agenda()
+        self.changed: dict[Lineage | DynamicFilter, None] = {}
+        """What of that which outlives the process is not as it was saved last."""
         self.closing: IkeSa | None = None
 
     def send(self, sa: IkeSa, octets: bytes) -> None:
@@ -110,6 +113,7 @@ class Context:
 
     def touch(self, sa: IkeSa) -> None:
         """The IKE SA may have something to send: looked at when the current event is done."""
+        self.changed[sa.lineage] = None
         self.agenda.touched[sa] = None
 
     def random(self) -> float:

@@ -34,6 +34,7 @@ def cover(ctx: Context, child: ChildSa) -> None:
         found = DynamicFilter(child.reqid, child.agreed.selector, child.local, child.remote)
         ctx.store.dynamic[_name(child)] = found
         ctx.tell(notices.filter_added(child, round(limits.DYNAMIC_IDLE)))
+    ctx.changed[found] = None
     ctx.timers.cancel((TimerKind.DYNAMIC_END, found))
     ctx.out.append(AddFilter(found.reqid, found.selector))
 
@@ -42,6 +43,7 @@ def left(ctx: Context, child: ChildSa) -> None:
     """A child SA is gone. If it was the last of its filter, that stays for a while."""
     found = ctx.store.dynamic.get(_name(child))
     if found is not None and not _carried(ctx, found):
+        ctx.changed[found] = None
         ctx.timers.set((TimerKind.DYNAMIC_END, found), ctx.now + limits.DYNAMIC_IDLE)
 
 
@@ -54,6 +56,7 @@ def over(ctx: Context, found: DynamicFilter) -> None:
 def close(ctx: Context, found: DynamicFilter) -> None:
     """Its traffic is as if it had never been asked for."""
     if ctx.store.dynamic.pop((found.reqid, found.selector), None) is not None:
+        ctx.changed[found] = None
         ctx.timers.cancel((TimerKind.DYNAMIC_END, found))
         ctx.out.append(RemoveFilter(found.reqid, found.selector))
 

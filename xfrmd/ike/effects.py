@@ -30,6 +30,15 @@ class InstallSa:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepSa:
+    """An SA of an earlier run is in the kernel and stays there; the entry has no keys."""
+
+    sa: SadEntry
+    added: float
+    """When the kernel got it, in wall-clock time."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveSa:
     """Take an SA out of the kernel; that it is gone already is no error."""
 
@@ -111,6 +120,7 @@ class Tell:
 Effect = (
     SendDatagram
     | InstallSa
+    | KeepSa
     | RemoveSa
     | AskUsed
     | ReleaseHeld

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from xfrmd.ike import dynamic, kernel_events, lifecycle, negotiate, snapshot, soft
+from xfrmd.ike import adopting, dynamic, kernel_events, lifecycle, negotiate, snapshot, soft
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import (
     Acquire,
+    Adopt,
     ClearOpened,
     DatagramReceived,
     Delete,
@@ -26,6 +27,8 @@ from xfrmd.ike.events import (
 )
 from xfrmd.ike.gate import Gate
 from xfrmd.ike.lookup import PlanIndex
+from xfrmd.ike.saved import Record
+from xfrmd.ike.saving import Recorder
 from xfrmd.ike.v2 import create_child, exchange, rekey_child, rekey_ike
 from xfrmd.ike.views import EngineView, IkeSaView, SoftSaView
 from xfrmd.model.plan import Plan
@@ -40,6 +43,7 @@ _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     ClearOpened: soft.opened,
     Rekey: kernel_events.rekey,
     Delete: kernel_events.delete,
+    Adopt: adopting.adopt,
 }
 _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.STATE: exchange.deadline,
@@ -59,11 +63,12 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
 class Engine:
     """Negotiates what `plan` wants. `entropy(n)` gives n unpredictable octets; seeded, it gives a fixed transcript."""
 
-    __slots__ = ("_ctx", "_gate")
+    __slots__ = ("_ctx", "_gate", "_recorder")
 
     def __init__(self, plan: Plan, entropy: Callable[[int], bytes]) -> None:
         self._ctx = Context(PlanIndex(plan), entropy)
         self._gate = Gate(CookieJar(entropy))
+        self._recorder = Recorder()
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What follows from an event at `now` (seconds, never going back). To be carried out in this order."""
@@ -80,6 +85,14 @@ class Engine:
             _EVENTS[type(event)](ctx, event)
         self._settle()
         return ctx.out
+
+    def changes(self) -> list[Record]:
+        """What has changed of that which outlives the process. Keep it before effects are carried out (see saving)."""
+        return self._recorder.changes(self._ctx)
+
+    def forget_changes(self) -> None:
+        """Nothing is kept."""
+        self._ctx.changed.clear()
 
     def next_deadline(self) -> float | None:
         """When handle(TimerFired()) is due, in the time of `now`; None while nothing is waited for."""

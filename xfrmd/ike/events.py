@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xfrmd.ike.saved import KernelSas, Saved
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import ProtocolId
@@ -89,6 +90,17 @@ class PlanChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """What an earlier run has left, and which of its SAs the kernel has. To be told once, after the first PlanChanged.
+
+    SAs in the kernel of which no KeepSa speaks belong to nobody.
+    """
+
+    saved: Saved
+    kernel: KernelSas
+
+
+@dataclass(frozen=True, slots=True)
 class Initiate:
     """The operator wants an SA for this filter and peer without traffic asking for it."""
 
@@ -124,6 +136,7 @@ Event = (
     | SaUsed
     | ClearOpened
     | PlanChanged
+    | Adopt
     | Initiate
     | Rekey
     | Delete

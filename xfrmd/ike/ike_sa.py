@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +22,8 @@ from xfrmd.ike.window import Window
 from xfrmd.model.notice import Notice
 from xfrmd.model.pad import Identity, PadEntry
 from xfrmd.model.proposals import Proposal, Transform
-from xfrmd.transforms.compute import KeyExchange
+from xfrmd.model.secret import Secret
+from xfrmd.transforms.compute import KeyExchange, key_exchange_new
 
 
 class IkeState(enum.Enum):
@@ -66,6 +69,42 @@ class TaskKind(enum.Enum):
     LIVENESS = "ask for life"
 
 
+class SeededExchange:
+    """Our side of a key exchange, with the entropy that it was made of: from that it can be made again."""
+
+    __slots__ = ("_exchange", "_seed")
+
+    def __init__(self, method: Transform, entropy: Callable[[int], bytes]) -> None:
+        self._seed = b""
+
+        def draw(count: int) -> bytes:
+            octets = entropy(count)
+            self._seed += octets
+            return octets
+
+        self._exchange: KeyExchange = key_exchange_new(method, draw)
+
+    @classmethod
+    def again(cls, method: Transform, seed: Secret) -> SeededExchange:
+        """The exchange that was made of this seed."""
+        rest = iter(seed.reveal())
+        return cls(method, lambda count: bytes(itertools.islice(rest, count)))
+
+    @property
+    def seed(self) -> Secret:
+        """What it was made of."""
+        return Secret(self._seed)
+
+    @property
+    def public(self) -> bytes:
+        """The Key Exchange Data to send."""
+        return self._exchange.public
+
+    def shared(self, peer_public: bytes) -> bytes:
+        """The shared secret, as KeyExchange has it."""
+        return self._exchange.shared(peer_public)
+
+
 @dataclass(slots=True)
 class Offer:
     """What our request has proposed and is needed again when the answer comes. `spi` is ours, 4 or 8 octets."""
@@ -73,7 +112,7 @@ class Offer:
     spi: bytes
     proposals: tuple[Proposal, ...]
     nonce: bytes
-    exchange: KeyExchange | None = None
+    exchange: SeededExchange | None = None
     method: Transform | None = None
     """Of the key exchange."""
     agreed: Agreed | None = None

@@ -48,6 +48,7 @@ def begin(ctx: Context, sa: IkeSa, state: IkeState) -> None:
 
 def set_deadline(ctx: Context, sa: IkeSa) -> None:
     """Set the deadline of the state."""
+    ctx.changed[sa.lineage] = None
     seconds = STATES[sa.state].seconds
     ctx.timers.set((TimerKind.STATE, sa), ctx.now + (sa.lifetime if seconds is None else seconds))
 
@@ -135,6 +136,7 @@ def promote(ctx: Context, child: ChildSa) -> None:
     ctx.timers.cancel((TimerKind.SUCCESSOR, child))
     if child.state is not ChildState.AWAITED or child.pending_out is None:
         return
+    _changed(ctx, child)
     ctx.out.append(InstallSa(child.pending_out))
     child.pending_out = None
     child.enter(ChildState.INSTALLED)
@@ -143,6 +145,7 @@ def promote(ctx: Context, child: ChildSa) -> None:
 
 def silence(ctx: Context, child: ChildSa) -> None:
     """A successor sends in place of this child SA, which only takes packets until the peer deletes it."""
+    _changed(ctx, child)
     if child.sends:
         ctx.out.append(RemoveSa(child.protocol, child.spi_out, child.local, child.remote))
         child.enter(ChildState.SILENT)
@@ -150,6 +153,7 @@ def silence(ctx: Context, child: ChildSa) -> None:
 
 def stop_sending(ctx: Context, child: ChildSa) -> None:
     """Take the outbound SA of a child SA out of the kernel, if it is there."""
+    _changed(ctx, child)
     if child.sends:
         ctx.out.append(RemoveSa(child.protocol, child.spi_out, child.local, child.remote))
     child.pending_out = None
@@ -171,6 +175,7 @@ def take_in(ctx: Context, lineage: Lineage, child: ChildSa, inbound: InstallSa) 
     """A new child SA, as far as taking packets goes: its filter if the plan has none, then its inbound SA."""
     dynamic.cover(ctx, child)
     ctx.store.add_child(lineage, child)
+    _changed(ctx, child)
     ctx.out.append(inbound)
 
 
@@ -202,6 +207,12 @@ def drop_inbound(ctx: Context, child: ChildSa) -> None:
         ctx.out.append(RemoveSa(child.protocol, child.spi_in, child.remote, child.local))
     if child.state is not ChildState.GONE:
         child.enter(ChildState.GONE)
+
+
+def _changed(ctx: Context, child: ChildSa) -> None:
+    lineage = ctx.store.lineage_of(child)
+    if lineage is not None:
+        ctx.changed[lineage] = None
 
 
 _DONE: Final = (ChildState.DELETING, ChildState.LINGERING, ChildState.GONE)

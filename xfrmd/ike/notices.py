@@ -219,6 +219,12 @@ def child_rekeyed(sa: IkeSa, child: ChildSa) -> Notice:
     )
 
 
+def adopted(ike_sas: int, child_sas: int) -> Notice:
+    """SAs of an earlier run go on."""
+    text = f"{ike_sas} IKE SAs and {child_sas} SA pairs of the run before go on"
+    return Notice(Level.INFO, "adopted", text, {"ike_sas": str(ike_sas), "child_sas": str(child_sas)})
+
+
 def child_down(child: ChildSa, why: str) -> Notice:
     """Traffic is no longer protected, so it is held."""
     return Notice(Level.INFO, "child-down", f"SA pair {child.spi_in:08x} ended: {why}", _child(child))

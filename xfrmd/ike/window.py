@@ -7,6 +7,7 @@ import enum
 
 from xfrmd import limits
 from xfrmd.errors import LocalProtocolError
+from xfrmd.ike.saved import SavedWindow
 
 
 class Arrival(enum.Enum):
@@ -36,6 +37,27 @@ class Window:
         self._expected = 0
         self._request = b""
         self._response = b""
+
+    @classmethod
+    def restored(cls, saved: SavedWindow) -> Window:
+        """The window as it was. What is outstanding is repeated with restarted times, the same octets under its ID."""
+        window = cls()
+        window.next_id, window._expected = saved.next_id, saved.expected
+        window._request, window._response = saved.request, saved.response
+        window._sent, window._sent_id, window._sent_times = saved.sent, saved.sent_id, saved.sent_times
+        return window
+
+    def saved(self) -> SavedWindow:
+        """The window as values."""
+        return SavedWindow(
+            next_id=self.next_id,
+            expected=self._expected,
+            request=self._request,
+            response=self._response,
+            sent=self._sent,
+            sent_id=self._sent_id,
+            sent_times=self._sent_times,
+        )
 
     @property
     def busy(self) -> bool:

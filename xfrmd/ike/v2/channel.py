@@ -4,39 +4,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
+from xfrmd.ike.saved import SavedKeys
 from xfrmd.ike.select import Suite
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, SealedMessage, build_sealed, open_sealed
 from xfrmd.ike.v2.payloads import Payload
 from xfrmd.model.proposals import Transform
+from xfrmd.model.secret import Secret
 from xfrmd.transforms.compute import IkeCipher
 from xfrmd.transforms.keymat import ChildKeys, IkeKeys, child_keys
+
+_RUN_BITS: Final = 32
+"""IVs of one run count in the lower bits of 64: no IKE SA sends so many messages, no host restarts so often."""
 
 
 class Channel:
     """The keys of one IKE SA. An AEAD's IVs count up, so that none comes twice; those of CBC are random."""
 
-    __slots__ = ("_counter", "_entropy", "_in", "_out", "_sk_d", "prf")
+    __slots__ = ("_counter", "_entropy", "_in", "_keys", "_out", "_sk_d", "prf")
 
-    def __init__(self, suite: Suite, prf: Transform, keys: IkeKeys, entropy: Callable[[int], bytes] | None) -> None:
+    def __init__(
+        self, suite: Suite, prf: Transform, keys: IkeKeys, entropy: Callable[[int], bytes] | None, *, ivs: int = 0
+    ) -> None:
         """The channel of the original initiator; see `responder`. `entropy` is None where IVs may count up."""
         self.prf = prf
-        self._sk_d = keys.sk_d
+        self._sk_d, self._keys = keys.sk_d, keys
         self._out = IkeCipher.new(suite.encryption, keys.sk_ei, suite.integrity, keys.sk_ai)
         self._in = IkeCipher.new(suite.encryption, keys.sk_er, suite.integrity, keys.sk_ar)
         self._entropy = entropy
-        self._counter = 0
+        self._counter = ivs
 
     @classmethod
     def of(
-        cls, suite: Suite, prf: Transform, keys: IkeKeys, initiator: bool, entropy: Callable[[int], bytes]
+        cls,
+        suite: Suite,
+        prf: Transform,
+        keys: IkeKeys,
+        initiator: bool,
+        entropy: Callable[[int], bytes],
+        *,
+        ivs: int = 0,
     ) -> Channel:
-        """Our side of the channel; `initiator` tells which side that is."""
-        channel = cls(suite, prf, keys, None if suite.integrity is None else entropy)
+        """Our side of the channel; `initiator` tells which side that is. `ivs`: how many IVs have been used."""
+        channel = cls(suite, prf, keys, None if suite.integrity is None else entropy, ivs=ivs)
         if not initiator:
             channel._in, channel._out = channel._out, channel._in
         return channel
+
+    @classmethod
+    def restored(cls, suite: Suite, saved: SavedKeys, initiator: bool, entropy: Callable[[int], bytes]) -> Channel:
+        """The channel of an earlier run. Its IVs go on in a range of their own, whatever that run has used last."""
+        d, ai, ar, ei, er = (one.reveal() for one in (saved.sk_d, saved.sk_ai, saved.sk_ar, saved.sk_ei, saved.sk_er))
+        assert suite.prf is not None
+        ivs = ((saved.ivs >> _RUN_BITS) + 1) << _RUN_BITS
+        return cls.of(suite, suite.prf, IkeKeys(d, ai, ar, ei, er, b"", b""), initiator, entropy, ivs=ivs)
+
+    def saved(self) -> SavedKeys:
+        """The keys, and how far their IVs have been used."""
+        keys = self._keys
+        return SavedKeys(
+            sk_d=Secret(keys.sk_d),
+            sk_ai=Secret(keys.sk_ai),
+            sk_ar=Secret(keys.sk_ar),
+            sk_ei=Secret(keys.sk_ei),
+            sk_er=Secret(keys.sk_er),
+            ivs=self._counter,
+        )
 
     def seal(self, header: Header, payloads: Iterable[Payload]) -> bytes:
         """A sealed message of ours."""

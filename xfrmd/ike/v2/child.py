@@ -10,7 +10,7 @@ from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import dynamic, lifecycle, narrow, notices, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
-from xfrmd.ike.ike_sa import IkeSa, Offer, Task
+from xfrmd.ike.ike_sa import IkeSa, Offer, SeededExchange, Task
 from xfrmd.ike.narrow import Agreed, Ends, Traffic
 from xfrmd.ike.select import Choice, Mismatch
 from xfrmd.ike.v2 import offers
@@ -69,7 +69,7 @@ def _key_exchange(ctx: Context, task: Task) -> list[Payload]:
     if not methods:
         return []
     task.offer.method = task.method if task.method in methods else methods[0]
-    task.offer.exchange = key_exchange_new(task.offer.method, ctx.entropy)
+    task.offer.exchange = SeededExchange(task.offer.method, ctx.entropy)
     return [KePayload(task.offer.method.id, task.offer.exchange.public)]
 
 

@@ -33,10 +33,13 @@ def sad_pair(ctx: Context, sa: IkeSa, child: ChildSa, material: Material) -> tup
     ours, theirs = (keys.initiator, keys.responder) if material.by_us else (keys.responder, keys.initiator)
     seconds, kilobytes = child.lifetime
     soft = Lifetime(int(lifecycle.soft(ctx, seconds)), int(lifecycle.soft(ctx, kilobytes)))
-    return InstallSa(_entry(child, theirs, soft, inbound=True)), InstallSa(_entry(child, ours, soft, inbound=False))
+    return InstallSa(sad_entry(child, theirs, soft, inbound=True)), InstallSa(
+        sad_entry(child, ours, soft, inbound=False)
+    )
 
 
-def _entry(child: ChildSa, keys: FlowKeys, soft: Lifetime, *, inbound: bool) -> SadEntry:
+def sad_entry(child: ChildSa, keys: FlowKeys, soft: Lifetime, *, inbound: bool) -> SadEntry:
+    """One of the two SAs."""
     outbound = narrow.cover(child.selectors)
     return SadEntry(
         protocol=child.protocol,

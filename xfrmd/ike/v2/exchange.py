@@ -52,7 +52,7 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         init.derive(ctx, sa, sa.spi_r)
     try:
         message = _open(ctx, sa, clear)
-        _heard(sa, event)
+        _heard(ctx, sa, event)
         if message.header.exchange not in _EXCHANGES:
             raise RefusalError(NotifyType.INVALID_SYNTAX, f"exchange {message.header.exchange} is not known here")
         form = cardinality.form_of(message)
@@ -95,7 +95,7 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         return
     try:
         message = _open(ctx, sa, clear)
-        _heard(sa, event)
+        _heard(ctx, sa, event)
         _consequence(ctx, sa, message)
     except RemoteProtocolError as error:
         if not error.notify:
@@ -128,8 +128,9 @@ def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
         raise
 
 
-def _heard(sa: IkeSa, event: DatagramReceived) -> None:
+def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
+    ctx.changed[sa.lineage] = None
     sa.sent_unheard = None
     sa.remote, sa.local = event.remote, event.local
 

@@ -7,7 +7,7 @@ from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, notices, select
 from xfrmd.ike.context import Context, TimerKind
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.select import Choice, Mismatch
 from xfrmd.ike.v2 import offers
@@ -40,7 +40,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     methods = select.key_exchanges(proposals)
     used = sa.agreed_suite.key_exchange
     method = task.method or (used if used is not None and used in methods else methods[0])
-    exchange = key_exchange_new(method, ctx.entropy)
+    exchange = SeededExchange(method, ctx.entropy)
     task.offer = Offer(ctx.fresh_ike_spi(), proposals, ctx.entropy(_NONCE), exchange, method)
     return [
         SaPayload(select.offer(proposals, task.offer.spi)),

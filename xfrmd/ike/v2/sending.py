@@ -22,6 +22,7 @@ def request(ctx: Context, sa: IkeSa, exchange: ExchangeType, payloads: Iterable[
 
 def send_watched(ctx: Context, sa: IkeSa, octets: bytes) -> None:
     """Send the octets of our next request and set the time to repeat them."""
+    ctx.changed[sa.lineage] = None
     ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.sent(octets, ctx.now))
     ctx.send(sa, octets)
 
@@ -32,6 +33,7 @@ def respond(ctx: Context, sa: IkeSa, message: Message, payloads: Iterable[Payloa
     reply = Header.of(sa.spi_i, sa.spi_r, header.exchange, header.message_id, initiator=sa.initiator, response=True)
     octets = sa.agreed_channel.seal(reply, payloads)
     sa.window.responded(message.raw, octets)
+    ctx.changed[sa.lineage] = None
     ctx.send(sa, octets)
     ctx.out += ctx.later
     ctx.later.clear()
@@ -48,6 +50,7 @@ def again(ctx: Context, sa: IkeSa) -> bool:
     octets = sa.window.retransmit(ctx.now)
     if octets is None:
         return False
+    ctx.changed[sa.lineage] = None
     ctx.journal.count(Count.RETRANSMITTED)
     if sa.window.due is not None:
         ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.due)

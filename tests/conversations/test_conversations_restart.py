@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Engines that die at every step of every exchange and go on from what was kept: one IKE SA, one pair, no IV twice."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from tests.conversations.mortal import Moment, Mortal, Wire
+from tests.conversations.network import BAD, PERFECT, Faults, Flow, Network
+from tests.conversations.plans import (
+    ALL_REQID,
+    CBC_X25519,
+    ENCR_GCM,
+    ESN_OFF,
+    P256,
+    SMB_REQID,
+    X25519,
+    Settings,
+    plan,
+)
+from tests.conversations.scenes import A4, B4, Pair, tcp
+from xfrmd.ike.events import Acquire, Delete, Event, Rekey
+
+PFS = Settings(pfs=True, esp=((ENCR_GCM, X25519, P256, ESN_OFF),))
+CBC = Settings(ike=(CBC_X25519,))
+
+
+@dataclass
+class Play:
+    """Two hosts that can die."""
+
+    scene: Pair
+    mortals: dict[str, Mortal]
+
+    def run(self, seconds: float) -> None:
+        self.scene.network.run(self.scene.network.now + seconds)
+
+    def flows(self, seconds: float, interval: float = 0.02) -> list[Flow]:
+        return [self.scene.flow(host, seconds, interval) for host in self.scene.hosts]
+
+    def look_at_the_wire(self) -> None:
+        wire = Wire()
+        for host in self.scene.hosts:
+            wire.watch(host.sent)
+
+
+def play(seed: int = 1, settings: Settings | None = None, faults: Faults = PERFECT) -> Play:
+    network, ours = Network(seed, faults), settings or Settings()
+    a = Mortal(network, A4, plan(A4, [B4], ours), network.entropy())
+    b = Mortal(network, B4, plan(B4, [A4], ours), network.entropy())
+    return Play(Pair(network, network.add("A", A4, a), network.add("B", B4, b)), {"A": a, "B": b})
+
+
+Ask = Callable[[Play], list[tuple[str, Event]]]
+
+
+def connect(_: Play) -> list[tuple[str, Event]]:
+    return []
+
+
+def rekey_child(one: Play) -> list[tuple[str, Event]]:
+    return [("A", Rekey(one.scene.child(one.scene.a).spi_in.to_bytes(4)))]
+
+
+def rekey_ike(one: Play) -> list[tuple[str, Event]]:
+    return [("A", Rekey(one.scene.a.ike_sas()[0].local_spi))]
+
+
+def rekey_child_both(one: Play) -> list[tuple[str, Event]]:
+    return [*rekey_child(one), ("B", Rekey(one.scene.child(one.scene.b).spi_in.to_bytes(4)))]
+
+
+def rekey_ike_both(one: Play) -> list[tuple[str, Event]]:
+    return [*rekey_ike(one), ("B", Rekey(one.scene.b.ike_sas()[0].local_spi))]
+
+
+def delete_child(one: Play) -> list[tuple[str, Event]]:
+    return [("A", Delete(one.scene.child(one.scene.a).spi_in.to_bytes(4)))]
+
+
+def delete_ike(one: Play) -> list[tuple[str, Event]]:
+    return [("A", Delete(one.scene.a.ike_sas()[0].local_spi))]
+
+
+def another_child(_: Play) -> list[tuple[str, Event]]:
+    return [("A", Acquire(SMB_REQID, tcp(A4, B4, 445)))]
+
+
+ASKS: dict[Ask, Settings] = {
+    connect: Settings(),
+    rekey_child: PFS,
+    rekey_ike: Settings(),
+    rekey_child_both: Settings(),
+    rekey_ike_both: CBC,
+    delete_child: Settings(),
+    delete_ike: Settings(),
+    another_child: Settings(smb=True),
+}
+SEAMLESS: tuple[Ask, ...] = (rekey_child, rekey_ike, rekey_child_both, rekey_ike_both, another_child)
+
+
+def act(ask: Ask, who: str, at: int, moment: Moment) -> tuple[Play, int]:
+    """A death in an exchange under traffic, and all that follows until it is quiet. How many packets were lost?"""
+    one = play(settings=ASKS[ask])
+    if ask is not connect:
+        one.scene.acquire(one.scene.a)
+        one.run(1.0)
+    one.mortals[who].arm(at, moment)
+    running = one.flows(5.0)
+    for name, event in ask(one):
+        one.scene.network.at(one.scene.network.now + 0.1, one.mortals[name].host, event)
+    one.run(8.0)
+    if ask not in SEAMLESS:  # what was given up is asked for again by traffic, when a peer's silence has been believed
+        one.run(200.0)
+        one.scene.acquire(one.scene.a, one.scene.network.now)
+        one.run(2.0)
+    one.scene.converge(200)
+    one.look_at_the_wire()
+    one.scene.works()
+    return one, sum(len(flow.lost) for flow in running)
+
+
+def steps(ask: Ask, who: str) -> int:
+    """How many events a host has to handle in an exchange."""
+    return act(ask, who, 0, Moment.AFTER)[0].mortals[who].events
+
+
+@pytest.mark.parametrize("who", ["A", "B"])
+@pytest.mark.parametrize("ask", ASKS, ids=lambda ask: ask.__name__)
+def test_death_at_every_step_of_every_exchange(ask: Ask, who: str) -> None:
+    for at, moment in itertools.product(range(1, min(steps(ask, who), 10) + 1), Moment):
+        one, lost = act(ask, who, at, moment)
+        assert one.mortals[who].deaths == 1, (at, moment)
+        if ask in SEAMLESS and moment in (Moment.UNSAVED, Moment.AFTER):
+            assert lost == 0, (at, moment)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_deaths_at_random_in_a_bad_network_end_in_agreement(seed: int) -> None:
+    rng = random.Random(seed)
+    one = play(seed, PFS if seed % 2 else CBC, replace(BAD, until=60.0))
+    for host in one.scene.hosts:
+        one.scene.acquire(host)
+    for _ in range(8):
+        mortal = one.mortals[rng.choice("AB")]
+        if mortal.back is None:
+            mortal.arm(rng.randint(1, 6), rng.choice(list(Moment)))
+        one.run(rng.uniform(0.5, 10.0))
+        for name, other in one.mortals.items():
+            for sa in other.host.ike_sas():
+                if sa.state == "established":
+                    spis = [sa.local_spi, *(child.spi_in.to_bytes(4) for child in sa.children)]
+                    one.scene.network.at(one.scene.network.now, one.mortals[name].host, Rekey(rng.choice(spis)))
+    for mortal in one.mortals.values():
+        mortal.at = 0
+    for host in one.scene.hosts:
+        one.scene.network.poll(host, one.scene.network.now + 300.0)
+    flows = one.flows(300.0, 0.5)
+    one.run(300.0)
+    one.scene.converge(200)
+    one.look_at_the_wire()
+    one.scene.works()
+    assert sum(mortal.deaths for mortal in one.mortals.values()) > 0
+    assert all(flow.delivered for flow in flows)
+
+
+def quiet(settings: Settings | None = None) -> Play:
+    """Two hosts with one pair of SAs."""
+    one = play(settings=settings)
+    one.scene.acquire(one.scene.a)
+    one.run(2.0)
+    one.scene.agree()
+    return one
+
+
+def test_the_same_spis_go_on_and_rekeys_and_deletes_by_either_side_work() -> None:
+    for ask, who in itertools.product((rekey_child, rekey_ike, delete_child), "AB"):
+        one = quiet()
+        before = one.scene.child(one.scene.a), one.scene.a.ike_sas()[0].local_spi
+        for mortal in one.mortals.values():
+            mortal.die()
+        one.run(2.0)
+        after = one.scene.child(one.scene.a), one.scene.a.ike_sas()[0].local_spi
+        assert (after[0].spi_in, after[0].spi_out, after[1]) == (before[0].spi_in, before[0].spi_out, before[1])
+        assert "adopted" in one.scene.a.codes()
+        ((_, event),) = ask(one)
+        host = one.mortals[who].host
+        if who == "B":
+            child = one.scene.child(one.scene.b).spi_in.to_bytes(4)
+            spi = one.scene.b.ike_sas()[0].local_spi if ask is rekey_ike else child
+            event = Delete(spi) if ask is delete_child else Rekey(spi)
+        one.scene.network.at(one.scene.network.now, host, event)
+        one.run(10.0)
+        assert not one.scene.network.hosts[A4].kernel.mistakes
+        if ask is delete_child:
+            assert not one.scene.a.kernel.sas
+            assert not one.scene.b.kernel.sas
+            one.scene.acquire(host, one.scene.network.now)
+            one.run(2.0)
+        one.scene.agree()
+        one.scene.works()
+        one.look_at_the_wire()
+
+
+def test_an_sa_that_the_kernel_lost_meanwhile_is_deleted_at_both_ends_and_made_anew() -> None:
+    for inbound in (True, False):
+        one = quiet()
+        one.mortals["A"].die()
+        ((key, _),) = [item for item in one.scene.a.kernel.sas.items() if item[1].sa.inbound is inbound]
+        del one.scene.a.kernel.sas[key]
+        one.run(2.0)
+        assert not one.scene.a.kernel.sas
+        assert not one.scene.b.kernel.sas
+        one.scene.acquire(one.scene.b, one.scene.network.now)
+        one.run(2.0)
+        one.scene.agree()
+        one.scene.works()
+
+
+def test_a_soft_expiry_that_nobody_heard_is_made_up_for() -> None:
+    one = quiet()
+    spi = one.scene.child(one.scene.a).spi_in
+    one.mortals["A"].die()
+    for entry in one.scene.a.kernel.sas.values():
+        entry.asked = True  # the kernel tells it once
+    one.run(2.0)
+    one.scene.converge()
+    assert one.scene.child(one.scene.a).spi_in != spi
+
+
+def test_another_secret_meanwhile_ends_the_ike_sa_and_the_peer_is_told() -> None:
+    one = quiet()
+    mortal = one.mortals["A"]
+    mortal.plan = plan(A4, [B4], Settings(psk=b"another"))
+    mortal.die()
+    one.run(5.0)
+    for host in one.scene.hosts:
+        assert not host.kernel.sas
+        assert not host.ike_sas()
+
+
+def test_a_filter_that_is_gone_meanwhile_ends_its_sas_and_the_others_go_on() -> None:
+    one = quiet(Settings(smb=True))
+    one.scene.acquire(one.scene.a, one.scene.network.now, SMB_REQID, tcp(A4, B4, 445))
+    one.run(2.0)
+    assert len(one.scene.b.kernel.sas) == 4
+    one.mortals["A"].plan = plan(A4, [B4], Settings())
+    one.mortals["A"].die()
+    one.run(5.0)
+    assert [entry.sa.reqid for entry in one.scene.b.kernel.sas.values()] == [ALL_REQID] * 2
+    one.scene.agree()
+
+
+def test_a_peer_that_is_gone_from_the_policy_leaves_nothing_behind() -> None:
+    one = quiet()
+    one.mortals["A"].plan = plan(A4, [])
+    one.mortals["A"].die()
+    one.run(2.0)
+    assert not one.scene.a.kernel.sas
+    assert not one.scene.a.ike_sas()
+
+
+def test_ivs_of_a_new_run_have_a_range_of_their_own() -> None:
+    one = quiet()
+    one.mortals["A"].die()
+    one.run(2.0)
+    ((_, event),) = rekey_ike(one)
+    sent = len(one.scene.a.sent)
+    one.scene.network.at(one.scene.network.now, one.scene.a, event)
+    one.run(2.0)
+    assert next(datagram.data[32:40] for datagram in one.scene.a.sent[sent:]) == (2**32 + 1).to_bytes(8)
+
+
+def test_the_eye_on_the_wire_sees_a_repetition() -> None:
+    one = quiet()
+    wire = Wire()
+    wire.watch(one.scene.a.sent)
+    sealed = one.scene.a.sent[-1]
+    for place in (60, 20):  # the same IV for other octets; another message ID with the same IV
+        octets = bytearray(sealed.data)
+        octets[place] ^= 1
+        with pytest.raises(AssertionError):
+            wire.watch([replace(sealed, data=bytes(octets))])
