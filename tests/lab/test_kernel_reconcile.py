@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from lab.netns import Host, namespaces
+from tests.worlds.hosts import addressed
+from tests.worlds.world import world
 from xfrmd import limits
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.xfrm.sockets import XfrmSocket, add_policy
 from xfrmd.adapters.xfrm.spd import Spd
-from xfrmd.compiler import compile_policy
+from xfrmd.compiler import Compilation, compile_policy
 from xfrmd.daemon.reconcile import Reconciler
 from xfrmd.errors import KernelError
 from xfrmd.model.addresses import Address, Prefix
@@ -98,6 +101,25 @@ def test_any_policy_follows_any_other(kernel: Kernel) -> None:
         assert kernel.reconciler.check(one).degraded == ()
         assert len(kernel.xfrm.policies()) == len(one.spd)
         assert kernel.reconciler.apply(one).changes == {}, "the same again is nothing to do"
+
+
+def follow(seed: int, kernel: Kernel) -> int:
+    """How many changes of a random host's addresses the kernel followed by what differs, proved by looking anew."""
+    one, dice, followed = world(f"own {seed}"), random.Random(seed), 0
+    made, host = Compilation(one.policies, one.host), one.host
+    assert kernel.reconciler.apply(made.plan).degraded == ()
+    for _ in range(4):
+        host = addressed(host, dice)
+        delta = made.refresh(host)
+        assert delta is not None
+        assert kernel.reconciler.change(made.plan, delta).degraded == ()
+        assert Reconciler(kernel.spd, kernel.nft).check(made.plan).degraded == (), "for somebody who looks anew, too"
+        followed += bool(delta.elements or delta.spd_new)
+    return followed
+
+
+def test_own_addresses_are_followed(kernel: Kernel) -> None:
+    assert sum(follow(seed, kernel) for seed in range(8)) > 8
 
 
 def test_a_new_daemon_takes_over_by_difference(kernel: Kernel) -> None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
+from tests.worlds.hosts import addressed, moved
 from tests.worlds.world import World, world
 from xfrmd.compiler import Compilation
-from xfrmd.compiler.compile import changed_words
 from xfrmd.compiler.expand import Generic
-from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.plan import Plan, PlanDelta
@@ -46,6 +44,7 @@ def assert_equal(changed: Compilation, fresh: Compilation) -> None:
     assert spd(changed.plan) == spd(fresh.plan)
     assert tuple(changed.plan.protect) == tuple(fresh.plan.protect)
     assert tuple(changed.plan.pad) == tuple(fresh.plan.pad)
+    assert (changed.plan.local, changed.plan.groups) == (fresh.plan.local, fresh.plan.groups)
 
 
 def assert_delta(before: tuple[Elements, Spd, tuple[object, ...]], delta: PlanDelta, after: Plan) -> None:
@@ -105,40 +104,36 @@ def test_filters_come_and_go_one_by_one() -> None:
     assert carried > 2 * refused
 
 
-def moved(host: HostFacts, dice: random.Random) -> HostFacts:
-    """The same host with other servers and answers."""
-    pool = [Address(4, 0x0A010200 + dice.randint(1, 12)), Address(6, (0xFD000002 << 96) + dice.randint(1, 200))]
-    changes: dict[str, Any] = {
-        name: tuple(address for address in pool if dice.random() < 0.7)
-        for name in ("dns_servers", "wins_servers", "dhcp_servers", "default_gateways")
-        if dice.random() < 0.5
-    }
-    names = {name: tuple(a for a in pool if dice.random() < 0.7) if dice.random() < 0.5 else known
-             for name, known in host.names.items() if dice.random() < 0.9}  # fmt: skip
-    return replace(host, **changes, names=names)
-
-
-def follow(one: World, seed: int) -> int:
+def follow(one: World, seed: int, change: Callable[[HostFacts, random.Random], HostFacts]) -> int:
     dice = random.Random(seed)
-    made, followed = Compilation(one.policies, one.host), 0
+    made, followed, host = Compilation(one.policies, one.host), 0, one.host
     for _ in range(STEPS):
-        facts = moved(one.host, dice)
-        before = state(made.plan)
-        delta = made.refresh(facts)
+        host, last = change(host, dice), host
+        before, plan = state(made.plan), made.plan
+        delta = made.refresh(host)
         if delta is None:
+            made = Compilation(one.policies, host, made.reqids)
             continue
-        followed += bool(changed_words(one.host, facts))
-        assert_equal(made, Compilation(one.policies, facts, made.reqids))
+        followed += host != last
+        assert_equal(made, Compilation(one.policies, host, made.reqids))
         assert_delta(before, delta, made.plan)
+        assert delta != PlanDelta() or made.plan is plan
     return followed
 
 
 @pytest.mark.timeout(60 + WORLDS)
 def test_facts_are_followed_without_compiling_anew() -> None:
-    assert sum(follow(world(f"facts {seed}"), seed) for seed in range(WORLDS)) > WORLDS
+    assert sum(follow(world(f"facts {seed}"), seed, moved) for seed in range(WORLDS)) > WORLDS
 
 
-def test_new_addresses_of_the_host_are_compiled_anew() -> None:
-    one = world("addresses")
-    made = Compilation(one.policies, one.host)
-    assert made.refresh(replace(one.host, interfaces=one.host.interfaces[:0])) is None
+@pytest.mark.timeout(60 + WORLDS)
+def test_own_addresses_are_followed_without_compiling_anew() -> None:
+    assert sum(follow(world(f"own {seed}"), seed, addressed) for seed in range(WORLDS)) > WORLDS * STEPS // 2
+
+
+@pytest.mark.timeout(60 + WORLDS)
+def test_own_addresses_and_servers_that_change_together_are_followed() -> None:
+    def both(host: HostFacts, dice: random.Random) -> HostFacts:
+        return moved(addressed(host, dice) if dice.random() < 0.7 else host, dice)
+
+    assert sum(follow(world(f"both {seed}"), seed, both) for seed in range(WORLDS)) > WORLDS * STEPS // 2

@@ -7,45 +7,31 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 from xfrmd.compiler import nft, pad, protect, spd
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.bulk import sort_into_layers
-from xfrmd.compiler.exempt import groups, groups_exempt, spd_selectors
+from xfrmd.compiler.delta import element_changes
 from xfrmd.compiler.expand import Expansion, Generic, generic_filters, unresolved_of
+from xfrmd.compiler.ground import Ground, ground_of
 from xfrmd.compiler.layers import Layer, Overlap, rank
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.size import bounded, expanded
+from xfrmd.compiler.speakers import Speakers, changed_words, moves, speaking_of_me
 from xfrmd.compiler.tunnels import Ends
 from xfrmd.compiler.views import View
 from xfrmd.compiler.weight import class_of
-from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.facts import HostFacts, InterfaceAddress, InterfaceKind
+from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import Plan, PlanDelta, ProtectPolicy, SpecificFilter, Verdict
 from xfrmd.policy.memory import collector_paused
-from xfrmd.policy.words import AddressSpec, AddressWord, PolicySet
+from xfrmd.policy.words import AddressWord, PolicySet
 
-_FACTS: Final = frozenset(AddressWord) - {AddressWord.ME, AddressWord.ANY}
-"""Words whose addresses change while the host's own stay."""
 MOST_CHANGED: Final = 500
 """Generic filters that are changed one by one; with more of them, compiling anew is as quick."""
-
-
-class Ground(NamedTuple):
-    """What everything is compiled on: this host's addresses, multicast and broadcast, and the `ipsecexempt`."""
-
-    own: tuple[Address, ...]
-    groups: tuple[Prefix, ...]
-    level: int
-
-    @property
-    def exempting(self) -> tuple[tuple[Address, ...], int, tuple[Prefix, ...]]:
-        """What says which packets are exempt: addresses, level, groups."""
-        return self.own, self.level, self.groups
 
 
 class Compilation:
@@ -69,7 +55,7 @@ class Compilation:
         """
         assert policies.in_force
         self.policies, self.facts = policies.in_force, facts
-        self.ground = Ground(tuple(sorted(facts.own_addresses())), groups(facts), policies.config.ipsecexempt)
+        self.ground = ground_of(facts, policies.config.ipsecexempt)
         self.generics: dict[int, Generic] = {
             one.number: one for one in bounded(generic_filters(self.policies) if generics is None else generics)
         }
@@ -84,13 +70,10 @@ class Compilation:
         self.layers = sort_into_layers(numbered)
         self.maps = Maps()
         self.maps.fill(self.layers)
-        self._by_word: dict[object, dict[int, Generic]] = {}
-        _enter(self._by_word, self.generics.values())
+        self._speakers = Speakers(self.generics.values())
         self._spd: spd.Database | None = None
         if any(map(_protects, self.filters())):  # also such as heavier filters hide now, and a change may uncover
-            dropped = () if groups_exempt(self.ground.level) else self.ground.groups
-            self._spd = spd.Database(dropped, spd_selectors(*self.ground.exempting))
-            self._spd.fill(self._regions_of)
+            self._spd = self._database()
         self.plan = self._plan(self._table())
 
     # What is in it
@@ -125,6 +108,11 @@ class Compilation:
 
     # Making the Plan
 
+    def _database(self) -> spd.Database:
+        found = spd.Database(self.ground)
+        found.fill(self._regions_of)
+        return found
+
     def _table(self) -> NftTable:
         guarded = self.ground.own if _restricts_me(self.generics.values()) else None
         responds = protect.responder(self.policies) is not None
@@ -155,58 +143,48 @@ class Compilation:
     def refresh(self, facts: HostFacts) -> PlanDelta | None:
         """Follow new facts, as far as that touches few filters. None: compile anew; nothing was changed.
 
-        Raises TooMuchError: compile anew as well, and this Compilation is of no more use.
+        Raises TooMuchError: compile anew as well, and this Compilation is of no more use. PolicyErrors when the policy
+        becomes too large; nothing was changed.
         """
-        if _addressed(facts) != _addressed(self.facts):
+        moved, ground = moves(self.facts, facts), ground_of(facts, self.ground.level)
+        touched = self._speakers.of(changed_words(self.facts, facts), moved=moved.any)
+        mine = [one for one in speaking_of_me(self.generics.values()) if moved.any and one.number not in touched]
+        if 2 * len(touched) + moved.most * len(mine) > MOST_CHANGED:
             return None
-        touched = self._speaking_of(changed_words(self.facts, facts))
         before, after = self._expansion, Expansion(facts, unresolved_of(self.policies))
-        delta = self._exchange(touched, before, touched, after)
-        if delta is not None:
-            self.facts, self._expansion = facts, after
-        return delta
+        going, coming = (
+            self._specifics((expansion, touched.values()), (expansion.of_me(own), mine))
+            for expansion, own in ((before, moved.gone), (after, moved.new))
+        )
+        self.facts, self._expansion = facts, after
+        return self._exchange(going, coming, ground, guards=_restricts_me(touched.values()))
 
     def change(self, gone: Sequence[Generic], new: Sequence[Generic]) -> PlanDelta | None:
         """Take filters out of the policy and put others in, under numbers that no other has. As `refresh` otherwise."""
-        for one in new:
-            self.generics[one.number] = one
-        delta = self._exchange(gone, self._expansion, new, self._expansion)
-        if delta is None:
-            for one in new:
-                del self.generics[one.number]
-        else:
-            for one in gone:
-                for word in _words(one):
-                    del self._by_word[word][one.number]
-            _enter(self._by_word, new)
-        return delta
-
-    def _speaking_of(self, words: Iterable[AddressSpec]) -> list[Generic]:
-        """Filters with one of these words; of a tunnel both, as an end of it may have moved."""
-        found: dict[int, Generic] = {}
-        for word in words:
-            found |= self._by_word.get(word, {})
-        return list(found.values())
-
-    def _exchange(
-        self, gone: Sequence[Generic], before: Expansion, new: Sequence[Generic], after: Expansion
-    ) -> PlanDelta | None:
         if len(gone) + len(new) > MOST_CHANGED:
             return None
-        going, coming = (
-            dict.fromkeys(self.reqids.give(chain.from_iterable(map(expansion.specifics, side)), self.generics))
-            for side, expansion in ((gone, before), (new, after))
-        )
+        going, coming = (self._specifics((self._expansion, side)) for side in (gone, new))
+        for one in gone:
+            del self.generics[one.number]
+        self.generics.update((one.number, one) for one in new)
+        self._speakers.leave(gone)
+        self._speakers.enter(new)
+        return self._exchange(going, coming, self.ground, guards=_restricts_me((*gone, *new)))
+
+    def _specifics(self, *parts: tuple[Expansion, Iterable[Generic]]) -> dict[SpecificFilter, None]:
+        """The specific filters of some, each with its expansion, with reqids."""
+        found = (one for expansion, generics in parts for generic in generics for one in expansion.specifics(generic))
+        speakers = {generic.number: generic for _, generics in parts for generic in generics}
+        return dict.fromkeys(self.reqids.give(found, speakers))
+
+    def _exchange(
+        self, going: dict[SpecificFilter, None], coming: dict[SpecificFilter, None], ground: Ground, *, guards: bool
+    ) -> PlanDelta:
+        """`guards`: filters that protect or block what speaks of `me` come or go."""
         for one in [one for one in going if one in coming]:
             del going[one], coming[one]
         if self._spd is None and any(map(_protects, coming)):
-            return None
-        for number in {one.number for one in gone} - {one.number for one in new}:
-            del self.generics[number]
-        return self._carry_out(list(going), list(coming), guards=_restricts_me((*gone, *new)))
-
-    def _carry_out(self, going: list[SpecificFilter], coming: list[SpecificFilter], *, guards: bool) -> PlanDelta:
-        """`guards`: filters that protect or block what speaks of `me` come or go."""
+            self._spd = self._database()
         self.maps.begin()
         if self._spd is not None:
             self._spd.begin(self._regions_of)
@@ -220,62 +198,24 @@ class Compilation:
                 net.update(change.new)
         gone, new = ([one for one, count in net.items() if count * sign > 0] for sign in (-1, 1))
         elements, structure = self.maps.end()
-        spd_gone, spd_new = self._spd.change(gone, new) if self._spd is not None else ((), ())
-        negotiates = any(map(_protects, (*gone, *new)))
-        structure = self._renew(structure, guards)
+        spd_gone, spd_new = self._spd.change(gone, new, ground) if self._spd is not None else ((), ())
+        moved, self.ground = ground != self.ground, ground
+        for part in (self.plan.filters, self.plan.spd, self.plan.protect, self.plan.pad):
+            assert isinstance(part, View)
+            part.renew()
+        if structure or guards or moved:
+            table, before = self._table(), self.plan.nft
+            structure = structure or table.chains != before.chains
+            elements |= element_changes(before, table)
+            if structure or moved:
+                self.plan = replace(self.plan, nft=table, local=ground.own, groups=ground.groups)
+        negotiates = moved or any(map(_protects, (*gone, *new)))
         return PlanDelta(elements, structure, spd_gone, spd_new, negotiates)
 
     def _regions_of(self, inbound: bool) -> Iterator[SpecificFilter]:
         """The regions of one direction, lightest first."""
         layers = sorted(key for key in self.layers if key[0] == inbound)
         return chain.from_iterable(self.layers[key].regions() for key in layers)
-
-    def _renew(self, structure: bool, guards: bool) -> bool:
-        """Show in the Plan what holds now. Has the frame of the table changed?"""
-        for part in (self.plan.filters, self.plan.spd, self.plan.protect, self.plan.pad):
-            assert isinstance(part, View)
-            part.renew()
-        if not (structure or guards):
-            return False
-        table, before = self._table(), self.plan.nft
-        self.plan = replace(self.plan, nft=table)
-        return structure or table.chains != before.chains
-
-
-def _words(one: Generic) -> Iterator[object]:
-    """What a filter says that facts give a meaning, once each."""
-    for word in {one.filter.src, one.filter.dst, one.rule.tunnel, one.back}:
-        if word in _FACTS or isinstance(word, str):
-            yield word
-
-
-def _enter(by_word: dict[object, dict[int, Generic]], generics: Iterable[Generic]) -> None:
-    for one in generics:
-        ends = (one.filter.src, one.filter.dst)
-        if one.rule.tunnel is None and all(type(end) is tuple or end is AddressWord.ME for end in ends):
-            continue  # as nearly all of a hundred thousand are
-        for word in _words(one):
-            by_word.setdefault(word, {})[one.number] = one
-
-
-def _addressed(facts: HostFacts) -> list[tuple[InterfaceKind, tuple[InterfaceAddress, ...]]]:
-    """What of the interfaces has a meaning: those without addresses, such as a container's, come and go."""
-    return [(one.kind, one.addresses) for one in facts.interfaces if one.addresses]
-
-
-def changed_words(before: HostFacts, after: HostFacts) -> list[AddressSpec]:
-    """What policies can say that stands for other addresses now."""
-    pairs = (
-        (AddressWord.DNS_SERVERS, before.dns_servers, after.dns_servers),
-        (AddressWord.WINS_SERVERS, before.wins_servers, after.wins_servers),
-        (AddressWord.DHCP_SERVER, before.dhcp_servers, after.dhcp_servers),
-        (AddressWord.DEFAULT_GATEWAY, before.default_gateways, after.default_gateways),
-    )
-    names = {*before.names, *after.names}
-    return [
-        *(word for word, old, new in pairs if old != new),
-        *sorted(name for name in names if before.names.get(name) != after.names.get(name)),
-    ]
 
 
 def _protects(one: SpecificFilter) -> bool:

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -165,6 +165,12 @@ class Expansion:
         self._blocks_unresolved = unresolved is Unresolved.BLOCK
         self._known: dict[tuple[AddressSpec, ConnectionType], tuple[End, ...]] = {}
         self._tunnels: dict[tuple[TunnelEnd | None, TunnelEnd | None, ConnectionType], Ends] = {}
+
+    def of_me(self, own: Mapping[ConnectionType, tuple[Address, ...]]) -> Expansion:
+        """The same where `me` is only these addresses, by the rule's connection type: a part of each filter of `me`."""
+        found = Expansion(self._facts, Unresolved.BLOCK if self._blocks_unresolved else Unresolved.KEEP)
+        found._known = {(AddressWord.ME, kind): _hosts(addresses) for kind, addresses in own.items()}
+        return found
 
     def tunnel(self, generic: Generic) -> Ends:
         """Where the tunnel of a tunnel rule's filter ends on this host, and which way the filter's packets go in it."""

@@ -17,12 +17,13 @@ from typing import Final, NamedTuple
 
 from xfrmd.compiler import ports
 from xfrmd.compiler.actions import BY_VERDICT
+from xfrmd.compiler.ground import Ground
 from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.compiler.stacks import EntryStacks
 from xfrmd.compiler.weight import AHEAD_GROUP, EXEMPT_PRIORITY, class_of, priority_of
 from xfrmd.model.addresses import BITS, Prefix
 from xfrmd.model.plan import SpecificFilter
-from xfrmd.model.selector import Selector
+from xfrmd.model.selector import ANY_PORT, Selector
 from xfrmd.model.spd import Direction, Mode, SpdAction, SpdEntry
 
 CASCADE: Final = 2000
@@ -41,11 +42,13 @@ class TooMuchError(Exception):
     """A change touches so much that compiling anew is quicker."""
 
 
-def _grouped(selector: Selector, groups: Iterable[Prefix]) -> Iterator[Selector]:
-    """The part of a negotiate filter that speaks of multicast and broadcast."""
-    for group in groups:
-        if group.overlaps(selector.dst):
-            yield selector._replace(dst=max(group, selector.dst, key=lambda prefix: prefix.length))
+def _dropping(entry: SpdEntry, groups: Iterable[Prefix]) -> Iterator[SpdEntry]:
+    """What stands ahead of a negotiate filter's entry: the part of it that speaks of multicast and broadcast."""
+    for group in groups if not entry.optional else ():
+        dst = entry.selector.dst
+        if group.overlaps(dst):
+            part = entry.selector._replace(dst=max(group, dst, key=lambda prefix: prefix.length))
+            yield SpdEntry(entry.direction, part, SpdAction.DISCARD, entry.priority - AHEAD_GROUP)
 
 
 def _entries(direction: Direction, one: SpecificFilter, groups: tuple[Prefix, ...]) -> Iterator[SpdEntry]:
@@ -53,11 +56,9 @@ def _entries(direction: Direction, one: SpecificFilter, groups: tuple[Prefix, ..
     priority, optional = priority_of(class_of(one.weight)), one.inpass and one.inbound
     mode = Mode.TRANSPORT if one.tunnel is None else Mode.TUNNEL
     for block in ports.split(one.selector):
-        yield SpdEntry(direction, block, SpdAction.PROTECT, priority, one.reqid, mode, optional, one.tunnel)
-    if not optional:
-        for part in _grouped(one.selector, groups):
-            for block in ports.split(part):
-                yield SpdEntry(direction, block, SpdAction.DISCARD, priority - AHEAD_GROUP)
+        entry = SpdEntry(direction, block, SpdAction.PROTECT, priority, one.reqid, mode, optional, one.tunnel)
+        yield entry
+        yield from _dropping(entry, groups)
 
 
 def _candidate(one: SpecificFilter) -> Candidate:
@@ -68,6 +69,10 @@ def _protects(one: SpecificFilter) -> bool:
     return BY_VERDICT[one.verdict].spd is SpdAction.PROTECT
 
 
+def _exempting(selectors: Iterable[Selector]) -> list[Candidate]:
+    return [Candidate(EXEMPT_PRIORITY, selector, SpdAction.BYPASS) for selector in selectors]
+
+
 class Side:
     """Entries of one direction, OUT or IN. `exempt`: what bypasses before all filters."""
 
@@ -75,11 +80,13 @@ class Side:
         self.stacks = EntryStacks()
         self._direction = direction
         self._groups = groups
-        self._exempt = [Candidate(EXEMPT_PRIORITY, selector, SpdAction.BYPASS) for selector in exempt]
+        self._exempt = _exempting(exempt)
         self._present: dict[SpdAction, OverlapIndex[SpdEntry]] = {action: OverlapIndex() for action in SpdAction}
         self._candidates: OverlapIndex[Candidate] | None = None
         """All that may become entries; made when the first change comes."""
         self._entered: dict[Candidate, tuple[SpdEntry, ...]] = {}
+        self._moved: list[Selector] | None = None
+        """Entries that came and went with `move`, until `change` has looked at what stands ahead of them."""
 
     def fill(self, lightest_first: Iterable[SpecificFilter]) -> None:
         """Put in all regions of this direction at once."""
@@ -105,12 +112,35 @@ class Side:
             for candidate in self._exempt:
                 self._candidates.add(candidate.selector, candidate)
 
+    def move(self, groups: tuple[Prefix, ...], exempt: Iterable[Selector]) -> None:
+        """Have other destinations dropped and other packets exempt; `change` comes next."""
+        assert self._candidates is not None, "prepare() comes first"
+        before, wanted, self._moved = self._groups, _exempting(exempt), []
+        for others, ours, act in ((before, groups, self._enter), (groups, before, self._leave)):
+            for group in ours:
+                for entry in self._speaking_of(group) if group not in others else ():
+                    for dropping in _dropping(entry, (group,)):
+                        act(dropping)
+                        self._moved.append(dropping.selector)
+        for one in self._exempt:
+            if one not in wanted:
+                self._forget(self._candidates, one)
+        for one in wanted:
+            if one not in self._exempt:
+                self._candidates.add(one.selector, one)
+        self._groups, self._exempt = groups, wanted
+
+    def _speaking_of(self, group: Prefix) -> list[SpdEntry]:
+        """Entries of negotiate filters that speak of multicast or broadcast."""
+        everybody = Prefix.any(group.family)
+        return self._present[SpdAction.PROTECT].find(Selector(everybody, group, 0, ANY_PORT, ANY_PORT))
+
     def change(self, gone: Iterable[SpecificFilter], new: Iterable[SpecificFilter]) -> None:
         """Take regions out and put others in. Raises TooMuchError, after which this side is of no more use."""
         candidates = self._candidates
         assert candidates is not None, "prepare() comes first"
-        touched: list[Selector] = []
-        ahead: dict[Candidate, None] = {}
+        ahead: dict[Candidate, None] = {} if self._moved is None else dict.fromkeys(self._exempt)
+        touched, self._moved = self._moved or [], None
         for one in gone:
             touched.append(one.selector)
             if _protects(one):
@@ -190,18 +220,29 @@ class Side:
         self.stacks.remove(entry)
 
 
-def forwarded(entries: Iterable[SpdEntry]) -> tuple[SpdEntry, ...]:
-    """What IN's entries mean to packets that are forwarded."""
-    return tuple(replace(entry, direction=Direction.FWD) for entry in entries if entry.priority != EXEMPT_PRIORITY)
+def _forwarded(entry: SpdEntry | None) -> SpdEntry | None:
+    """What an entry of IN means to packets that are forwarded."""
+    if entry is None or entry.priority == EXEMPT_PRIORITY:
+        return None
+    return replace(entry, direction=Direction.FWD)
+
+
+def _by_direction(ground: Ground) -> dict[Direction, list[Selector]]:
+    """What bypasses before all filters."""
+    found: dict[Direction, list[Selector]] = {direction: [] for direction in Direction}
+    for direction, selector in ground.bypassing():
+        found[direction].append(selector)
+    return found
 
 
 class Database:
-    """The SPD: OUT, IN and FWD. `groups`: multicast and broadcast; `exempt`: what bypasses before all filters."""
+    """The SPD: OUT, IN and FWD."""
 
-    def __init__(self, groups: tuple[Prefix, ...], exempt: Iterable[tuple[Direction, Selector]]) -> None:
-        listed = [*exempt]
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        exempt = _by_direction(ground)
         self._sides = {
-            inbound: Side(direction, groups, [selector for of, selector in listed if of is direction])
+            inbound: Side(direction, ground.dropped, exempt[direction])
             for inbound, direction in ((False, Direction.OUT), (True, Direction.IN))
         }
 
@@ -213,7 +254,7 @@ class Database:
     def entries(self) -> tuple[SpdEntry, ...]:
         """All entries, each direction in the order in which it is asked."""
         out, inward = (self._sides[inbound].stacks.entries() for inbound in (False, True))
-        return out + inward + forwarded(inward)
+        return out + inward + tuple(entry for entry in map(_forwarded, inward) if entry is not None)
 
     def wildcards(self) -> int:
         """Entries with the address any, in the direction and IP version that has the most of them."""
@@ -226,16 +267,21 @@ class Database:
             side.stacks.begin()
 
     def change(
-        self, gone: Iterable[SpecificFilter], new: Iterable[SpecificFilter]
+        self, gone: Iterable[SpecificFilter], new: Iterable[SpecificFilter], ground: Ground
     ) -> tuple[tuple[SpdEntry, ...], tuple[SpdEntry, ...]]:
         """Take regions out and put others in: entries that go, and that come or change. Raises TooMuchError; after that
         this SPD is of no more use.
         """
-        going: list[SpdEntry] = []
-        coming: list[SpdEntry] = []
+        if ground != self._ground:
+            self._ground, exempt = ground, _by_direction(ground)
+            self._sides[False].move(ground.dropped, exempt[Direction.OUT])
+            self._sides[True].move(ground.dropped, exempt[Direction.IN])
+        changed: list[tuple[SpdEntry | None, SpdEntry | None]] = []
         for inbound, side in self._sides.items():
             side.change([one for one in gone if one.inbound == inbound], [one for one in new if one.inbound == inbound])
-            for found, every in zip(side.stacks.end(), (going, coming), strict=True):
-                every.extend(found)
-                every.extend(forwarded(found) if inbound else ())
-        return tuple(going), tuple(coming)
+            found = side.stacks.end()
+            changed += found
+            if inbound:
+                changed += [(_forwarded(before), _forwarded(after)) for before, after in found]
+        going = tuple(before for before, after in changed if before is not None and after is None)
+        return going, tuple(after for before, after in changed if after is not None and after != before)

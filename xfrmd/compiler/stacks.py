@@ -73,18 +73,12 @@ class EntryStacks:
         self._settle()
         self._touched = {}
 
-    def end(self) -> tuple[list[SpdEntry], list[SpdEntry]]:
-        """What changed since `begin`: entries whose selector has none any more, and entries that are new or differ."""
+    def end(self) -> list[tuple[SpdEntry | None, SpdEntry | None]]:
+        """What changed since `begin`, by selector: the entry that it had, and the one that it has."""
         self._settle()
-        gone: list[SpdEntry] = []
-        new: list[SpdEntry] = []
-        for selector, before in self._touched.items():
-            stack = self._stacks.get(selector)
-            if stack is None:
-                gone += [before] if before is not None else []
-            elif stack[0] != before:
-                new.append(stack[0])
-        return gone, new
+        pairs = ((before, self._stacks.get(selector)) for selector, before in self._touched.items())
+        found = ((before, stack[0] if stack else None) for before, stack in pairs)
+        return [(before, after) for before, after in found if before != after]
 
     def _open(self, row: _Row) -> set[_Pair]:
         pairs = self._rows.setdefault(row, set())
