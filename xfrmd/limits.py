@@ -277,6 +277,12 @@ PEERS_REMEMBERED: Final = 4096
 STRANGERS_REMEMBERED: Final = 1024
 """Of these, peers that never worked: made-up addresses must not drive out the real ones."""
 
+# The start of the system.
+BOOT_TABLE: Final = "xfrmd_boot"
+"""Of family inet: what stands from the start of the system until a policy is in force."""
+BOOT_EXEMPTIONS: Final = 1024
+"""Each is two rules that every packet meets: as many as Windows takes."""
+
 # The daemon's life.
 STOP_WAIT: Final = 2.0
 """For answers of peers to the DELETE of a stop: three tries on a LAN; who is gone is not waited for."""

@@ -18,7 +18,8 @@ from tests.unit.netsh_cases import (
 from xfrmd.model.addresses import Address, Prefix, range_to_prefixes
 from xfrmd.model.selector import ANY_PORT, ICMP, TCP, UDP, Ports
 from xfrmd.netsh.importing import import_script
-from xfrmd.policy.words import Action, AddressSpec, AddressWord, ConnectionType, Filter, PolicySet
+from xfrmd.policy.boot import exemptions_text
+from xfrmd.policy.words import Action, AddressSpec, AddressWord, BootMode, ConnectionType, Filter, PolicySet
 
 OTHER = "another secret of some length"
 ME, ANY = AddressWord.ME, AddressWord.ANY
@@ -210,8 +211,19 @@ def test_both_halves_of_a_tunnel_block_when_nobody_can_be_authenticated() -> Non
 
 def test_the_computers_settings() -> None:
     assert after("ipsec dynamic set config property=ipsecexempt value=0").config.ipsecexempt == 0
-    script = _script("ipsec dynamic set config property=bootmode value=block")
-    assert warnings_of(script) == ["8:26: config property bootmode is not built yet: it is left out"]
+    script = _script("ipsec dynamic set config property=strongcrlcheck value=1")
+    assert warnings_of(script) == ["8:26: config property strongcrlcheck is not built yet: it is left out"]
+
+
+def test_boot_mode_and_exemptions() -> None:
+    config = after(
+        "ipsec dynamic set config property=bootmode value=block",
+        'ipsec dynamic set config property=bootexemptions value="ICMP:inbound TCP:80:80:outbound"',
+    ).config
+    assert config.bootmode is BootMode.BLOCK
+    assert exemptions_text(config.bootexemptions) == "icmp:inbound tcp:80:80:outbound"
+    none = after("ipsec dynamic set config property=bootexemptions value=none").config
+    assert (none.bootmode, none.bootexemptions) == (None, ())
 
 
 def test_the_persistent_store_alone_is_imported_as_it_is() -> None:
@@ -316,6 +328,11 @@ def test_what_is_told_and_does_not_stop_the_import(command: str, message: str) -
         ("add foo", "1: add 'foo' is no command of ipsec static"),
         ("ipsec dynamic add rule srcaddr=me", "15: ipsec dynamic add is not imported"),
         ("ipsec dynamic set config property=ipsecexempt value=9", "47: ipsecexempt has levels from 0 to 3"),
+        ("ipsec dynamic set config property=bootmode value=3", "44: '3' is none of stateful, block, permit"),
+        (
+            "ipsec dynamic set config property=bootexemptions value=tcp:80:inbound",
+            "50: 'tcp:80:inbound' does not name a source and a destination port",
+        ),
         ("netsh interface ip show address", "7: 'interface' is no command known here in netsh"),
         ("netsh -r host ipsec static add filterlist x", "7: option '-r' of netsh is not followed here"),
         ("netsh -f other.txt", "7: option '-f' of netsh is not followed here"),

@@ -6,11 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from xfrmd.model.source import Span
 from xfrmd.netsh import deleting, editing, values
 from xfrmd.netsh.arguments import Arguments, Command, Tag
 from xfrmd.netsh.methods import main_methods, quick_methods
 from xfrmd.netsh.script import Statement, without_value
 from xfrmd.netsh.session import LOCAL, PERSISTENT, Session
+from xfrmd.policy.boot import BOOT_EXEMPTIONS, BOOT_MODE
+from xfrmd.policy.kinds import Kind
+from xfrmd.policy.nodes import ScalarNode
 from xfrmd.policy.problems import did_you_mean
 
 _NO_IDS: Final = "name the object: identifiers are made by the computer that holds the store"
@@ -67,23 +71,29 @@ def _set_batch(session: Session, arguments: Arguments) -> None:
 
 def _set_config(session: Session, arguments: Arguments) -> None:
     name, value = arguments["property"], arguments["value"]
-    if name != "ipsecexempt":
+    at = arguments.place("value")
+    if name == "ipsecexempt" and value not in ("0", "1", "2", "3"):
+        session.error(at, "ipsecexempt has levels from 0 to 3", "write 3 to exempt only IKE")
+    elif name in _CONFIG:
         message = f"config property {name} is not built yet: it is left out"
         session.warning(arguments.place("property"), message, _CONFIG[name])
-    elif value not in ("0", "1", "2", "3"):
-        session.error(arguments.place("value"), "ipsecexempt has levels from 0 to 3", "write 3 to exempt only IKE")
-    else:
-        session.ipsecexempt = int(value)
+    elif name == "ipsecexempt" or _readable(_BOOT[name], value, at, session):
+        session.config[name] = value
 
 
+def _readable(kind: Kind, value: str, at: Span, session: Session) -> bool:
+    """Does the policy language take this value? Else it has told what is wrong."""
+    errors = session.problems.errors
+    kind.read(ScalarNode(at.line, at.column, value, plain=False), session.problems)
+    return session.problems.errors == errors
+
+
+_BOOT: Final = {"bootmode": BOOT_MODE, "bootexemptions": BOOT_EXEMPTIONS}
 _CONFIG: Final = {
-    "ipsecexempt": "",
     "ipsecdiagnostics": "read the daemon's journal: what is dropped and refused is told there",
     "ipsecloginterval": "read the daemon's journal: what is dropped and refused is told there",
     "ikelogging": "run xfrmd with --debug",
     "strongcrlcheck": "there are no certificates in this version",
-    "bootmode": "see the unit files: what the policy blocks and protects stays so when the daemon stops",
-    "bootexemptions": "write permit filters into the policy",
 }
 _COMMANDS: Final = (
     Command(("add", "filterlist"), (_NAME, _DESCRIPTION), editing.add_filterlist),
@@ -135,7 +145,7 @@ _COMMANDS: Final = (
 _CONFIG_COMMAND: Final = Command(
     ("set", "config"),
     (
-        Tag("property", values.choice({name: name for name in _CONFIG}), required=True),
+        Tag("property", values.choice({name: name for name in ("ipsecexempt", *_BOOT, *_CONFIG)}), required=True),
         Tag("value", values.string, required=True),
     ),
     _set_config,

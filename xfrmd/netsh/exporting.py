@@ -11,6 +11,7 @@ from xfrmd.model.source import Problem, Span
 from xfrmd.netsh import sayable, splitting
 from xfrmd.netsh.listing import User, write_list
 from xfrmd.netsh.outgoing import Outgoing, flag
+from xfrmd.policy.boot import exemptions_text
 from xfrmd.policy.problems import Problems, quoted
 from xfrmd.policy.tables import MM_MINUTES, SOFT_SECONDS
 from xfrmd.policy.words import (
@@ -82,8 +83,13 @@ def _named(objects: list[N], kind: str, script: Outgoing) -> list[N]:
 
 
 def _config(config: Config, at: Span, script: Outgoing) -> None:
-    if config.ipsecexempt != Config().ipsecexempt:
-        script.lines.append(f"ipsec dynamic set config property=ipsecexempt value={config.ipsecexempt}")
+    settings = {"ipsecexempt": str(config.ipsecexempt)} if config.ipsecexempt != Config().ipsecexempt else {}
+    if config.bootmode is not None:
+        settings["bootmode"] = config.bootmode.value
+    if config.bootexemptions:
+        settings["bootexemptions"] = f'"{exemptions_text(config.bootexemptions)}"'
+    for name, value in settings.items():
+        script.lines.append(f"ipsec dynamic set config property={name} value={value}")
     if config.management != Config().management or config.allow_lockout:
         message = "netsh has neither management nor allow_lockout: they are left out"
         script.problems.warning(at, message, "nothing is to be done: they guard this host against its own policy")

@@ -11,6 +11,7 @@ from xfrmd.model.source import Problem, Severity, Span
 from xfrmd.netsh.page import Page
 from xfrmd.netsh.policies import Writer
 from xfrmd.netsh.run import run
+from xfrmd.netsh.scalars import scalar
 from xfrmd.netsh.session import LOCAL, PERSISTENT, Session
 from xfrmd.netsh.store import Store
 from xfrmd.policy import PolicyErrors, load
@@ -70,8 +71,10 @@ def _document(session: Session, store: Store, page: Page) -> str:
         page.line("allow_weak: yes")
         message = "the script names algorithms of Windows Server 2003, which protect little: the policy allows them"
         session.warning(page.place(1), message, "name AES128 or AES256 and SHA256 at both ends, and remove allow_weak")
-    if session.ipsecexempt is not None:
-        page.line(f"config: {{ipsecexempt: {session.ipsecexempt}}}")
+    if session.config:
+        page.line("config:")
+        for name, value in session.config.items():
+            page.line(f"  {name}: {value if value.isdigit() else scalar(value)}")
     if writer.write():
         return ""
     message = "no policy comes of this script: what comes out can only be included by a policy file"

@@ -26,7 +26,8 @@ class Session:
         self.problems = problems
         self.stores = {LOCAL: Store(), PERSISTENT: Store()}
         self.location = LOCAL
-        self.ipsecexempt: int | None = None
+        self.config: dict[str, str] = {}
+        """Settings of the computer, as they are written in a policy file."""
         self.first_show: Span | None = None
         """The first command that only prints."""
         self.restored: Span | None = None

@@ -32,8 +32,14 @@ def blank(ref: SecretRef) -> bytes:
 
 
 def _config(read: Read) -> Config:
-    management = tuple(dict.fromkeys(read["management"]))
-    return Config(read["ipsecexempt"], management, read["allow_lockout"], given=frozenset(read.names()))
+    return Config(
+        ipsecexempt=read["ipsecexempt"],
+        management=tuple(dict.fromkeys(read["management"])),
+        allow_lockout=read["allow_lockout"],
+        bootmode=read["bootmode"],
+        bootexemptions=read["bootexemptions"],
+        given=frozenset(read.names()),
+    )
 
 
 class Resolver:

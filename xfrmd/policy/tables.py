@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from xfrmd.policy.authentication import FIELDS as AUTHENTICATION
 from xfrmd.policy.authentication import METHOD
+from xfrmd.policy.boot import BOOT_EXEMPTIONS, BOOT_MODE
 from xfrmd.policy.filters import FILTER, FILTERS
 from xfrmd.policy.identities import IDENTITY, SECRET
 from xfrmd.policy.includes import INCLUDE
@@ -23,7 +24,7 @@ from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.records import Field, Later, Read, Record
 from xfrmd.policy.tunnels import TUNNEL
 from xfrmd.policy.variables import VARIABLES
-from xfrmd.policy.words import Action, ConnectionType, FilterAction, Unresolved
+from xfrmd.policy.words import Action, BootMode, ConnectionType, FilterAction, Unresolved
 
 VERSION: Final = 1
 NAME: Final = text("a name", 1, 255)
@@ -229,6 +230,15 @@ POLICY: Final = Record(
 )
 
 _CONFIG_LATER: Final = "remove it"
+
+
+def _build_config(read: Read, problems: Problems) -> Any:
+    if read["bootmode"] is BootMode.PERMIT and read.given("bootexemptions"):
+        message = "bootexemptions mean nothing here, as bootmode: permit lets everything pass"
+        problems.warning(read.place("bootexemptions"), message, "remove them, or write bootmode: stateful")
+    return read
+
+
 CONFIG: Final = Record(
     "configuration",
     "Settings of the computer, beside its policies.",
@@ -249,14 +259,28 @@ CONFIG: Final = Record(
             shown="[22]",
         ),
         Field("allow_lockout", FLAG, "such a policy is meant: it is warned of only", default=False, shown="no"),
+        Field(
+            "bootmode",
+            BOOT_MODE,
+            "what passes from the start of the system until a policy is in force",
+            shown="stateful once a policy was ever assigned, permit before",
+            netsh="set config property=bootmode",
+        ),
+        Field(
+            "bootexemptions",
+            BOOT_EXEMPTIONS,
+            "what passes then in any case, with the answers to it",
+            default=(),
+            shown="none",
+            netsh="set config property=bootexemptions",
+        ),
     ),
     (
-        Later("bootmode", "choosing what a start of the system lets pass", _CONFIG_LATER),
-        Later("bootexemptions", "exemptions while the system starts", _CONFIG_LATER),
         Later("strongcrlcheck", "checking revocation lists", _CONFIG_LATER),
         Later("ipsecdiagnostics", "choosing what is logged", "remove it; see xfrmd run --debug"),
         Later("ipsecloginterval", "choosing how often is logged", _CONFIG_LATER),
     ),
+    build=_build_config,
 )
 
 DOCUMENT: Final = Record(

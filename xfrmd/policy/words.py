@@ -144,6 +144,29 @@ class Policy:
     store: Store = Store.LOCAL
 
 
+class BootMode(enum.Enum):
+    """What passes from the start of the system until a policy is in force (Windows `bootmode`)."""
+
+    STATEFUL = "stateful"
+    """What the host begins and the answers to it, except what the saved policy blocks or protects."""
+    BLOCK = "block"
+    """Boot exemptions, DHCP and neighbour discovery only."""
+    PERMIT = "permit"
+    """Everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootExemption:
+    """Packets that pass while the system starts, and the answers to them (Windows `bootexemptions`)."""
+
+    protocol: int
+    """ICMP stands for ICMPv6 in IPv6 too."""
+    inbound: bool
+    sport: int = 0
+    """Source port, 0 for any."""
+    dport: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Settings of the computer, beside its policies (`netsh ipsec dynamic set config`)."""
@@ -155,6 +178,9 @@ class Config:
     """TCP ports by which the host is managed: a policy that closes one to everybody is refused."""
     allow_lockout: bool = False
     """That is meant."""
+    bootmode: BootMode | None = None
+    """None: stateful once a policy has been assigned on this host, permit before."""
+    bootexemptions: tuple[BootExemption, ...] = ()
     given: frozenset[str] = field(default=frozenset(), compare=False)
     """Names of the settings that stand in the file; the others have their defaults."""
 
