@@ -15,6 +15,7 @@ from xfrmd.cli.differing import text_lines
 from xfrmd.cli.explaining import text_of
 from xfrmd.cli.output import Output
 from xfrmd.compiler import check, compile_policy
+from xfrmd.compiler.boot import boot_file, boot_mode
 from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json, plan_text
 from xfrmd.compiler.traffic import traffic
@@ -63,6 +64,7 @@ def outputs(name: str) -> dict[str, str]:
         "check.txt": "".join(f"{problem}\n" for problem in check(policies, facts)),
         "diff.txt": differing(plan, name),
         "explain.txt": "\n".join(explained(plan, policies, facts, name)),
+        "boot.nft": boot_file(policies, facts, boot_mode(policies.config, ever_assigned=True)),
     }
 
 

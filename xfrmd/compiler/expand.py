@@ -114,7 +114,8 @@ def _literal(prefixes: tuple[Prefix, ...]) -> Iterator[End]:
 
 
 _ANY: Final = tuple(End((Prefix.any(family),), 0) for family in BITS)
-_UNRESOLVED: Final = tuple(End((Prefix.any(family),), bits) for family, bits in BITS.items())
+UNKNOWN_HOST: Final = tuple(End((Prefix.any(family),), bits) for family, bits in BITS.items())
+"""A host whose address is not known: it may be any, and weighs as the one that it is."""
 
 
 def resolve(spec: AddressSpec, facts: HostFacts, kinds: frozenset[InterfaceKind]) -> tuple[End, ...]:
@@ -208,8 +209,8 @@ class Expansion:
             if verdict is Verdict.PERMIT:
                 return found
             verdict = Verdict.BLOCK
-            sources = _UNRESOLVED if self.is_open(one.src) else sources
-            destinations = _UNRESOLVED if self.is_open(one.dst) else destinations
+            sources = UNKNOWN_HOST if self.is_open(one.src) else sources
+            destinations = UNKNOWN_HOST if self.is_open(one.dst) else destinations
         each, made = spread(one.sports, one.dports) * len(directions(one)) * (2 if one.mirrored else 1), 0
         for src in sources:
             protocol = protocol_in(src.family, one)
@@ -219,7 +220,7 @@ class Expansion:
                     made += len(src.prefixes) * len(dst.prefixes) * each
                     if made > limits.SPECIFIC_FILTERS:
                         raise too_large(generic)
-                    found += _one_way(generic, verdict, (src, dst), protocol)
+                    found += one_way(generic, verdict, (src, dst), protocol)
         return found if generic.rule.tunnel is None else self._tunnelled(generic, found)
 
     def _tunnelled(self, generic: Generic, found: list[SpecificFilter]) -> list[SpecificFilter]:
@@ -231,7 +232,7 @@ class Expansion:
         return [one if one.verdict is Verdict.BLOCK else one._replace(tunnel=tunnel.ends) for one in here]
 
 
-def _one_way(generic: Generic, verdict: Verdict, ends: tuple[End, End], protocol: int) -> Iterator[SpecificFilter]:
+def one_way(generic: Generic, verdict: Verdict, ends: tuple[End, End], protocol: int) -> Iterator[SpecificFilter]:
     """The specific filters of one pair of ends and all port ranges, as written and mirrored."""
     one, action, origin, number = generic.filter, generic.rule.filter_action, generic.origin, generic.number
     (sources, source), (destinations, destination) = ends

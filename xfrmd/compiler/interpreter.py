@@ -25,6 +25,8 @@ class Seen(NamedTuple):
     own: Collection[Address]
     protected: bool
     """It came out of an SA (inbound) or XFRM found it one (outbound)."""
+    answers: bool = False
+    """It answers a packet that passed the other way."""
 
     @property
     def selector(self) -> Selector:
@@ -98,6 +100,7 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
         (r"meta secpath missing", lambda seen: not seen.protected),
         (r"rt ipsec missing", lambda seen: not seen.protected),
         (r"rt ipsec exists", lambda seen: seen.protected),
+        (r"ct state established(?:,related)? ct direction reply", lambda seen: seen.answers),
         (r"fib ([sd]addr) type local", lambda seen, name: _end(seen, name).address in seen.own),
         (rf"(tcp|udp) ([sd]port) {_VALUE}", _ports),
         (r"icmp type destination-unreachable icmp code frag-needed", lambda seen: _is_icmp(seen, 4, 3, 4)),

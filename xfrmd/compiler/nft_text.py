@@ -46,8 +46,10 @@ def _chain(one: NftChain) -> Iterator[str]:
     yield "  }"
 
 
-def _block(maps: Iterable[NftMap], chains: Iterable[NftChain], counters: Iterable[str]) -> Iterator[str]:
-    yield f"table {_TABLE} {{"
+def _block(
+    maps: Iterable[NftMap], chains: Iterable[NftChain], counters: Iterable[str], name: str = _TABLE
+) -> Iterator[str]:
+    yield f"table {name} {{"
     yield from (f"  counter {counter} {{ }}" for counter in counters)
     for one in maps:
         yield from _map(one)
@@ -60,10 +62,10 @@ def _text(lines: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(table: NftTable) -> str:
+def render(table: NftTable, name: str = _TABLE, head: Iterable[str] = _HEAD) -> str:
     """The text to hand to `nft -f`: the table in the place of whatever there is. The same table gives the same text."""
-    block = _block(table.maps, table.chains, table.counters)
-    return _text((*_HEAD, f"add table {_TABLE}", f"delete table {_TABLE}", *block))
+    block = _block(table.maps, table.chains, table.counters, name)
+    return _text((*head, f"add table {name}", f"delete table {name}", *block))
 
 
 def _is_plain(table: NftTable) -> bool:
