@@ -23,6 +23,7 @@ from xfrmd.model.nft import Counted, ElementChange, ElementKey, NftMap, NftTable
 
 _TABLE: Final = f"inet {limits.NFT_TABLE}"
 _FORBIDDEN: Final = "Operation not permitted"
+_MISSING: Final = "No such file or directory"
 _PROBE: Final = f"""
 add table {_TABLE}_probe
 add chain {_TABLE}_probe out {{ type route hook output priority 250; }}
@@ -114,6 +115,16 @@ class NftLoader:
     def delete(self) -> None:
         """Remove our table: what it held back flows again. That it is gone already is no error."""
         self.load(f"add table {_TABLE}\ndelete table {_TABLE}\n")
+
+    def lift_boot_filter(self) -> bool:
+        """Remove what stands from the start of the system, in one transaction. False: there was nothing."""
+        try:
+            self.load(f"delete table inet {limits.BOOT_TABLE}\n")
+        except KernelError as error:
+            if _MISSING in str(error):
+                return False
+            raise
+        return True
 
     def _call(self, function: Callable[[], T]) -> T:
         return self._thread.submit(function).result()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from xfrmd.adapters.boot_files import BootFiles
 from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.control.exits import ExitCode
@@ -30,6 +31,12 @@ class Settings:
         """The file of last answers, below the state directory that systemd made (systemd.exec(5)); None without."""
         directory = self.environ.get("STATE_DIRECTORY")
         return NameStore(Path(directory) / "names.json") if directory else None
+
+    @property
+    def boot_files(self) -> BootFiles | None:
+        """What the next start of the system loads; None without a state directory."""
+        state, runtime = (self.environ.get(f"{name}_DIRECTORY") for name in ("STATE", "RUNTIME"))
+        return BootFiles(Path(state), Path(runtime) if runtime else None) if state else None
 
 
 class StartError(XfrmdError):

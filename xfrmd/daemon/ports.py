@@ -149,6 +149,25 @@ class Tables(Protocol):
         """Change elements in one transaction; ChangedElsewhereError when the generation is another."""
 
 
+class BootStore(Protocol):
+    """Files that the next start of the system loads, before the daemon runs. All raise OSError."""
+
+    def had_policy(self) -> bool:
+        """Has a policy ever been in force on this host?"""
+
+    def remember_policy(self) -> None:
+        """Now one is."""
+
+    def save(self, name: str, text: str) -> None:
+        """Replace one of the files, so that it outlives a loss of power at any moment."""
+
+    def remove(self, name: str) -> None:
+        """Remove one of the files, if it is there."""
+
+    def lifted(self) -> None:
+        """Keep this start's boot filter from being loaded again when nftables is reloaded."""
+
+
 class FactsSource(Protocol):
     """What is known of this host."""
 

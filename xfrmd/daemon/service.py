@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from xfrmd import limits
+from xfrmd.adapters.boot_files import BootFiles
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.adapters.facts import FactsWatcher
 from xfrmd.adapters.hold import PacketHold
@@ -23,6 +24,7 @@ from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.compiler.compile import NO_PLAN
 from xfrmd.credentials.secret_files import secret_reader
+from xfrmd.daemon.boot import BootFilter
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import House
 from xfrmd.daemon.core import Core, Faults
@@ -49,11 +51,12 @@ COMPARISON_REST: Final = 20.0
 class Kernel:
     """The kernel's side: sockets to it, and the plan as packets see it."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, boot_files: BootFiles | None) -> None:
         self.journal = journal
         self.xfrm = XfrmSocket()
         self.spd = Spd((self.xfrm,))
         self.nft = NftLoader()
+        self.boot = BootFilter(boot_files, self.nft.lift_boot_filter, journal.tell)
         self.packets = NegotiatedPackets(NO_PLAN)
         self.enforce: Callable[[Overlay], None] = lambda _: None
         """Has the kernel carry something else beside the Plan; is_busy tells whether a thread is at work in it."""
@@ -135,7 +138,7 @@ class Service:
         self.notifier = Notifier(settings.environ)
         self.faults = Faults(journal.tell)
         self.errands = Errands(self.faults)
-        self.kernel = Kernel(journal)
+        self.kernel = Kernel(journal, settings.boot_files)
         self.datagrams = UdpSockets(self._datagram)
         self.hold = PacketHold(
             self.kernel.reqid,
@@ -189,6 +192,10 @@ class Service:
         self.kernel.settle()
         self.notifier.status(self.story())
         self.hold.reclassify()
+        now = self.house.enforcement.now
+        self.kernel.boot.lift()
+        if now is not None and self.kernel.boot.want(now.policies, now.facts):
+            self.errands.start("boot filter", self.kernel.boot.save())
 
     def _kernel_event(self, event: XfrmEvent) -> None:
         if isinstance(event, SaExpired) and event.hard:
@@ -246,7 +253,7 @@ class Service:
 
     def degraded(self) -> tuple[str, ...]:
         """What is not as it should be."""
-        found = [*self._comparison(), *self.kernel.shortcomings]
+        found = [*self._comparison(), *self.kernel.shortcomings, *self.kernel.boot.troubles]
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)

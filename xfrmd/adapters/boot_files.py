@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the next start of the system loads before the daemon runs. The script units/boot-filter knows these names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from xfrmd.adapters.files import replace_file, sync_directory
+
+BOOT: Final = "boot.nft"
+BLOCK: Final = "block.nft"
+_HAD_POLICY: Final = "had-policy"
+_LIFTED: Final = "boot-lifted"
+
+
+class BootFiles:
+    """Files in the state directory, and one in the runtime directory, which is empty after a start of the system."""
+
+    def __init__(self, state: Path, runtime: Path | None) -> None:
+        self._state, self._runtime = state, runtime
+
+    def had_policy(self) -> bool:
+        """Has a policy ever been in force on this host?"""
+        return (self._state / _HAD_POLICY).exists()
+
+    def remember_policy(self) -> None:
+        """Now one is: from here on a missing boot filter is a fault. OSError."""
+        if not self.had_policy():
+            replace_file(self._state / _HAD_POLICY, b"")
+
+    def save(self, name: str, text: str) -> None:
+        """Replace one of the files, synced. OSError."""
+        replace_file(self._state / name, text.encode("ascii"))
+
+    def remove(self, name: str) -> None:
+        """Remove one of the files, if it is there. OSError."""
+        (self._state / name).unlink(missing_ok=True)
+        sync_directory(self._state)
+
+    def lifted(self) -> None:
+        """A policy is in force: a reload of nftables.service is not to load the boot filter again. OSError."""
+        if self._runtime is not None:
+            (self._runtime / _LIFTED).touch(mode=0o600)
