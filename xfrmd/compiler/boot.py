@@ -81,7 +81,7 @@ def table(policies: PolicySet, facts: HostFacts, mode: BootMode) -> NftTable | N
     drops = {side: (f"counter name dropped_{side} drop",) for side in _SIDES}
     ends: dict[str, tuple[str, ...]] = {**drops}
     if mode is BootMode.STATEFUL:
-        maps = maps if policies.assigned is None else boot_maps(policies.assigned, facts)
+        maps = boot_maps(policies.in_force, facts)
         # Related are ICMP errors about such a flow alone: nothing here assigns a helper to one.
         answers = "ct state established,related ct direction reply accept"
         ends = {"in": (answers, *drops["in"]), "out": ("accept",)}

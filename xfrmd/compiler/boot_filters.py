@@ -15,13 +15,22 @@ host. So what a filter means then depends on the policy, and not on today's fact
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.bulk import sort_into_layers
-from xfrmd.compiler.expand import UNKNOWN_HOST, End, Generic, generic_filters, one_way, protocol_in, resolve
+from xfrmd.compiler.expand import (
+    UNKNOWN_HOST,
+    End,
+    Generic,
+    generic_filters,
+    one_way,
+    protocol_in,
+    resolve,
+    unresolved_of,
+)
 from xfrmd.compiler.maps import SIDES, Maps
 from xfrmd.compiler.size import bounded
 from xfrmd.model.facts import HostFacts
@@ -36,11 +45,11 @@ not forbid the packet, so that the boot mode decides.
 
 
 class _Expansion:
-    """Expands the filters of one policy for no host in particular. `names` are the addresses of DNS names."""
+    """Expands the filters of policies for no host in particular. `names` are the addresses of DNS names."""
 
-    def __init__(self, policy: Policy, names: HostFacts) -> None:
+    def __init__(self, policies: Sequence[Policy], names: HostFacts) -> None:
         self._names = names
-        self._keeps = policy.unresolved is Unresolved.KEEP
+        self._keeps = unresolved_of(policies) is Unresolved.KEEP
 
     def _ends(self, spec: AddressSpec, generic: Generic, *, permits: bool) -> tuple[End, ...]:
         if isinstance(spec, tuple) or spec is AddressWord.ANY or (self._keeps and isinstance(spec, str)):
@@ -64,14 +73,14 @@ class _Expansion:
                     yield from one_way(generic, verdict, (src, dst), protocol)
 
 
-def boot_maps(policy: Policy, facts: HostFacts) -> dict[str, tuple[NftMap, ...]]:
-    """Verdict maps by direction ("in", "out"), in the order in which they are asked: drop what the policy blocks or
-    protects, return otherwise.
+def boot_maps(policies: Sequence[Policy], facts: HostFacts) -> dict[str, tuple[NftMap, ...]]:
+    """Verdict maps by direction ("in", "out"), in the order in which they are asked: drop what the policies block or
+    protect, return otherwise.
 
-    Raises PolicyErrors when the policy becomes too many filters this way, or too many that overlap.
+    Raises PolicyErrors when they become too many filters this way, or too many that overlap.
     """
-    expansion = _Expansion(policy, facts)
-    generics = bounded(generic_filters(policy))
+    expansion = _Expansion(policies, facts)
+    generics = bounded(generic_filters(policies))
     layers = sort_into_layers([one for generic in generics for one in expansion.specifics(generic)])
     maps = Maps()
     maps.fill(layers)

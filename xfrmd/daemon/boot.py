@@ -124,7 +124,7 @@ _SAVE_REMEDY: Final = "make room on the file system of the state directory, or h
 def _save(files: BootStore, wanted: Saved) -> None:
     """Write the files. PolicyErrors: they block."""
     policies, config = wanted.policies, wanted.policies.config
-    if policies.assigned is not None:
+    if policies.in_force:
         files.remember_policy()
     mode = boot_mode(config, ever_assigned=files.had_policy())
     block = block_file(config)
