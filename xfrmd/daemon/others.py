@@ -37,6 +37,8 @@ class Mender:
         self._tell = tell
         self._after = after
         self._wanted = self._works = False
+        self._in_vain = 0
+        """Times in a row after which the kernel still differed."""
         self._not_before = 0.0
         self._pause = limits.MEND_PAUSE[0]
         self.count = 0
@@ -76,10 +78,11 @@ class Mender:
         self._after()
 
     def _slow_down(self, begun: float, ended: float) -> None:
-        """A tenth of the time at most goes into this, and nobody makes us spin; a quiet while is a new start."""
+        """A fifth of the time at most goes into this, and nobody makes us spin; a quiet while is a new start."""
         first, last = limits.MEND_PAUSE
         quiet = begun - self._not_before > limits.MEND_QUIET
-        self._pause = first if quiet else min(self._pause * 2, last)
+        self._in_vain = 0 if self._enforcement.proved else min(self._in_vain + 1, limits.MEND_IN_VAIN)
+        self._pause = first if quiet else min(self._pause * 2, last * 2**self._in_vain)
         self._not_before = ended + max(self._pause, (ended - begun) * limits.MEND_SHARE)
 
     def _failed(self, error: KernelError) -> None:
@@ -154,8 +157,8 @@ class Others:
             return
         self._hear_policies(not busy)
         self._nft.listen(not busy)
-        if not busy and self._enforcement.proved:
-            self._touched(SOMEBODY)  # between its look and this moment
+        if not busy:
+            self._touched(SOMEBODY)  # before its last look, which then told of a difference, or since
 
     @property
     def mended(self) -> int:
