@@ -29,6 +29,27 @@ COMPARISON_REST: Final = 20.0
 """A comparison of kernel and plan that takes longer than the first (seconds) is done for a 20th of the time at most."""
 
 
+class Pace:
+    """When to mend next: a fifth of the time at most goes into it, nobody makes us spin, a quiet while starts it anew.
+
+    Pure: times are given.
+    """
+
+    def __init__(self) -> None:
+        self.not_before = 0.0
+        self._pause = limits.MEND_PAUSE[0]
+        self._in_vain = 0
+        """Times in a row after which the kernel still differed."""
+
+    def mended(self, begun: float, ended: float, *, equal: bool) -> None:
+        """It was done. `equal`: the kernel is as it shall be now."""
+        first, last = limits.MEND_PAUSE
+        quiet = begun - self.not_before > limits.MEND_QUIET
+        self._in_vain = 0 if equal else min(self._in_vain + 1, limits.MEND_IN_VAIN)
+        self._pause = first if quiet else min(self._pause * 2, last * 2**self._in_vain)
+        self.not_before = ended + max(self._pause, (ended - begun) * limits.MEND_SHARE)
+
+
 class Mender:
     """Mends after each disturbance, one at a time, at a bounded pace. `after` is called when something was put back."""
 
@@ -37,10 +58,7 @@ class Mender:
         self._tell = tell
         self._after = after
         self._wanted = self._works = False
-        self._in_vain = 0
-        """Times in a row after which the kernel still differed."""
-        self._not_before = 0.0
-        self._pause = limits.MEND_PAUSE[0]
+        self._pace = Pace()
         self.count = 0
         """How often something was put back."""
         self._times: collections.deque[float] = collections.deque(maxlen=limits.MENDS_TOLD)
@@ -59,10 +77,10 @@ class Mender:
         loop, self._works = asyncio.get_running_loop(), True
         try:
             while self._wanted:
-                await asyncio.sleep(self._not_before - loop.time())
+                await asyncio.sleep(self._pace.not_before - loop.time())
                 self._wanted, begun = False, loop.time()
                 await self._once(who)
-                self._slow_down(begun, loop.time())
+                self._pace.mended(begun, loop.time(), equal=self._enforcement.proved)
         finally:
             self._works = False
 
@@ -76,14 +94,6 @@ class Mender:
         self._failure = ""
         self._report(outcome, who, asyncio.get_running_loop().time())
         self._after()
-
-    def _slow_down(self, begun: float, ended: float) -> None:
-        """A fifth of the time at most goes into this, and nobody makes us spin; a quiet while is a new start."""
-        first, last = limits.MEND_PAUSE
-        quiet = begun - self._not_before > limits.MEND_QUIET
-        self._in_vain = 0 if self._enforcement.proved else min(self._in_vain + 1, limits.MEND_IN_VAIN)
-        self._pause = first if quiet else min(self._pause * 2, last * 2**self._in_vain)
-        self._not_before = ended + max(self._pause, (ended - begun) * limits.MEND_SHARE)
 
     def _failed(self, error: KernelError) -> None:
         text = f"what {SOMEBODY} took from the kernel cannot be put back: {error}"
