@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# One word each: `make test`, `make demo`, `make lint`, `make bench`, `make fuzz`. Nothing else has to be installed first.
+# One word each: `make test`, `make demo`, `make lint`, `make bench`, `make fuzz`, `make deb`. Nothing else has to be installed first.
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties
 
-.PHONY: test lint types host-tests kernel-tests lab-tests demo bench fuzz clean help
+.PHONY: test lint types host-tests kernel-tests lab-tests boot-tests demo deb bench fuzz clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -15,7 +15,7 @@ help: ## this list
 
 test: export XFRMD_WORLDS ?= 20000
 test: export XFRMD_KERNEL_WORLDS ?= 300
-test: lint types host-tests lab-tests kernel-tests ## everything: lint, types, and every tier of tests this user may run
+test: lint types host-tests lab-tests kernel-tests boot-tests ## everything: lint, types, and every tier of tests this user may run
 
 lint: .venv/ready ## ruff: rules and format
 	$(PYTHON) -m ruff check .
@@ -35,6 +35,13 @@ kernel-tests: .venv/ready ## tests against this host's own kernel, in namespaces
 lab-tests: .venv/ready ## tests in a kernel with ESP, with real peers, in real and in simulated time (root)
 	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) -m lab.suite tests/lab && $(PYTHON) -m lab.suite --time-travel tests/simulated; \
 	else echo "LEFT OUT: tests/lab needs root (a kernel with ESP): run 'sudo make lab-tests'"; fi
+
+boot-tests: .venv/ready ## Debian boots for real in the lab's kernel, with the package installed, and is attacked (root)
+	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q tests/boot; \
+	else echo "LEFT OUT: tests/boot needs root (a Debian of its own): run 'sudo make boot-tests'"; fi
+
+deb: .venv/ready ## the package for Debian 12, in dist/
+	@packaging/build
 
 demo: .venv/ready ## two hosts, one policy, a protected ping, in under a minute
 	@lab/run -- $(PYTHON) -m lab.demo
