@@ -83,7 +83,7 @@ def _guarded(group: int) -> Iterator[None]:
             guard.kill()
 
 
-def _kernel_environment() -> dict[str, str]:
+def kernel_environment() -> dict[str, str]:
     """User-mode Linux keeps its guest's memory in a file below TMPDIR: in memory, where there is such a place."""
     memory = Path("/dev/shm")
     return dict(os.environ) | ({"TMPDIR": str(memory)} if memory.is_mount() else {})
@@ -113,7 +113,7 @@ def run_session(
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT if console else None,
-            env=_kernel_environment() | dict(environment or {}),
+            env=kernel_environment() | dict(environment or {}),
             start_new_session=True,  # Ctrl-C reaches us, and we end the tree
         )
         try:

@@ -43,13 +43,12 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class SaExpired:
-    """The kernel's XFRM_MSG_EXPIRE for one of our SAs; a hard one also where the SA has gone for another reason."""
+    """The kernel's XFRM_MSG_EXPIRE for one of our SAs."""
 
     spi: int
     protocol: ProtocolId
     dst: Address
     hard: bool
-    why: str = "its lifetime is over"
 
 
 @dataclass(frozen=True, slots=True)

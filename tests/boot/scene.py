@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The policy of the booting host and of its peer, and what each packet between them is under it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from lab.booted import Guest, Said, Wire
+from lab.packets import ICMP, TCP, UDP, Kind
+
+BLOCKED, PROTECTED, PERMITTED = 5001, 6001, 7001
+TELNET = 23
+
+POLICY = """\
+version: 1
+filterlists:
+  - name: protected
+    filters:
+      - {srcaddr: me, dstaddr: 10.9.0.1, protocol: udp, srcport: 6001, dstport: 6001}
+      - {srcaddr: me, dstaddr: "fd09::1", protocol: udp, srcport: 6001, dstport: 6001}
+  - name: blocked
+    filters:
+      - {srcaddr: any, dstaddr: me, protocol: udp, dstport: 5001}
+      - {srcaddr: me, dstaddr: any, protocol: udp, dstport: 5001}
+      - {srcaddr: any, dstaddr: me, protocol: tcp, dstport: 23}
+      - {srcaddr: me, dstaddr: any, protocol: icmp}
+filteractions:
+  - {name: protect, action: negotiate}
+  - {name: block, action: block}
+policies:
+  - name: Booted
+    assign: yes
+    rules:
+      - {name: to the peer, filterlist: protected, filteraction: protect, psk: {credential: secret_peer}}
+      - {name: never, filterlist: blocked, filteraction: block}
+"""
+PEER_POLICY = """\
+version: 1
+filterlists:
+  - name: protected
+    filters:
+      - {srcaddr: me, dstaddr: 10.9.0.2, protocol: udp, srcport: 6001, dstport: 6001}
+      - {srcaddr: me, dstaddr: "fd09::2", protocol: udp, srcport: 6001, dstport: 6001}
+filteractions:
+  - {name: protect, action: negotiate}
+policies:
+  - name: Peer
+    assign: yes
+    rules:
+      - {name: to the host, filterlist: protected, filteraction: protect, psk: {file: /lab/share/psk}}
+"""
+
+
+def meant(packet: Wire) -> str:
+    """What POLICY says of a packet that is not protected: "blocked", "protected", "permitted"; "" for any other."""
+    seen = packet.packet
+    if seen.kind is not Kind.CLEAR:
+        return ""
+    if seen.protocol == UDP:
+        return {BLOCKED: "blocked", PROTECTED: "protected", PERMITTED: "permitted"}.get(
+            next((port for port in seen.ports if port in (BLOCKED, PROTECTED, PERMITTED)), 0), ""
+        )
+    if (seen.protocol == TCP and TELNET in seen.ports) or seen.protocol == ICMP:
+        return "blocked"
+    return ""
+
+
+def leaked(wire: Iterable[Wire]) -> Counter[str]:
+    """Packets that the host sent in the clear and POLICY forbids, counted by what they are."""
+    return Counter(str(each.packet) for each in wire if each.sent and meant(each) in ("blocked", "protected"))
+
+
+def entered(said: Iterable[Said]) -> Counter[int]:
+    """Datagrams of the attacker that a program of the host received though POLICY forbids them, by port."""
+    return Counter(each.port for each in said if each.kind == "A" and each.port in (BLOCKED, PROTECTED))
+
+
+def until(wanted: Callable[[], object], what: str, timeout: float = 40.0) -> None:
+    """Return once something is so. AssertionError when it is not in time, on a machine with much else to do."""
+    deadline = time.monotonic() + timeout
+    while not wanted():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.1)
+
+
+def await_answers(host: Guest, port: int, since: float, *, version: int = 4, count: int = 10) -> None:
+    """Return once so many datagrams of a flow that were sent since then were answered."""
+
+    def enough() -> bool:
+        mine = [each for each in host.said(since) if (each.port, each.version) == (port, version)]
+        sent, back = ({each.number for each in mine if each.kind == kind} for kind in "SR")
+        return len(sent & back) >= count
+
+    until(enough, f"{count} answers from port {port}, IPv{version}")
+
+
+def assert_closed(host: Guest, since: float = 0.0, until: float = float("inf")) -> None:
+    """In that time nothing that POLICY forbids left or came in."""
+    assert leaked(host.wire(since, until)) == Counter()
+    assert entered(host.said(since, until)) == Counter()
+
+
+def assert_attacked(host: Guest, since: float = 0.0, until: float = float("inf")) -> None:
+    """The control of any silence: in that time the attacker's packets of each kind were on the wire."""
+    kinds = {meant(each) for each in host.wire(since, until) if not each.sent}
+    assert {"blocked", "protected", "permitted"} <= kinds
