@@ -19,6 +19,10 @@ HOLD_QUEUE: Final = 22358
 HOLD_MARK: Final = 0x5846_5244
 """fwmark ("XFRD") that a released packet carries for one rule of ours, which sets it back to 0: the change makes the
 kernel route the packet again, now with its SA. No packet leaves the host with it."""
+BOUND_MARK: Final = 0x5846_5341
+"""fwmark ("XFSA") of what is bound for an SA, between the chains before and behind source NAT, where it had none."""
+BOUND_PRIORITY: Final = 0x5846_5341
+"""Packet priority for the same where it had a fwmark."""
 
 # Netlink.
 NETLINK_TIMEOUT: Final = 5.0

@@ -18,7 +18,7 @@ from lab.packets import Kind
 from lab.strongswan import StrongSwan
 from lab.traffic import Flood, Ping, ping, tcp_echo
 from lab.xfrmd_host import xfrmd
-from tests.lab import e2e
+from tests.lab import e2e, leaks
 from tests.lab.injection import arrivals, datagram, sink
 
 Charon = Callable[..., AbstractContextManager[StrongSwan]]
@@ -294,6 +294,53 @@ def test_a_gateway_that_masquerades_everything_else(net: topology.TwoGateways, v
         ip_address(far),
         ip_address(net.left.address(version)),
     }
+
+
+def marking(mark: int, priority: str) -> str:
+    """Before and behind all NAT, what another program does with packets to the networks there: it marks and counts."""
+    chain = "chain {0} {{ type filter hook postrouting priority {1}; oifname eth0 udp dport 7007 {2} counter; }}"
+    before = chain.format("before", -150, f"meta mark set {mark} meta priority set {priority}")
+    behind = chain.format("behind", 160, f"meta mark {mark} meta priority {priority}")
+    return f"table inet others {{\n{before}\n{behind}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "mark", "priority"), [(4, 0, "none"), (6, 0, "none"), (4, 7, "none"), (6, 7, "1:2")]
+)
+def test_source_nat_takes_nothing_from_the_tunnel(
+    net: topology.TwoGateways, version: int, mark: int, priority: str
+) -> None:
+    """A gateway that masquerades all, also what goes into the tunnel: that is dropped, it would leave in the clear."""
+    left, right = policies(net, version)
+    there, far = net.right_host.address(version), net.right.address(version)
+    gateway = packets.flow([net.left.address(version)], [there])
+    net.left.run("nft", "-f", "-", stdin=MASQUERADE.replace("rt ipsec exists accept\n", "") + marking(mark, priority))
+
+    def send(count: int) -> None:
+        with leaks.udp_socket(net.left_host, "::" if version == 6 else "") as made:
+            for _ in range(count):
+                made.sendto(b"behind NAT", (there, 7007))
+
+    with xfrmd(net.left, left, secret=e2e.SECRET) as ours, xfrmd(net.right, right, secret=e2e.SECRET):
+        send(3)
+        e2e.wait_until(lambda: bool(e2e.child_spis(ours)), "an SA stands")
+        dropped = ours.ask("counters")["counters"]["nftables"]["fence_nat"]
+        send(5)
+        assert ours.ask("counters")["counters"]["nftables"]["fence_nat"] >= dropped + 5
+        assert ping(net.left_host, far, 1).lost == 0, "what no tunnel speaks of is masqueraded"
+        assert not any(gateway.carries(each.packet) for each in on_the_wire(net) if each.packet.kind is Kind.CLEAR)
+        assert clear_on_the_wire(net) == []
+
+        net.left.run("nft", "insert rule inet lab_nat postrouting rt ipsec exists accept")
+        with sink(net.right_host, there, 7007) as arrived:
+            send(1)  # from another port: NAT keeps to what it has decided for a flow
+            arrived.wait_for(b"behind NAT")
+        behind = net.left.run("nft", "list chain inet others behind").stdout
+        assert ("packets 0 " in behind) == (mark != 0 and priority != "none"), "what others have marked stays so"
+        leaks.put(left.replace("assign: yes", "assign: no"), ours)
+        net.capture.clear()
+        send(1)
+        net.capture.wait_for(lambda seen: seen.packet.kind is Kind.CLEAR and seen.host == net.left.name)
 
 
 @pytest.mark.parametrize("initiator", ["xfrmd", "charon"])

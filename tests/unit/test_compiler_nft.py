@@ -116,7 +116,7 @@ def test_holding_and_fences_only_where_a_policy_negotiates() -> None:
     assert {chain.name for chain in blocks.nft.chains if chain.hook} == {"prerouting", "postrouting"}
     assert not any("missing" in rule for chain in blocks.nft.chains for rule in chain.rules)
     hooks = {chain.name for chain in compile_policy(ALL, HOST).nft.chains if chain.hook}
-    assert hooks == {"prerouting", "postrouting", "hold_output", "hold_forward"}
+    assert hooks == {"prerouting", "postrouting", "bound", "hold_output", "hold_forward"}
 
 
 def test_held_packets_are_never_let_pass_without_a_listener() -> None:
@@ -230,7 +230,7 @@ def test_a_known_old_table_keeps_the_chains_that_the_new_one_has() -> None:
     old, new = compile_policy(ALL, HOST).nft, compile_policy(policy(rule("block", one("any", "any"))), HOST).nft
     assert "delete chain" not in exchange(old, old)
     gone = [line.split()[-1] for line in exchange(old, new).splitlines() if line.startswith("delete chain")]
-    assert gone == ["hold_output", "hold_forward"]
+    assert gone == ["unbind_mark", "unbind_priority", "bound", "hold_output", "hold_forward"]
     assert "\ndelete table inet xfrmd\n" not in exchange(old, new)
 
 

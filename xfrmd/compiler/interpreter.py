@@ -94,6 +94,9 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
         (r"socket transparent 1", lambda _: False),
         (r"meta mark 0x[0-9a-f]+", lambda _: False),  # released packets have their SA
         (r"meta mark set 0x[0-9a-f]+", lambda _: True),
+        (r"meta priority (?:none|[0-9a-f]+:[0-9a-f]+)", lambda _: False),  # nothing translates a source here
+        (r"meta priority set \S+", lambda _: True),
+        (r"ipsec out reqid != \S+", lambda _: False),
         (r"counter name \S+", lambda _: True),
         (r"meta l4proto (\d+)", lambda seen, number: seen.selector.protocol == int(number)),
         (r"meta nfproto ipv([46])", lambda seen, family: seen.selector.family == int(family)),

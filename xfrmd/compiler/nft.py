@@ -19,8 +19,9 @@ speaks of `me`. An address that has gone is no part of `me`, but in IPv6 sockets
 it (in IPv4 the kernel refuses). So chain `guard_source` drops what this host sends from IPv6 addresses that it does not
 have; transparent proxies, which do that with a privilege, are let by.
 
-Where a policy negotiates, the chains `hold_*` queue what would have to wait for an SA. They look at output and
-forward, where XFRM has looked up the packet already and its addresses are those that XFRM saw.
+Where a policy negotiates, source NAT takes nothing from its SA (`source_nat`), and the chains `hold_*` queue what would
+have to wait for an SA. They look at output and forward, where XFRM has looked up the packet already and its addresses
+are those that XFRM saw.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dataclasses import replace
 from typing import Final
 
 from xfrmd import limits
+from xfrmd.compiler import source_nat
 from xfrmd.compiler.blocks import DPORT, NAMED, SPORT, WHOLE_PORT, Shape, fields_of
 from xfrmd.compiler.exempt import Exemption, exemptions, groups_exempt
 from xfrmd.compiler.maps import SIDES, Maps, whole_addresses
@@ -132,21 +134,24 @@ def _chains(
             rules.insert(2, f"jump guard_{side}")
         if side == "in":
             rules.insert(1, "meta l4proto 255 jump defragment")
+        elif negotiates[side]:
+            rules = [*source_nat.FENCE, *rules]
         if negotiates[side]:
             rules += [*_group_rules(side, groups), f"{fence[side]} counter name fence_{side} drop"]
         yield NftChain(name, hook, tuple(rules))
     if negotiates["out"]:
+        yield from source_nat.CHAINS
         output = _hold("hold_output", OUTPUT, groups)
         yield replace(output, rules=(RELEASED, *output.rules))
         yield _hold("hold_forward", FORWARD, groups)
 
 
 _SIDED: Final = ("exempt", "guard", "pass", "group", "fence")
-COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "held")
+COUNTERS: Final = (*(f"{what}_{side}" for what in _SIDED for side in ("in", "out")), "fence_nat", "held")
 """exempt: by an exemption; guard: an address of this host that the policy was not compiled for
 yet, or one that it does not have; pass: no filter
 matched; group: multicast or broadcast that a negotiate filter caught; fence: clear packets that a negotiate filter
-caught; held: packets that wait for an SA.
+caught; fence_nat: what source NAT took from its SA; held: packets that wait for an SA.
 """
 
 
