@@ -45,6 +45,20 @@ CHANGE_LAST: Final = 4096
 look at everything."""
 APPLY_TRIES: Final = 4
 """Times that the kernel is looked at anew, when others change nftables between our look and our step."""
+MEND_PAUSE: Final = (0.05, 0.5)
+"""Between putting back what others have changed and doing it again: the first of a quiet time at once, then twice as
+late each time, up to the second."""
+MEND_SHARE: Final = 4.0
+"""That pause is this many times as long as putting back took, so that a fifth of the time goes into it at most."""
+MEND_QUIET: Final = 10.0
+"""Without a change by others for so long, the next one is put back at once again."""
+MEND_IN_VAIN: Final = 6
+"""Where the kernel still differs after it was put right, that second pause doubles up to so many times: half a minute
+between tries that do not help, be it for a fault of ours."""
+MEND_TOLD_EVERY: Final = 60.0
+"""What others change is told once in this time, so that who does it every second fills no journal."""
+MENDS_TOLD: Final = 100
+"""Changes by others within that time that are counted."""
 HASH_FROM: Final = 128
 """SPD entries from which on the kernel's hash thresholds are fitted to them."""
 HASH_BUCKET: Final = 16

@@ -16,7 +16,7 @@ from lab.netns import Host
 from lab.ready import NotReady
 from lab.traffic import ping
 from lab.xfrmd_host import XfrmdHost, program, xfrmd
-from tests.lab import e2e
+from tests.lab import chaos, e2e
 from xfrmd.control.exits import ExitCode
 
 BAD = e2e.policy().replace("negotiate", "negociate").replace("version: 1", "version: 7")
@@ -117,13 +117,34 @@ def test_bad_policies_never_replace_a_good_one(alone: XfrmdHost) -> None:
     assert "fence" in table(alone.host)
 
 
-def test_drift_is_degraded_with_its_own_exit_code_and_a_reload_mends_it(alone: XfrmdHost) -> None:
+def test_what_others_take_is_put_back_and_what_they_add_is_degraded_with_its_own_exit_code(alone: XfrmdHost) -> None:
     alone.start()
+    before = chaos.mends(alone)
     alone.host.run("ip", "xfrm", "policy", "flush")
-    answer = alone.ctl("status", expect=(ExitCode.DEGRADED,))
-    assert any("is missing" in reason for reason in answer["kernel"]["reasons"])
-    alone.ctl("reload")
+    chaos.whole_again(alone, before)
     assert alone.ctl("status")["kernel"] == {"state": "equal", "reasons": []}
+    assert alone.log.count("kernel-mended") == 1, alone.log
+
+    foreign = "ip xfrm policy %s dir out src 10.1.0.1/32 dst 10.0.0.0/8"
+    alone.host.run(*(foreign % "add").split(), "priority", "100")
+    answer = alone.ctl("status", expect=(ExitCode.DEGRADED,))
+    assert any("a foreign policy stands in the way" in reason for reason in answer["kernel"]["reasons"])
+    alone.host.run(*(foreign % "delete").split())
+    e2e.wait_until(lambda: alone.ask("status")["kernel"]["state"] == "equal", "the foreign policy has gone")
+    assert chaos.mends(alone) == before + 1, "what is foreign is left alone"
+
+
+def test_who_fights_us_is_told_once_and_followed_at_a_pace(alone: XfrmdHost) -> None:
+    alone.start()
+    before = chaos.mends(alone)
+    fight = "for n in $(seq 40); do nft delete table inet xfrmd 2>/dev/null; sleep 0.05; done"
+    alone.host.run("sh", "-c", fight)
+    chaos.whole_again(alone, before)
+    e2e.wait_until(lambda: "inet xfrmd" in alone.host.run("nft", "list", "tables").stdout, "the table is back")
+    assert chaos.mends(alone) - before < 20, "no hot loop"
+    assert alone.log.count("kernel-mended") == 1, alone.log
+    answer = alone.ctl("status", expect=(ExitCode.DEGRADED,))
+    assert any("keeps changing" in reason for reason in answer["kernel"]["reasons"])
 
 
 def test_a_new_address_is_part_of_me_within_moments(alone: XfrmdHost) -> None:

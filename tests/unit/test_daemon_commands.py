@@ -89,6 +89,16 @@ class Kernel:
         assert plan == self.plans[-1]
         return Outcome(self.degraded, {})
 
+    @property
+    def proved(self) -> bool:
+        return not self.degraded
+
+    def disturbed(self) -> bool:
+        return False
+
+    def mend(self) -> Outcome:
+        return self.apply(self.plans[-1])
+
     def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
         found = (sa for sa in self.sas() if (sa.protocol, sa.spi, sa.dst) == (protocol, spi, dst))
         return next(found, None)

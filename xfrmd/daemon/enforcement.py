@@ -69,7 +69,8 @@ def _examined(now: InForce) -> tuple[Problem, ...]:
 
 class Enforcement:
     """Holds what is in force. `changed` hears each new Plan after the kernel has it, and whether IKE must hear of it;
-    `overlay` gives what stands beside a Plan; `clock` is wall-clock time.
+    `overlay` gives what stands beside a Plan; `clock` is wall-clock time; `at_work` hears when a thread begins and ends
+    to change the kernel.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Enforcement:
         clock: Callable[[], float],
         *,
         overlay: Callable[[Plan], Overlay] = lambda _: NO_OVERLAY,
+        at_work: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._enforcer = enforcer
         self._facts = facts
@@ -88,6 +90,7 @@ class Enforcement:
         self._changed = changed
         self._clock = clock
         self._overlay = overlay
+        self._report_work = at_work
         self._turn = asyncio.Lock()
         self.now: InForce | None = None
         self.busy = False
@@ -152,6 +155,26 @@ class Enforcement:
             raise KernelError("the policy is being changed in this moment", errno.EBUSY)
         self._enforcer.overlay(overlay)
 
+    @property
+    def proved(self) -> bool:
+        """Was the kernel equal to what it was given when it was looked at last?"""
+        return self._enforcer.proved
+
+    def disturbed(self) -> bool:
+        """May others have touched what the kernel was given? Not while a thread changes it: that one looks itself.
+        Raises KernelError.
+        """
+        return not self.busy and self._enforcer.disturbed()
+
+    async def mend(self) -> Outcome:
+        """Give the kernel what others have taken from it; what was done. Raises KernelError."""
+        async with self._turn:
+            if self.now is None:
+                return Outcome((), {})
+            outcome = await self._at_work(self._enforcer.mend)
+            self.now = replace(self.now, outcome=outcome)
+            return outcome
+
     def check(self) -> Outcome:
         """Compare the kernel with the Plan in force; what was found last while a policy is being applied. Raises
         KernelError.
@@ -177,10 +200,12 @@ class Enforcement:
     async def _at_work(self, work: Callable[..., Outcome], *arguments: object) -> Outcome:
         """Let a thread change the kernel, while IKE goes on. KernelError."""
         self.busy = True
+        self._report_work(True)
         try:
             return await asyncio.to_thread(work, *arguments)
         finally:
             self.busy = False
+            self._report_work(False)
 
     async def _install(self, wanted: InForce) -> InForce:
         try:

@@ -65,6 +65,7 @@ async def _start(service: Service) -> ControlServer:
         # Listened to from before the first policy on, or its first packet and the ACQUIRE for it would be lost.
         service.events.open()
         service.hold.open()
+        service.others.open()
         await _first_policy(service)
         service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
         service.datagrams.attach(asyncio.get_running_loop())
@@ -156,6 +157,7 @@ async def _close(service: Service) -> None:
     loop = asyncio.get_running_loop()
     await service.errands.cancel()
     service.house.core.stop()
+    service.others.close()
     service.events.close()
     service.hold.close()
     service.facts.close()

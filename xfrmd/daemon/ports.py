@@ -97,6 +97,16 @@ class Enforcer(Protocol):
     def check(self, plan: Plan) -> Outcome:
         """Observe only. The overlay that was applied with the plan counts in."""
 
+    @property
+    def proved(self) -> bool:
+        """Was the kernel equal to what was applied when it was looked at last?"""
+
+    def disturbed(self) -> bool:
+        """May the kernel be something else than what was applied last?"""
+
+    def mend(self) -> Outcome:
+        """Apply again what was applied last, overlay included, at the cost of what differs."""
+
 
 class Policies(Protocol):
     """The kernel's SPD."""

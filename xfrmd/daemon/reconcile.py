@@ -82,6 +82,21 @@ class Reconciler:
             return Outcome(foreign(self._last, self._believed.others), {})
         return Outcome(self._prove(self._last), {})
 
+    @property
+    def proved(self) -> bool:
+        """Was the kernel equal to what was applied when it was looked at last?"""
+        return self._believed is not None
+
+    def disturbed(self) -> bool:
+        """May the kernel be something else than what was applied last?"""
+        return self._last is not None and not (self._believed and self._undisturbed(self._believed.generation))
+
+    def mend(self) -> Outcome:
+        """Make the kernel equal to what was applied last, whoever has touched it. KernelError as `apply`."""
+        if self._plan is None:
+            raise KernelError("no policy has been applied")
+        return self.apply(self._plan, self._overlay)
+
     def apply(self, plan: Plan, overlay: Overlay = NO_OVERLAY) -> Outcome:
         """Make the kernel equal to the Plan and look again; what still differs, or is in the way, is in the outcome.
 

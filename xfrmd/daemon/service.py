@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from xfrmd import limits
 from xfrmd.adapters.boot_files import BootFiles
@@ -31,6 +31,7 @@ from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger, SaKey
+from xfrmd.daemon.others import Others
 from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
@@ -42,10 +43,6 @@ from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaE
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
-
-COMPARISON_QUICK: Final = 0.1
-COMPARISON_REST: Final = 20.0
-"""A comparison of kernel and plan that takes longer than the first (seconds) is done for a 20th of the time at most."""
 
 
 class Kernel:
@@ -145,13 +142,13 @@ class Service:
             lambda reqid, packet: self.house.core.post(Acquire(reqid, packet)),
             self.kernel.kick,
         )
-        self.events = XfrmEvents(self._kernel_event, self.resynchronise)
+        self.events = XfrmEvents(self._kernel_event, self.resynchronise, friends=(self.kernel.xfrm,))
         self.facts = FactsWatcher(tell=journal.tell, names=NameSources(store=settings.name_store))
         self.house = self._house()
         self.kernel.enforce = self.house.enforcement.overlay
         self.kernel.is_busy = lambda: self.house.enforcement.busy
         self._stopping = False
-        self._compared: tuple[tuple[str, ...], float] = ((), 0.0)
+        self.others = Others(self.house.enforcement, self.kernel.spd, self.errands, journal.tell, self._mended)
 
     def _house(self) -> House:
         ledger, changes = Ledger(time.time), Changes()
@@ -165,7 +162,13 @@ class Service:
             engine=engine,
             core=Core(engine, carry, self.faults, changes.happened),
             enforcement=Enforcement(
-                reconciler, self.facts, secrets, self._plan_changed, time.time, overlay=overlays.plan_changed
+                reconciler,
+                self.facts,
+                secrets,
+                self._plan_changed,
+                time.time,
+                overlay=overlays.plan_changed,
+                at_work=self._at_work,
             ),
             facts=self.facts,
             overlay=lambda: overlays.sum,
@@ -185,7 +188,7 @@ class Service:
             self.house.core.post(event)
 
     def _plan_changed(self, plan: Plan, negotiates: bool) -> None:
-        self._compared = ((), 0.0)
+        self.others.forget()
         if negotiates:
             self.kernel.packets = NegotiatedPackets(plan)
             self.house.core.post(PlanChanged(plan))
@@ -196,6 +199,14 @@ class Service:
         self.kernel.boot.lift()
         if now is not None and self.kernel.boot.want(now.policies, now.facts):
             self.errands.start("boot filter", self.kernel.boot.save())
+
+    def _at_work(self, busy: bool) -> None:
+        self.others.at_work(busy)
+
+    def _mended(self) -> None:
+        self.others.forget()
+        self.kernel.settle()
+        self.hold.reclassify()
 
     def _kernel_event(self, event: XfrmEvent) -> None:
         if isinstance(event, SaExpired) and event.hard:
@@ -236,24 +247,9 @@ class Service:
             notice = Notice(Level.NOTICE, "facts-changed", "facts of this host changed; the policy is adapted")
             self.kernel.journal.tell(notice)
 
-    def _comparison(self) -> tuple[str, ...]:
-        """Where kernel and plan differ. A comparison that took long serves for a while, so that whoever asks for the
-        status every second does not take all the time of a large policy.
-        """
-        begun = time.monotonic()
-        found, until = self._compared
-        if begun >= until:
-            try:
-                found = self.house.enforcement.check().degraded if self.house.enforcement.now else ()
-            except KernelError as error:
-                found = (f"the kernel cannot be compared with the policy: {error}",)
-            now = time.monotonic()
-            self._compared = found, now + (now - begun) * COMPARISON_REST if now - begun > COMPARISON_QUICK else 0.0
-        return found
-
     def degraded(self) -> tuple[str, ...]:
         """What is not as it should be."""
-        found = [*self._comparison(), *self.kernel.shortcomings, *self.kernel.boot.troubles]
+        found = [*self.others.degraded(), *self.kernel.shortcomings, *self.kernel.boot.troubles]
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
@@ -275,6 +271,7 @@ class Service:
             "daemon": {
                 **self.house.ledger.counters,
                 "internal-errors": self.faults.count,
+                "kernel-mended": self.others.mended,
                 "damaged-kernel-events": self.events.damaged,
                 "notices-lost": self.kernel.journal.lost,
             },

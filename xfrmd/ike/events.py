@@ -43,12 +43,13 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class SaExpired:
-    """The kernel's XFRM_MSG_EXPIRE for one of our SAs."""
+    """The kernel's XFRM_MSG_EXPIRE for one of our SAs; a hard one also where the SA has gone for another reason."""
 
     spi: int
     protocol: ProtocolId
     dst: Address
     hard: bool
+    why: str = "its lifetime is over"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def expired(ctx: Context, event: SaExpired) -> None:
     if lineage is None:
         lifecycle.drop_inbound(ctx, child)
     elif child.state is not ChildState.DELETING:
-        ctx.tell(notices.child_down(child, "its lifetime is over"))
+        ctx.tell(notices.child_down(child, event.why))
         lifecycle.doom(ctx, lineage, child)
 
 

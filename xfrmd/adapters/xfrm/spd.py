@@ -78,12 +78,27 @@ class Spd:
         except OSError as error:
             raise KernelError(f"XFRM policy events: {error.strerror}", error.errno or 0) from error
 
+    def fileno(self) -> int:
+        """Of the socket that is readable when there are news of policies."""
+        return self._news.fileno()
+
+    def hear(self) -> bool:
+        """Take all news that have come, for whoever waits for them in an event loop; `touched` then knows."""
+        touched = self.touched()
+        while touched and self._read() is not None:  # once somebody has, the rest tells nothing more
+            pass
+        return touched
+
     def touched(self) -> bool:
         """Has anybody else changed a policy since `watch`, or may somebody have?"""
-        ours = {self._socket.port, *(friend.port for friend in self._friends)}
         while self._certain and (data := self._read()) is not None:
-            self._certain = all(message.port in ours for message in netlink.messages(data))
+            # A loss of news, which `_read` has told, is no certainty to be had back.
+            self._certain = bool(data) and self._of_ours(data)
         return not self._certain
+
+    def _of_ours(self, data: bytes) -> bool:
+        ours = {self._socket.port, *(friend.port for friend in self._friends)}
+        return all(message.port in ours for message in netlink.messages(data))
 
     def _read(self) -> bytes | None:
         """One buffer of news; None when there is none."""

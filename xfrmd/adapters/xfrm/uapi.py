@@ -28,6 +28,7 @@ class Msg(enum.IntEnum):
     UPDPOLICY = 0x19
     UPDSA = 0x1A
     POLEXPIRE = 0x1B
+    FLUSHSA = 0x1C
     NEWSPDINFO = 0x24
     GETSPDINFO = 0x25
 
@@ -58,6 +59,7 @@ class Group(enum.IntFlag):
 
     ACQUIRE = 1 << 0
     EXPIRE = 1 << 1
+    SA = 1 << 2
     POLICY = 1 << 3
 
 
