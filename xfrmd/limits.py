@@ -119,6 +119,8 @@ NAMES_FILE_SIZE: Final = 4 * 1024 * 1024
 # The policy file.
 POLICY_FILE_SIZE: Final = 64 * 1024 * 1024
 """A policy of 100,000 filters takes 12 MB; five times that is a mistake or an attack."""
+STORE_FILE_SIZE: Final = 4 * POLICY_FILE_SIZE
+"""A kept policy: its text in JSON, where no character of one octet becomes more than two in practice."""
 PROBLEMS_TOLD: Final = 1000
 """Errors, and as many warnings, that are told of one policy; the rest are counted. A program that writes policies makes
 its one mistake a hundred thousand times."""
