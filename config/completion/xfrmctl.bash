@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/xfrmctl
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_xfrmctl_subparsers=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan completion)
+_shtab_xfrmctl_subparsers=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan assign unassign stores completion)
 
 _shtab_xfrmctl_check_option_strings=(-h --help --facts --var --vars --json --control --color)
 _shtab_xfrmctl_compile_option_strings=(-h --help --facts --var --vars --section --json --control --color)
@@ -23,6 +23,9 @@ _shtab_xfrmctl_delete_option_strings=(-h --help --wait --json --control --color)
 _shtab_xfrmctl_counters_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_facts_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_plan_option_strings=(-h --help --json --control --color)
+_shtab_xfrmctl_assign_option_strings=(-h --help --store --var --vars --allow-lockout --json --control --color)
+_shtab_xfrmctl_unassign_option_strings=(-h --help --store --json --control --color)
+_shtab_xfrmctl_stores_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_completion_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_option_strings=(-h --help --version --json --control --color)
 
@@ -48,9 +51,14 @@ _shtab_xfrmctl_delete___color_choices=(auto always never)
 _shtab_xfrmctl_counters___color_choices=(auto always never)
 _shtab_xfrmctl_facts___color_choices=(auto always never)
 _shtab_xfrmctl_plan___color_choices=(auto always never)
+_shtab_xfrmctl_assign___store_choices=(persistent directory local)
+_shtab_xfrmctl_assign___color_choices=(auto always never)
+_shtab_xfrmctl_unassign___store_choices=(persistent directory local)
+_shtab_xfrmctl_unassign___color_choices=(auto always never)
+_shtab_xfrmctl_stores___color_choices=(auto always never)
 _shtab_xfrmctl_completion_pos_0_choices=(bash zsh)
 _shtab_xfrmctl_completion___color_choices=(auto always never)
-_shtab_xfrmctl_pos_0_choices=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan completion)
+_shtab_xfrmctl_pos_0_choices=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan assign unassign stores completion)
 _shtab_xfrmctl___color_choices=(auto always never)
 
 _shtab_xfrmctl_check__h_nargs=0
@@ -107,6 +115,16 @@ _shtab_xfrmctl_facts___json_nargs=0
 _shtab_xfrmctl_plan__h_nargs=0
 _shtab_xfrmctl_plan___help_nargs=0
 _shtab_xfrmctl_plan___json_nargs=0
+_shtab_xfrmctl_assign__h_nargs=0
+_shtab_xfrmctl_assign___help_nargs=0
+_shtab_xfrmctl_assign___allow_lockout_nargs=0
+_shtab_xfrmctl_assign___json_nargs=0
+_shtab_xfrmctl_unassign__h_nargs=0
+_shtab_xfrmctl_unassign___help_nargs=0
+_shtab_xfrmctl_unassign___json_nargs=0
+_shtab_xfrmctl_stores__h_nargs=0
+_shtab_xfrmctl_stores___help_nargs=0
+_shtab_xfrmctl_stores___json_nargs=0
 _shtab_xfrmctl_completion__h_nargs=0
 _shtab_xfrmctl_completion___help_nargs=0
 _shtab_xfrmctl_completion___json_nargs=0

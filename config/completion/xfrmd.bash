@@ -7,7 +7,7 @@
 
 _shtab_xfrmd_subparsers=(run)
 
-_shtab_xfrmd_run_option_strings=(-h --help --policy --var --vars --debug --json --control --color)
+_shtab_xfrmd_run_option_strings=(-h --help --policy --var --vars --directory --debug --json --control --color)
 _shtab_xfrmd_option_strings=(-h --help --version --json --control --color)
 
 

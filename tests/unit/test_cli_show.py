@@ -11,7 +11,13 @@ from xfrmd.cli.output import Output
 from xfrmd.daemon.steps import PrepareTable, Step
 
 OUTPUT = Output(io.StringIO(), io.StringIO())
-APPLIED: dict[str, Any] = {"policy": "P", "filters": 2, "warnings": [], "kernel": {"state": "equal", "degraded": []}}
+APPLIED: dict[str, Any] = {
+    "policy": "P",
+    "filters": 2,
+    "warnings": [],
+    "kernel": {"state": "equal", "reasons": []},
+    "stores": [],
+}
 CONNECTING: dict[str, Any] = {
     "remote": "10.1.0.9:500",
     "local": "10.1.0.5:500",

@@ -18,6 +18,7 @@ from xfrmd.adapters.leases.found import HeldLease
 from xfrmd.adapters.leases.lease import Lease
 from xfrmd.adapters.names.follow import NameOrigin
 from xfrmd.adapters.policy_files import PolicyFiles
+from xfrmd.adapters.policy_stores import StoreFiles
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.cli import show
 from xfrmd.cli.output import Output
@@ -25,11 +26,13 @@ from xfrmd.cli.show_facts import facts_text
 from xfrmd.compiler.soft import soft_part
 from xfrmd.control.schema import BY_NAME, ControlError, Json
 from xfrmd.daemon.changes import Changes
-from xfrmd.daemon.commands import TABLE, House
+from xfrmd.daemon.commands import TABLE
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.enforcement import Enforcement
+from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.ports import Outcome
+from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.effects import Effect
@@ -41,6 +44,8 @@ from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
 from xfrmd.model.proposals import ProtocolId, Transform
 from xfrmd.model.selector import Selector
+from xfrmd.model.store import Store
+from xfrmd.policy.resolve import SecretReader
 
 HERE, THERE = Address.parse("10.1.0.5"), Address.parse("10.1.0.9")
 POLICY = """
@@ -73,7 +78,7 @@ class Kernel:
 
     def apply(self, plan: Plan, overlay: Overlay = NO_OVERLAY) -> Outcome:
         assert overlay == NO_OVERLAY
-        if plan.policy == self.refuse:
+        if self.refuse and self.refuse in plan.policy.split(" + "):
             raise KernelError("no memory", 12)
         self.plans.append(plan)
         return Outcome(self.degraded, {"policies added": len(plan.spd)})
@@ -194,25 +199,44 @@ def ike_sa(reqid: int, now: float) -> IkeSaView:
 class Place:
     """A house with everything around it in memory."""
 
-    def __init__(self, policy_files: PolicyFiles | None = None) -> None:
+    def __init__(
+        self,
+        policy_files: PolicyFiles | None = None,
+        *,
+        directory: PolicyFiles | None = None,
+        files: StoreFiles | None = None,
+        read_secret: SecretReader = lambda _: b"",
+    ) -> None:
         self.kernel, self.facts, self.engine, changes = Kernel(), Facts(), Engine(), Changes()
         self.overlay = NO_OVERLAY
         core = Core(self.engine, lambda _: None, Faults(lambda _: None), changes.happened)
+        enforcement = Enforcement(self.kernel, self.facts, lambda plan, _: core.post(PlanChanged(plan)), lambda: 1000.0)
+        self.told: list[Notice] = []
+        self.stores = Stores(
+            enforcement,
+            {
+                store: one
+                for store, one in ((Store.DIRECTORY, directory), (Store.LOCAL, policy_files))
+                if one is not None
+            },
+            files,
+            read_secret=read_secret,
+            tell=self.told.append,
+            clock=lambda: 1000.0,
+        )
         self.house = House(
             engine=self.engine,
             core=core,
-            enforcement=Enforcement(
-                self.kernel, self.facts, lambda _: b"", lambda plan, _: core.post(PlanChanged(plan)), lambda: 1000.0
-            ),
+            enforcement=enforcement,
+            stores=self.stores,
             facts=self.facts,
             overlay=lambda: self.overlay,
             ledger=Ledger(lambda: 1000.0),
             sas=self.kernel,
             changes=changes,
             counters=lambda: {"ike": self.engine.counters(), "hold": {"waiting": 1}},
-            degraded=lambda: self.kernel.degraded,
+            degraded=lambda: (*self.kernel.degraded, *self.stores.degraded()),
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), 1000.0),
-            policy_files=policy_files,
             since=900.0,
         )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from xfrmd.daemon.commands import House
+from xfrmd.daemon.house import House
 from xfrmd.daemon.service import UseWatch
 from xfrmd.ike.events import SaUsed
 from xfrmd.model.addresses import Address

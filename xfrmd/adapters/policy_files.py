@@ -10,13 +10,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from xfrmd import limits
 from xfrmd.errors import PolicyError
+from xfrmd.policy import load
 from xfrmd.policy.given import values_of_file
 from xfrmd.policy.includes import STANDARD_INPUT, included
+from xfrmd.policy.package import Package
+from xfrmd.policy.resolve import SecretReader
 from xfrmd.policy.sources import Sources, Value
+from xfrmd.policy.words import PolicySet
 
 _MOST = limits.POLICY_FILE_SIZE + 1
 
@@ -48,6 +53,13 @@ def _reason(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
+class Loaded(NamedTuple):
+    """A policy that was loaded, and what is needed to load it again."""
+
+    policies: PolicySet
+    package: Package
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyFiles:
     """A policy as a command line names it: its first file, values by `--var`, files of values by `--vars`."""
@@ -68,6 +80,21 @@ class PolicyFiles:
     def read(self) -> tuple[bytes, Sources]:
         """The first file, and what it may draw on. Raises PolicyError."""
         return read_file(self.first), Sources(read_included, self.variables())
+
+    def load(self, read_secret: SecretReader) -> Loaded:
+        """The policy, and all that it was made of. Raises PolicyErrors for what is wrong with it, PolicyError when its
+        first file cannot be read, or a file of values not be used.
+        """
+        source, sources = self.read()
+        texts: dict[str, str] = {}
+
+        def read(name: str) -> str | bytes:
+            content = sources.read(name)
+            texts[name] = _text(content)
+            return content
+
+        policies = load(source, self.first, read_secret, sources=replace(sources, read=read))
+        return Loaded(policies, Package(_text(source), self.first, texts, sources.variables))
 
     def request(self) -> dict[str, object]:
         """All of it as the arguments of a request to the daemon, which then needs to open nothing. Raises PolicyError.

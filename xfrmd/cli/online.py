@@ -17,7 +17,6 @@ from xfrmd.cli.show_facts import facts_text
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
-from xfrmd.control.schema import ControlError
 
 
 def _seconds(word: str) -> float:
@@ -53,15 +52,9 @@ def _sas(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _put(command: str, request: dict[str, Any], arguments: argparse.Namespace, output: Output) -> int:
-    try:
-        answer = ask(command, request, arguments.control, limits.APPLY_TIMEOUT)
-    except ControlError as error:
-        found = error.details.get("problems")
-        if found and not output.json:
-            output.say(show.problems(found, output))
-        raise
+    answer = show.refusals_told(lambda: ask(command, request, arguments.control, limits.APPLY_TIMEOUT), output)
     output.answer(answer, show.applied(answer, output))
-    return ExitCode.OK if answer["kernel"]["state"] == "equal" else ExitCode.DEGRADED
+    return show.exit_code(answer)
 
 
 def _apply(arguments: argparse.Namespace, output: Output) -> int:

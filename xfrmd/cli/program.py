@@ -40,6 +40,8 @@ EXIT_CODES: Final = (
     (ExitCode.NO_PRIVILEGE, "a privilege is missing"),
     (ExitCode.KERNEL_LACKS, "the kernel has no ESP, nftables or nfqueue"),
     (ExitCode.DIFFERS, "diff found what --fail-on names, or could not rule it out"),
+    (ExitCode.NO_POLICY, "a policy is assigned, and none can be put in force"),
+    (ExitCode.NOT_KEPT, "the state directory cannot be written, so nothing was assigned"),
 )
 _CODES: Final = ((PolicyError, "policy-error"), (CredentialError, "credential-error"), (KernelError, "kernel-error"))
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIGPIPE

@@ -24,6 +24,11 @@ from xfrmd.model.notice import Level, Notice
 from xfrmd.policy import PolicyErrors
 
 
+def _directory(arguments: argparse.Namespace) -> PolicyFiles | None:
+    """The file that stands for the directory."""
+    return PolicyFiles(str(Path(arguments.directory).absolute())) if arguments.directory is not None else None
+
+
 def _policy(arguments: argparse.Namespace) -> PolicyFiles | None:
     """The policy that the command line names, by absolute names: a reload must find the same files."""
     if arguments.policy is None:
@@ -40,6 +45,7 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
     journal = Journal(system_sink(os.environ), Level.DEBUG if arguments.debug else Level.INFO)
     settings = Settings(
         policy=_policy(arguments),
+        directory=_directory(arguments),
         control=Path(arguments.control),
         environ=os.environ,
     )
@@ -72,6 +78,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
         (
             Argument(("--policy",), "policy file to put in force; without it, none", {"metavar": "FILE"}),
             *VARIABLES,
+            Argument(
+                ("--directory",),
+                "file that stands for the directory: a policy that is assigned in it takes the place of --policy",
+                {"metavar": "FILE"},
+            ),
             Argument(("--debug",), "tell more", {"action": "store_true"}),
         ),
         (("xfrmd run --policy /etc/xfrmd/policy.yaml", "as its systemd unit does"),),

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from xfrmd.cli.output import Output
+from xfrmd.cli.show_stores import store_lines
+from xfrmd.control.exits import ExitCode
+from xfrmd.control.schema import ControlError
 
 Answer = Mapping[str, Any]
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
@@ -97,6 +100,7 @@ def status(answer: Answer, now: float, output: Output) -> str:
             f"for {duration(now - answer['since'])}"
         ),
         *_policy(answer["policy"], now, output),
+        *_beside(answer["stores"], output),
         *_kernel(answer["kernel"], output),
         f"SAs:     {answer['ike_sas']} IKE, {answer['child_sas']} child",
     ]
@@ -157,7 +161,32 @@ def applied(answer: Answer, output: Output) -> str:
     what = f"policy {answer['policy']!r}" if answer["policy"] else "no policy"
     lines = [f"{what} is in force: {answer['filters']} specific filters" + (f" ({changes})" if changes else "")]
     lines += problems(answer["warnings"], output).splitlines()
-    return "\n".join([*lines, *_kernel(answer["kernel"], output)])
+    return "\n".join([*lines, *_kernel(answer["kernel"], output), *_beside(answer["stores"], output)])
+
+
+def _beside(stores: Sequence[Answer], output: Output) -> list[str]:
+    """Of stores what is not plain: more than the local one, or trouble with it."""
+    plain = all(one["store"] == "local" or not one["policy"] for one in stores)
+    if plain and not any(one["trouble"] for one in stores):
+        return []
+    return ["stores:", *(f"  {line}" for line in store_lines(stores, output))]
+
+
+def refusals_told(request: Callable[[], Answer], output: Output) -> Answer:
+    """The answer to a request that brings a policy. The problems of one that is refused are told."""
+    try:
+        return request()
+    except ControlError as error:
+        found = error.details.get("problems")
+        if found and not output.json:
+            output.say(problems(found, output))
+        raise
+
+
+def exit_code(answer: Answer) -> ExitCode:
+    """The exit code for what is in force now."""
+    sound = answer["kernel"]["state"] == "equal" and not any(one["trouble"] for one in answer["stores"])
+    return ExitCode.OK if sound else ExitCode.DEGRADED
 
 
 def counters(answer: Answer) -> str:

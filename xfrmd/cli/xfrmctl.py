@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xfrmd.cli import completion, offline, online
+from xfrmd.cli import completion, offline, online, stores
 from xfrmd.cli.program import run
 from xfrmd.cli.table import Program
 
@@ -14,7 +14,7 @@ PROGRAM: Final[Program] = Program(
     1,
     "check and explain IPsec policies, steer xfrmd",
     "Check, compile and explain IPsec policies in the Windows model, and steer the daemon xfrmd.",
-    (*offline.COMMANDS, *online.COMMANDS, completion.command("xfrmctl", lambda: PROGRAM)),
+    (*offline.COMMANDS, *online.COMMANDS, *stores.COMMANDS, completion.command("xfrmctl", lambda: PROGRAM)),
     (
         ("xfrmctl check policy.yaml", "say everything that is wrong with a policy"),
         (

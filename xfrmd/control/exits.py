@@ -23,3 +23,7 @@ class ExitCode(enum.IntEnum):
     """The kernel has no ESP, nftables or nfqueue."""
     DIFFERS = 9
     """A difference of a kind was found that must not be."""
+    NO_POLICY = 10
+    """No policy can be put in force, though one is assigned."""
+    NOT_KEPT = 11
+    """The state directory cannot be written."""

@@ -92,6 +92,9 @@ _POLICY: Final = (
     ),
 )
 
+_STORE: Final = Argument("store", str, "persistent, directory or local", required=False, limit=10)
+_IN_FORCE: Final = {"policy": str, "warnings": list, "filters": int, "stores": list}
+
 COMMANDS: Final = (
     Command("version", "which daemon this is", (), {"version": str, "pid": int, "since": float}),
     Command(
@@ -101,6 +104,7 @@ COMMANDS: Final = (
         {
             "state": str,
             "policy": dict,
+            "stores": list,
             "kernel": dict,
             "ike_sas": int,
             "child_sas": int,
@@ -137,6 +141,7 @@ COMMANDS: Final = (
         (
             *_POLICY,
             Argument("running", str, "which of both is the one in force: old or new", required=False, limit=3),
+            _STORE,
         ),
         {
             "equal": bool,
@@ -154,9 +159,21 @@ COMMANDS: Final = (
         "apply",
         "put a policy in force",
         (*_POLICY, Argument("allow_lockout", bool, "also one that closes the management ports", required=False)),
-        {"policy": str, "warnings": list, "filters": int, "changes": dict},
+        {"policy": str, "warnings": list, "filters": int, "changes": dict, "stores": list},
     ),
-    Command("reload", "read the policy file again", (), {"policy": str, "warnings": list, "filters": int}),
+    Command("reload", "read the policy file and the directory again", (), _IN_FORCE),
+    Command(
+        "assign",
+        "let a policy be the persistent one",
+        (
+            *_POLICY,
+            _STORE,
+            Argument("allow_lockout", bool, "also one that closes the management ports", required=False),
+        ),
+        {"store": str, "changed": bool, **_IN_FORCE},
+    ),
+    Command("unassign", "have no persistent policy any more", (_STORE,), {"store": str, "changed": bool, **_IN_FORCE}),
+    Command("stores", "what each policy store holds", (), {"stores": list}),
     Command("delete", "delete SAs, and tell the peer", (_SPI, _WAIT), {"deleted": int}),
     Command("rekey", "replace an SA now", (_SPI, _WAIT), {"rekeyed": str}),
     Command(

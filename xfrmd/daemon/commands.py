@@ -6,66 +6,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 from xfrmd import __version__
-from xfrmd.adapters.policy_files import PolicyFiles
-from xfrmd.compiler import compile_policy
 from xfrmd.compiler.explain import explain_whole
-from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.compiler.render import plan_json
-from xfrmd.compiler.traffic import traffic
-from xfrmd.compiler.traffic_json import traffic_json
-from xfrmd.compiler.unanswered import unanswered
 from xfrmd.control.schema import ControlError, Json
-from xfrmd.daemon import views
-from xfrmd.daemon.changes import Changes
-from xfrmd.daemon.core import Core
-from xfrmd.daemon.enforcement import Enforcement, InForce
-from xfrmd.daemon.ledger import Ledger
-from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
-from xfrmd.errors import KernelError, PolicyError
+from xfrmd.daemon import policy_commands, views
+from xfrmd.daemon.house import House, in_force
 from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
-from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Overlay, ProtectPolicy
-from xfrmd.model.source import Severity
-from xfrmd.policy import PolicyErrors, load
+from xfrmd.model.plan import ProtectPolicy
+from xfrmd.policy import PolicyErrors
 from xfrmd.policy.packets import parse_packet
-from xfrmd.policy.resolve import blank
-from xfrmd.policy.sources import ALONE, Sources, from_mapping
-from xfrmd.policy.words import PolicySet
-
-
-@dataclass(slots=True)
-class House:
-    """What the commands work on. `overlay` is what stands in the kernel beside the Plan, `counters` gathers those of
-    all parts, `degraded` what is not as it should be.
-    """
-
-    engine: Engine
-    core: Core
-    enforcement: Enforcement
-    facts: FactsSource
-    overlay: Callable[[], Overlay]
-    ledger: Ledger
-    sas: SaDatabase
-    changes: Changes
-    counters: Callable[[], Mapping[str, Mapping[str, int]]]
-    degraded: Callable[[], tuple[str, ...]]
-    clocks: Callable[[], views.Clocks]
-    policy_files: PolicyFiles | None
-    since: float
-
-
-def bad_policy(error: PolicyError) -> ControlError:
-    """A policy that cannot be used: every problem of it."""
-    problems = [views.problem(one) for one in error.problems] if isinstance(error, PolicyErrors) else []
-    errors = sum(one["severity"] == Severity.ERROR.value for one in problems) or 1
-    message = f"the policy has {errors} error{'s' * (errors > 1)}" if problems else str(error)
-    return ControlError("bad-policy", message, "mend it and apply it again", details={"problems": problems})
 
 
 async def version(house: House, _: Json) -> Json:
@@ -80,6 +34,7 @@ async def status(house: House, _: Json) -> Json:
         "state": "degraded" if degraded else "running",
         "since": house.since,
         "policy": views.policy(house.enforcement.now),
+        "stores": views.stores(house.stores),
         "kernel": views.kernel(degraded),
         "ike_sas": len(sas),
         "child_sas": sum(len(sa.children) for sa in sas),
@@ -95,20 +50,14 @@ async def sas(house: House, _: Json) -> Json:
     return views.sas(house.engine.ike_sas(), house.ledger, house.sas.sas(), plan, house.clocks())
 
 
-def _now(house: House) -> InForce:
-    if house.enforcement.now is None:
-        raise ControlError("no-policy", "no policy is in force", "xfrmctl apply FILE")
-    return house.enforcement.now
-
-
 async def plan(house: House, _: Json) -> Json:
     """The plan in force."""
-    return {"plan": await asyncio.to_thread(plan_json, _now(house).plan)}
+    return {"plan": await asyncio.to_thread(plan_json, in_force(house).plan)}
 
 
 async def facts(house: House, _: Json) -> Json:
     """Facts of the host that the plan was compiled with, and where each is from."""
-    return {"facts": views.facts(_now(house).facts), "sources": views.sources(house.facts.origins())}
+    return {"facts": views.facts(in_force(house).facts), "sources": views.sources(house.facts.origins())}
 
 
 async def counters(house: House, _: Json) -> Json:
@@ -127,87 +76,10 @@ async def explain_packet(house: House, arguments: Json) -> Json:
             "see xfrmctl explain --help",
             details={"problems": [*map(views.problem, error.problems)]},
         ) from error
-    now = _now(house)
+    now = in_force(house)
     found = await asyncio.to_thread(explain_whole, now.policies, now.facts, packet, now.plan, house.overlay())
     answer = found.to_json()
     return {key: value for key, value in answer.items() if key != "schema"}
-
-
-def _compared(policies: PolicySet, facts: HostFacts, now: InForce, *, running_is_old: bool) -> Json:
-    other = compile_policy(policies, facts)
-    names = unanswered(now.policies, policies, facts)
-    plans = (now.plan, other) if running_is_old else (other, now.plan)
-    return traffic_json(traffic(*plans, unanswered=names))
-
-
-async def diff(house: House, arguments: Json) -> Json:
-    """Which traffic fares differently under the policy that the request carries and the one in force."""
-    running, now = arguments.get("running") or "old", _now(house)
-    if running not in ("old", "new"):
-        raise ControlError("usage", f"running is old or new, not {running!r}", "see xfrmctl diff --help")
-    try:
-        text, file = arguments["text"], arguments["file"]
-        policies = await asyncio.to_thread(load, text, file, blank, sources=_sent_along(arguments))
-        new = names_of(policies) - now.facts.names.keys()
-        names = await house.facts.look_up(new, strict=is_strict(policies)) if new else {}
-        there = replace(now.facts, names=now.facts.names | names)
-        answer = await asyncio.to_thread(_compared, policies, there, now, running_is_old=running == "old")
-    except PolicyError as error:
-        raise bad_policy(error) from error
-    return {key: value for key, value in answer.items() if key != "schema"}
-
-
-def _applied(before: InForce | None, now: InForce) -> Json:
-    return {
-        "policy": now.plan.policy or None,
-        "file": now.file,
-        "warnings": [*map(views.problem, now.warnings)],
-        "filters": len(now.plan.filters),
-        "changes": dict(now.outcome.changes),
-        "kernel": views.kernel(now.outcome.degraded),
-        "replaced": before.plan.policy or None if before else None,
-    }
-
-
-def _sent_along(arguments: Json) -> Sources:
-    """What a request brings beside the text of the policy: this host's own files are closed to clients."""
-    given = arguments.get("variables") or {}
-    variables = {name: value if isinstance(value, str) else tuple(value) for name, value in given.items()}
-    return from_mapping(arguments.get("files") or {}, variables)
-
-
-async def put(
-    house: House, text: str | bytes, file: str, sources: Sources = ALONE, *, allow_lockout: bool = False
-) -> Json:
-    """Put a policy in force, or refuse it with all that is wrong with it."""
-    before = house.enforcement.now
-    try:
-        return _applied(before, await house.enforcement.put(text, file, sources, allow_lockout=allow_lockout))
-    except PolicyError as error:
-        raise bad_policy(error) from error
-    except KernelError as error:
-        message = f"the kernel refused the policy: {error}"
-        raise ControlError("kernel-refused", message, "the policy before it is in force") from error
-
-
-async def apply(house: House, arguments: Json) -> Json:
-    """Put the policy that the request carries in force."""
-    allow = bool(arguments.get("allow_lockout"))
-    return await put(house, arguments["text"], arguments["file"], _sent_along(arguments), allow_lockout=allow)
-
-
-async def reload(house: House, _: Json) -> Json:
-    """Read the policy file of the command line again, with what it includes and the values given there."""
-    files = house.policy_files
-    if files is None:
-        raise ControlError("no-file", "the daemon was started without --policy", "xfrmctl apply FILE")
-    try:
-        text, sources = await asyncio.to_thread(files.read)
-    except PolicyErrors as error:
-        raise bad_policy(error) from error
-    except PolicyError as error:
-        raise ControlError("unreadable", f"cannot be read: {error}", "the running policy stays") from error
-    return await put(house, text, files.first, sources)
 
 
 def _spi(house: House, text: str) -> bytes:
@@ -266,7 +138,7 @@ async def rekey(house: House, arguments: Json) -> Json:
 
 def _wanted(house: House, arguments: Json) -> tuple[ProtectPolicy, Address, Address]:
     """The negotiate filter and the two ends that the operator means."""
-    now = _now(house)
+    now = in_force(house)
     try:
         remote = Address.parse(arguments["remote"])
         local = Address.parse(arguments["local"]) if arguments.get("local") else None
@@ -336,9 +208,7 @@ TABLE: Final[Mapping[str, Command]] = {
     "facts": facts,
     "counters": counters,
     "explain": explain_packet,
-    "diff": diff,
-    "apply": apply,
-    "reload": reload,
+    **policy_commands.TABLE,
     "delete": delete,
     "rekey": rekey,
     "initiate": initiate,

@@ -20,10 +20,8 @@ from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
 from xfrmd.errors import KernelError
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
-from xfrmd.model.secret import SecretRef
 from xfrmd.model.source import Problem, Severity
-from xfrmd.policy import PolicyErrors, load
-from xfrmd.policy.sources import ALONE, Sources
+from xfrmd.policy import PolicyErrors
 from xfrmd.policy.words import PolicySet
 
 EXAMINED: Final = 20_000
@@ -77,7 +75,6 @@ class Enforcement:
         self,
         enforcer: Enforcer,
         facts: FactsSource,
-        read_secret: Callable[[SecretRef], bytes],
         changed: Callable[[Plan, bool], None],
         clock: Callable[[], float],
         *,
@@ -86,7 +83,6 @@ class Enforcement:
     ) -> None:
         self._enforcer = enforcer
         self._facts = facts
-        self._read_secret = read_secret
         self._changed = changed
         self._clock = clock
         self._overlay = overlay
@@ -96,17 +92,11 @@ class Enforcement:
         self.busy = False
         """Is a thread at work in the kernel?"""
 
-    async def put(
-        self, text: str | bytes, file: str, sources: Sources = ALONE, *, allow_lockout: bool = False
-    ) -> InForce:
-        """Put a policy in force. Raises PolicyError or KernelError, and what was in force stays. `sources` are what it
-        may include, and values for its variables; `allow_lockout` lets through a policy that closes the ports by which
-        the host is managed.
+    async def put(self, policies: PolicySet, file: str) -> InForce:
+        """Put policies in force; `file` is the first of theirs. Raises PolicyError or KernelError, and what was in
+        force stays.
         """
         async with self._turn:
-            policies = await asyncio.to_thread(load, text, file, self._read_secret, sources=sources)
-            if allow_lockout:
-                policies = replace(policies, config=replace(policies.config, allow_lockout=True))
             return await self._put(policies, file)
 
     async def _put(self, policies: PolicySet, file: str) -> InForce:

@@ -22,11 +22,12 @@ from xfrmd.adapters.notify import inherited_sockets
 from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
-from xfrmd.daemon import commands
+from xfrmd.daemon import commands, policy_commands
 from xfrmd.daemon.parts import Settings, StartError, every, start_error
 from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
 from xfrmd.daemon.service import Service, UseWatch
+from xfrmd.daemon.startup import Startup
 from xfrmd.errors import KernelError
 from xfrmd.model.notice import Level, Notice
 
@@ -107,13 +108,13 @@ def _probe(service: Service) -> None:
 
 
 async def _first_policy(service: Service) -> None:
-    """Put the policy of the command line in force."""
-    files = service.settings.policy
-    if files is None:
-        return
-    text, sources = await asyncio.to_thread(files.read)
-    # A host without a policy is worse than one that is managed from its console: the start tells, and goes on.
-    await service.house.enforcement.put(text, files.first, sources, allow_lockout=True)
+    """Put in force what the stores hold.
+
+    Also what locks out: a host without a policy is worse than one that is managed from its console.
+    """
+    stores, report = service.house.stores, service.kernel.journal.report
+    await Startup(stores, system_entropy, report, fresh=service.kernel.nft.observe() is None).run()
+    service.policies_stand()
 
 
 def _control_socket(path: Path, inherited: Sequence[socket.socket]) -> socket.socket:
@@ -141,7 +142,7 @@ async def _reload(service: Service) -> None:
     """SIGHUP: a policy that cannot be used is told, problem by problem, and changes nothing."""
     service.notifier.reloading()
     try:
-        await commands.reload(service.house, {})
+        await policy_commands.reload(service.house, {})
     except ControlError as error:
         for one in error.details.get("problems", ()):
             text = "{file}:{line}:{column}: {message}".format(**one)

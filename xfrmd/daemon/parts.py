@@ -13,9 +13,11 @@ from typing import Final
 from xfrmd.adapters.boot_files import BootFiles
 from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
+from xfrmd.adapters.policy_stores import StoreFiles
 from xfrmd.control.exits import ExitCode
 from xfrmd.daemon.core import Faults
 from xfrmd.errors import KernelError, XfrmdError
+from xfrmd.model.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Settings:
     """What the command line says. Without a policy file the daemon starts with no policy of its own accord."""
 
     policy: PolicyFiles | None
+    directory: PolicyFiles | None
     control: Path
     environ: Mapping[str, str]
 
@@ -37,6 +40,18 @@ class Settings:
         """What the next start of the system loads; None without a state directory."""
         state, runtime = (self.environ.get(f"{name}_DIRECTORY") for name in ("STATE", "RUNTIME"))
         return BootFiles(Path(state), Path(runtime) if runtime else None) if state else None
+
+    @property
+    def sources(self) -> dict[Store, PolicyFiles]:
+        """Where policies are read from."""
+        files = {Store.DIRECTORY: self.directory, Store.LOCAL: self.policy}
+        return {store: one for store, one in files.items() if one is not None}
+
+    @property
+    def store_files(self) -> StoreFiles | None:
+        """Where policies are kept; None without a state directory."""
+        directory = self.environ.get("STATE_DIRECTORY")
+        return StoreFiles(Path(directory) / "stores") if directory else None
 
 
 class StartError(XfrmdError):

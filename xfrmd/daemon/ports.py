@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from xfrmd.adapters.facts import Origins
+from xfrmd.adapters.policy_files import Loaded
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.sockets import Refusal, Request
 from xfrmd.adapters.xfrm.states import ObservedSa
@@ -21,6 +22,7 @@ from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.sad import SadEntry
 from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Direction
+from xfrmd.policy.resolve import SecretReader
 
 
 class Engine(Protocol):
@@ -176,6 +178,19 @@ class BootStore(Protocol):
 
     def lifted(self) -> None:
         """Keep this start's boot filter from being loaded again when nftables is reloaded."""
+
+
+class PolicySource(Protocol):
+    """Where the policy of a store is read from."""
+
+    @property
+    def first(self) -> str:
+        """Its place, for people."""
+
+    def load(self, read_secret: SecretReader) -> Loaded:
+        """The policy now, with its secrets. It blocks. Raises PolicyErrors when it has errors, another PolicyError when
+        the store cannot be reached.
+        """
 
 
 class FactsSource(Protocol):

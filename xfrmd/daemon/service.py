@@ -26,16 +26,17 @@ from xfrmd.compiler.compile import NO_PLAN
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.daemon.boot import BootFilter
 from xfrmd.daemon.changes import Changes
-from xfrmd.daemon.commands import House
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.executor import Executor
+from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger, SaKey
 from xfrmd.daemon.others import Others
 from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
+from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
@@ -158,17 +159,26 @@ class Service:
         carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays).carry
         secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
         reconciler = Reconciler(self.kernel.spd, self.kernel.nft)
+        enforcement = Enforcement(
+            reconciler,
+            self.facts,
+            self._plan_changed,
+            time.time,
+            overlay=overlays.plan_changed,
+            at_work=self._at_work,
+        )
+        settings = self.settings
         return House(
             engine=engine,
             core=Core(engine, carry, self.faults, changes.happened),
-            enforcement=Enforcement(
-                reconciler,
-                self.facts,
-                secrets,
-                self._plan_changed,
-                time.time,
-                overlay=overlays.plan_changed,
-                at_work=self._at_work,
+            enforcement=enforcement,
+            stores=Stores(
+                enforcement,
+                settings.sources,
+                settings.store_files,
+                read_secret=secrets,
+                tell=tell,
+                clock=time.time,
             ),
             facts=self.facts,
             overlay=lambda: overlays.sum,
@@ -178,7 +188,6 @@ class Service:
             counters=self.counters,
             degraded=self.degraded,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
-            policy_files=self.settings.policy,
             since=time.time(),
         )
 
@@ -195,9 +204,16 @@ class Service:
         self.kernel.settle()
         self.notifier.status(self.story())
         self.hold.reclassify()
+        if not self.house.stores.starting:
+            self.policies_stand()
+
+    def policies_stand(self) -> None:
+        """What is in force is all that is to be: only then does the boot filter go, and the next one is made."""
         now = self.house.enforcement.now
+        if now is None:
+            return
         self.kernel.boot.lift()
-        if now is not None and self.kernel.boot.want(now.policies, now.facts):
+        if self.kernel.boot.want(now.policies, now.facts):
             self.errands.start("boot filter", self.kernel.boot.save())
 
     def _at_work(self, busy: bool) -> None:
@@ -250,6 +266,7 @@ class Service:
     def degraded(self) -> tuple[str, ...]:
         """What is not as it should be."""
         found = [*self.others.degraded(), *self.kernel.shortcomings, *self.kernel.boot.troubles]
+        found += self.house.stores.degraded()
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
@@ -259,7 +276,9 @@ class Service:
         now = self.house.enforcement.now
         if now is None or not now.plan.policy:
             return "no policy assigned, nothing is filtered"
-        degraded = ", degraded" if now.outcome.degraded or self.kernel.shortcomings else ""
+        degraded = (
+            ", degraded" if now.outcome.degraded or self.kernel.shortcomings or self.house.stores.troubles else ""
+        )
         return f"policy {now.plan.policy!r} in force, {len(now.plan.filters)} filters{degraded}"
 
     def counters(self) -> dict[str, Mapping[str, int]]:

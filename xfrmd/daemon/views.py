@@ -11,11 +11,14 @@ from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.control.schema import Json
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
+from xfrmd.daemon.stores import Stores
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import Transform
 from xfrmd.model.source import Problem
+from xfrmd.model.store import Store
+from xfrmd.policy.stores import decisive
 from xfrmd.transforms.catalog import name_of
 
 
@@ -52,6 +55,34 @@ def policy(now: InForce | None) -> Json:
         "negotiate_filters": len(plan.protect),
         "spd_entries": len(plan.spd),
         "warnings": [*map(problem, now.warnings)],
+    }
+
+
+def stores(all_: Stores) -> list[Json]:
+    """What each store holds, the one that is asked first first."""
+    sets = {store: held.policies for store, held in all_.held.items()}
+    in_force = {Store.PERSISTENT, decisive(sets)}
+    return [_store(store, all_, in_force=store in in_force) for store in Store]
+
+
+def _store(store: Store, all_: Stores, *, in_force: bool) -> Json:
+    held, trouble, source = all_.held.get(store), all_.troubles.get(store), all_.sources.get(store)
+    assigned = held.policies.assigned if held else None
+    return {
+        "store": store.value,
+        "policy": assigned.name if assigned else None,
+        "in_force": in_force and assigned is not None,
+        "origin": held.origin.value if held else None,
+        "file": held.file if held else source.first if source else None,
+        "checksum": held.checksum if held else None,
+        "since": held.since if held else None,
+        "trouble": {
+            "condition": trouble.condition.value,
+            "message": trouble.message,
+            "remedy": trouble.remedy,
+        }
+        if trouble
+        else None,
     }
 
 

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the commands of the control API work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from xfrmd.control.schema import ControlError
+from xfrmd.daemon import views
+from xfrmd.daemon.changes import Changes
+from xfrmd.daemon.core import Core
+from xfrmd.daemon.enforcement import Enforcement, InForce
+from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
+from xfrmd.daemon.stores import Stores
+from xfrmd.model.plan import Overlay
+
+
+@dataclass(slots=True)
+class House:
+    """The parts of a running daemon. `overlay` is what stands in the kernel beside the Plan, `counters` gathers those
+    of all parts, `degraded` what is not as it should be.
+    """
+
+    engine: Engine
+    core: Core
+    enforcement: Enforcement
+    stores: Stores
+    facts: FactsSource
+    overlay: Callable[[], Overlay]
+    ledger: Ledger
+    sas: SaDatabase
+    changes: Changes
+    counters: Callable[[], Mapping[str, Mapping[str, int]]]
+    degraded: Callable[[], tuple[str, ...]]
+    clocks: Callable[[], views.Clocks]
+    since: float
+
+
+def in_force(house: House) -> InForce:
+    """What is in force. Raises ControlError when nothing has ever been."""
+    if house.enforcement.now is None:
+        raise ControlError("no-policy", "no policy is in force", "xfrmctl apply FILE")
+    return house.enforcement.now
