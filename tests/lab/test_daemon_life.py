@@ -60,15 +60,15 @@ def test_a_port_in_use_names_its_holder_and_the_policy_is_enforced_all_the_same(
 
 def test_a_bad_policy_ends_the_start_with_every_problem_and_touches_nothing(alone: XfrmdHost) -> None:
     alone.write_policy(BAD)
-    assert status_of_failed_start(alone) == ExitCode.ERROR
+    assert status_of_failed_start(alone) == ExitCode.NO_POLICY
     assert alone.log.count("[policy-problem]") == 3
     assert table(alone.host) == ""
 
 
 def test_a_missing_policy_file_and_a_missing_privilege_have_their_line(alone: XfrmdHost) -> None:
     alone.policy.unlink()
-    assert status_of_failed_start(alone) == ExitCode.ERROR
-    assert f"not started: {alone.policy}: No such file or directory" in alone.log
+    assert status_of_failed_start(alone) == ExitCode.NO_POLICY
+    assert f"not started: local store: policy {alone.policy} cannot be used: No such file or directory" in alone.log
     command = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *program("xfrmd"), "run"]
     done = alone.host.run(*command, "--control", alone.directory / "c", check=False)
     assert done.returncode == ExitCode.NO_PRIVILEGE

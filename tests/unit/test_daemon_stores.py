@@ -256,7 +256,8 @@ def test_a_row_of_the_failure_matrix(host: Host, row: Row, what: Condition, pers
         if row.resort is Resort.BLOCK:
             with pytest.raises(StartError) as caught:
                 await host.start()
-            assert caught.value.exit_code is ExitCode.NO_POLICY
+            wanted_code = ExitCode.ERROR if what is Condition.REFUSED else ExitCode.NO_POLICY
+            assert caught.value.exit_code is wanted_code
             assert row.store.value in str(caught.value)
             return
         place = await host.start()

@@ -19,9 +19,7 @@ from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.daemon.main import serve
 from xfrmd.daemon.parts import Settings, StartError
-from xfrmd.errors import KernelError, PolicyError
 from xfrmd.model.notice import Level, Notice
-from xfrmd.policy import PolicyErrors
 
 
 def _directory(arguments: argparse.Namespace) -> PolicyFiles | None:
@@ -54,20 +52,6 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
     except StartError as error:
         journal.tell(Notice(Level.ERROR, "start-failed", str(error)))
         return error.exit_code
-    except (PolicyError, KernelError) as error:
-        _tell_policy(error, journal)
-        return ExitCode.ERROR
-
-
-def _tell_policy(error: PolicyError | KernelError, journal: Journal) -> None:
-    """Every problem of the policy, then what became of the kernel."""
-    problems = error.problems if isinstance(error, PolicyErrors) else ()
-    for problem in problems:
-        text = f"{problem.at}: {problem.severity.value}: {problem.message}"
-        journal.report(Notice(Level.ERROR, "policy-problem", text, {"at": str(problem.at)}, problem.remedy))
-    reason = f"the policy has {len(problems)} problems" if problems else str(error)
-    text = f"not started: {reason}; the kernel is left as it is"
-    journal.tell(Notice(Level.ERROR, "start-failed", text, remedy="mend the policy: xfrmctl check FILE"))
 
 
 COMMANDS: Final[tuple[Command, ...]] = (

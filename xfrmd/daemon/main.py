@@ -33,7 +33,7 @@ from xfrmd.model.notice import Level, Notice
 
 
 async def serve(settings: Settings, journal: Journal) -> int:
-    """Run the daemon until SIGTERM or SIGINT; the exit code. Raises StartError, PolicyError, CredentialError."""
+    """Run the daemon until SIGTERM or SIGINT; the exit code. Raises StartError."""
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

@@ -175,7 +175,6 @@ class Startup:
         if self._error is not None and (end := start_error(self._error)).exit_code is not ExitCode.ERROR:
             return end
         trouble = self._stores.troubles[store]
-        return StartError(
-            f"not started: {store.value} store: {trouble.message}; the kernel is left as it is; {trouble.remedy}",
-            ExitCode.NO_POLICY,
-        )
+        text = f"not started: {store.value} store: {trouble.message}; the kernel is left as it is; {trouble.remedy}"
+        # What the kernel refuses now it may take at the next try; a policy does not mend itself.
+        return StartError(text, ExitCode.ERROR if trouble.condition is Condition.REFUSED else ExitCode.NO_POLICY)

@@ -36,6 +36,7 @@ def trouble_of(store: Store, where: str, error: PolicyError | KernelError) -> Tr
             condition, told = Condition.BAD, str(error)
         case _:
             condition, told = Condition.UNREADABLE, str(error)
+    told = told.removeprefix(f"{where}: ")
     persistent = store is Store.PERSISTENT and condition in (Condition.BAD, Condition.UNREADABLE)
     return Trouble(condition, f"policy {where} cannot be used: {told}", ASSIGN if persistent else REMEDIES[condition])
 
