@@ -160,6 +160,17 @@ def test_a_permit_for_some_interfaces_is_none_while_interfaces_are_not_known() -
     assert not stateful(policy(rule("block", one("me", "10.2.0.0/16"), conntype="dialup")), OUT)
 
 
+def test_inpass_of_a_filter_that_may_mean_others_lets_nobody_in() -> None:
+    block = rule("block", one("any", "me", "udp"))
+    inpass = rule("negotiate", one("dns-servers", "me", "udp"), line=2, inpass=True)
+    answer = packet("in", "10.1.0.53", "10.1.0.5", "udp", 53, 4000)
+    assert not stateful(policy(block, inpass), answer, answers=True)
+    on_lan = rule("negotiate", one("10.1.0.53", "me", "udp"), line=2, inpass=True, conntype="lan")
+    assert not stateful(policy(block, on_lan), answer, answers=True)
+    named = rule("negotiate", one("10.1.0.53", "me", "udp"), line=2, inpass=True)
+    assert stateful(policy(block, named), answer, answers=True)
+
+
 def test_a_name_stands_for_the_addresses_that_it_had_or_blocks_where_the_policy_says_so() -> None:
     named = policy(rule("negotiate", one("me", "files.example.com")))
     known = replace(HOST, names={"files.example.com": (Address.parse("10.2.0.9"),)})

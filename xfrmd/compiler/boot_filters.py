@@ -51,21 +51,28 @@ class _Expansion:
         self._names = names
         self._keeps = unresolved_of(policies) is Unresolved.KEEP
 
-    def _ends(self, spec: AddressSpec, generic: Generic, *, permits: bool) -> tuple[End, ...]:
-        if isinstance(spec, tuple) or spec is AddressWord.ANY or (self._keeps and isinstance(spec, str)):
-            return resolve(spec, self._names, frozenset())
-        if permits and (spec is not AddressWord.ME or generic.rule.conntype is not ConnectionType.ALL):
-            return ()
-        return UNKNOWN_HOST
+    def _is_certain(self, spec: AddressSpec, generic: Generic) -> bool:
+        """Will it stand for the same at the next start, whatever the host is then?"""
+        if spec is AddressWord.ME:
+            return generic.rule.conntype is ConnectionType.ALL
+        return isinstance(spec, tuple) or spec is AddressWord.ANY or (self._keeps and isinstance(spec, str))
+
+    def _ends(self, spec: AddressSpec, generic: Generic) -> tuple[End, ...]:
+        if spec is AddressWord.ME or not self._is_certain(spec, generic):
+            return UNKNOWN_HOST
+        return resolve(spec, self._names, frozenset())
 
     def specifics(self, generic: Generic) -> Iterator[SpecificFilter]:
         """All specific filters of one generic filter."""
         one, verdict = generic.filter, BY_ACTION[generic.rule.filter_action.action].verdict
         if one.src is AddressWord.ME and one.dst is AddressWord.ME:
             return
-        permits = verdict is Verdict.PERMIT
-        destinations = self._ends(one.dst, generic, permits=permits)
-        for src in self._ends(one.src, generic, permits=permits):
+        if not (self._is_certain(one.src, generic) and self._is_certain(one.dst, generic)):
+            if verdict is Verdict.PERMIT:
+                return
+            verdict = Verdict.BLOCK  # also where `inpass` would let clear packets in
+        destinations = self._ends(one.dst, generic)
+        for src in self._ends(one.src, generic):
             protocol = protocol_in(src.family, one)
             for dst in destinations if protocol is not None else ():
                 if dst.family == src.family:
