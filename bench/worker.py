@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench import loading, packets, spd
+from bench import boot, loading, packets, spd
 
 WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "ours": loading.ours,
@@ -25,6 +25,7 @@ WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "negotiating": packets.negotiating,
     "wildcards": packets.wildcards,
     "installed": spd.installed,
+    "booted": boot.loaded,
 }
 
 

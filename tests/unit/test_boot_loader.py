@@ -23,8 +23,14 @@ SSH = Config(bootexemptions=(BootExemption(6, inbound=True, dport=22),))
 STATEFUL = boot_file(PolicySet((), None, config=SSH), HostFacts(), BootMode.STATEFUL)
 BLOCKED = block_file(SSH)
 NFT = """#!/bin/sh
-echo "$2" >>"$TRACE"
-case " $REFUSED " in *" ${2##*/} "*) echo "Error: refused" >&2; exit 1 ;; esac
+file=$2
+if [ "$file" = - ]; then
+    read -r word file
+    if [ "$word" != include ]; then echo "Error: syntax error" >&2; exit 1; fi
+    file=${file#?} file=${file%?}
+fi
+echo "$file" >>"$TRACE"
+case " $REFUSED " in *" ${file##*/} "*) echo "Error: refused" >&2; exit 1 ;; esac
 """
 
 
@@ -66,7 +72,7 @@ class Loader:
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
 
     def loads(self, *words: str, status: int = 0) -> list[str]:
-        """Names of the files that were given to nft, in order."""
+        """Names of the files that nft was told to load, in order."""
         done = self.run(*words)
         assert done.returncode == status, done
         names = {str(self.state / name): name for name in (BOOT, BLOCK)} | {str(UNITS / "block.nft"): "fixed"}
