@@ -22,11 +22,12 @@ from xfrmd.compiler.check import compile_and_check
 from xfrmd.compiler.expand import Generic
 from xfrmd.daemon.ports import Outcome
 from xfrmd.daemon.reconcile import Reconciler
-from xfrmd.model.addresses import Address
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.facts import InterfaceAddress
 from xfrmd.model.plan import PlanDelta
 from xfrmd.model.selector import Ports
 from xfrmd.policy.memory import collector_paused
-from xfrmd.policy.words import AddressWord, Config
+from xfrmd.policy.words import AddressSpec, AddressWord, Config
 
 _SPARE: Final = 172 << 24
 """Addresses that no filter of the policies has begin here."""
@@ -88,11 +89,13 @@ def by_hand(count: int) -> Row:
 class _Running:
     """A policy in a namespace of its own, with a filter on the DNS servers, ready to be changed."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, here: AddressSpec = AddressWord.ME) -> None:
+        """`here`: what all filters but the one on the DNS servers call this host."""
         new_namespace()
         rows = list(filters.hosts(count))
         self.policies, facts, made = filters.generics(rows)
         self.last = made[-1]
+        made = [one._replace(filter=dataclasses.replace(one.filter, src=here)) for one in made]
         word = filters.generic(self.last, count, rows[-1])
         word = word._replace(filter=dataclasses.replace(word.filter, dst=AddressWord.DNS_SERVERS))
         self.next = count + 1
@@ -110,6 +113,21 @@ class _Running:
         """Milliseconds until the kernel follows a DNS server's new address."""
         facts = dataclasses.replace(self.facts, dns_servers=(Address(4, _SPARE + 1 + number % 2),))
         return self._changed(lambda: self.compiled.refresh(facts), 4)
+
+    def own(self, elements: int) -> tuple[float, float]:
+        """Milliseconds until the kernel follows an address of the host that comes, and that goes again, with so many
+        elements of filters each.
+        """
+        before = self.compiled.facts
+        (link,) = before.interfaces
+        more = dataclasses.replace(link, addresses=(*link.addresses, InterfaceAddress(Address(4, _SPARE - 1), 32)))
+        with_it = dataclasses.replace(before, interfaces=(more,))
+        with collector_paused():
+            came, went = (
+                self._changed(lambda facts=facts: self.compiled.refresh(facts), elements)  # type: ignore[misc]
+                for facts in (with_it, before)
+            )
+        return came, went
 
     def _changed(self, step: Callable[[], PlanDelta | None], elements: int) -> float:
         begun = time.perf_counter()
@@ -144,10 +162,19 @@ def changed(few: int, many: int, rounds: int) -> list[Row]:
                 taken.setdefault((count, name), []).append(value)
     for host in hosts.values():
         _sound(host.reconciler.check(host.compiled.plan))
+    for _ in range(max(rounds // 10, 1)):
+        for count, host in hosts.items():
+            for name, value in zip(("own", "own_gone"), host.own(2 * (count + 1)), strict=True):
+                taken.setdefault((count, name), []).append(value)
+    literal = (Prefix.host(Address.parse(filters.OWN[4])),)
+    hosts = {count: _Running(count, literal) for count in (few, many)}
+    for _ in range(max(rounds // 10, 1)):
+        for count, host in hosts.items():
+            taken.setdefault((count, "own_one"), []).extend(host.own(2))
     return [
         {"what": name, "few": statistics.median(taken[few, name]), "few_most": max(taken[few, name]),
          "many": statistics.median(taken[many, name]), "many_most": max(taken[many, name])}
-        for name in ("add", "remove", "fact")
+        for name in ("add", "remove", "fact", "own_one", "own", "own_gone")
     ]  # fmt: skip
 
 

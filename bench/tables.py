@@ -113,7 +113,14 @@ def change(sizes: Sizes) -> Table:
     """One filter more or less."""
     few, many = sizes.changed
     tell(f"changes of policies of {few} and {many} filters")
-    names = {"add": "one filter more", "remove": "one filter less", "fact": "a DNS server's address changes"}
+    names = {
+        "add": "one filter more",
+        "remove": "one filter less",
+        "fact": "a DNS server's address changes",
+        "own_one": "an own address comes or goes, one filter speaks of `me`",
+        "own": "an own address comes, all filters speak of `me`",
+        "own_gone": "it goes",
+    }
     rows: list[Row] = [{**row, "what": names[row["what"]]} for row in measure("changed", few, many, sizes.changes)]
     tell("policy files read anew")
     anew = {"few": measure("edited", few)["ms"], "many": measure("edited", many)["ms"]}

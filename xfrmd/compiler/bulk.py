@@ -27,7 +27,7 @@ from xfrmd.model.selector import ICMP, ICMPV6
 
 _ANY: Final = 65535
 _ICMPS: Final = (ICMP, ICMPV6)
-_Column = tuple[list[int], list[SpecificFilter]]
+Column = tuple[list[int], list[SpecificFilter]]
 """Values of blocks of one shape, and the filter of each."""
 
 
@@ -35,19 +35,19 @@ class _Columns:
     """Blocks by layer and shape."""
 
     def __init__(self) -> None:
-        self._layers: dict[LayerKey, dict[Shape, _Column]] = {}
-        self._forms: dict[tuple[object, ...], _Column] = {}
+        self.layers: dict[LayerKey, dict[Shape, Column]] = {}
+        self._forms: dict[tuple[object, ...], Column] = {}
         """The same, by all that two filters of one layer and shape have in common at first sight."""
 
     def put(self, one: SpecificFilter) -> None:
         """File a filter whose ports are no single ones, block by block."""
-        layer = self._layers.setdefault((one.inbound, class_of(one.weight)), {})
+        layer = self.layers.setdefault((one.inbound, class_of(one.weight)), {})
         for shape, value in shaped(one.selector):
             values, filters = layer.setdefault(shape, ([], []))
             values.append(value)
             filters.append(one)
 
-    def column(self, form: tuple[object, ...], one: SpecificFilter, icmp: bool) -> _Column:
+    def column(self, form: tuple[object, ...], one: SpecificFilter, icmp: bool) -> Column:
         """The column of a form, made from the first filter that has it."""
         selector = one.selector
         family = selector.src.family
@@ -55,7 +55,7 @@ class _Columns:
         mask |= NAMED if selector.protocol else 0
         mask |= 0 if selector.sport.is_any else WHOLE_PORT << SPORT
         mask |= 0 if selector.dport.is_any else WHOLE_PORT << DPORT
-        layer = self._layers.setdefault((one.inbound, class_of(one.weight)), {})
+        layer = self.layers.setdefault((one.inbound, class_of(one.weight)), {})
         found = self._forms[form] = layer.setdefault(Shape(family, mask, icmp), ([], []))
         return found
 
@@ -78,17 +78,18 @@ class _Columns:
             column[0].append(value | first << SPORT | dfirst << DPORT)
             column[1].append(one)
 
-    def layers(self) -> dict[LayerKey, Layer]:
-        """A layer for each direction and class, filled."""
-        found: dict[LayerKey, Layer] = {}
-        for key, shapes in self._layers.items():
-            found[key] = Layer()
-            found[key].fill((shape, values, filters) for shape, (values, filters) in shapes.items())
-        return found
+
+def columns_of(filters: Iterable[SpecificFilter]) -> dict[LayerKey, dict[Shape, Column]]:
+    """The blocks of filters by the layer of their direction and class, and by shape."""
+    columns = _Columns()
+    columns.fill(filters)
+    return columns.layers
 
 
 def sort_into_layers(filters: Iterable[SpecificFilter]) -> dict[LayerKey, Layer]:
     """All filters of a policy, each in the layer of its direction and class."""
-    columns = _Columns()
-    columns.fill(filters)
-    return columns.layers()
+    found: dict[LayerKey, Layer] = {}
+    for key, shapes in columns_of(filters).items():
+        found[key] = Layer()
+        found[key].fill((shape, values, filters) for shape, (values, filters) in shapes.items())
+    return found

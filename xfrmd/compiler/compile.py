@@ -3,26 +3,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from xfrmd.compiler import nft, pad, protect, spd
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.bulk import sort_into_layers
+from xfrmd.compiler.crowd import Crowd, arriving, cancel, exchange, leaving
 from xfrmd.compiler.delta import element_changes
 from xfrmd.compiler.expand import Expansion, Generic, generic_filters, unresolved_of
 from xfrmd.compiler.ground import Ground, ground_of
-from xfrmd.compiler.layers import Layer, Overlap, rank
+from xfrmd.compiler.layers import Overlap, rank
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.size import bounded, expanded
-from xfrmd.compiler.speakers import Speakers, changed_words, moves, speaking_of_me
+from xfrmd.compiler.speakers import Own, Speakers, changed_words, moves, speaking_of_me
 from xfrmd.compiler.tunnels import Ends
 from xfrmd.compiler.views import View
-from xfrmd.compiler.weight import class_of
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import PadEntry
@@ -32,6 +31,18 @@ from xfrmd.policy.words import AddressWord, PolicySet
 
 MOST_CHANGED: Final = 500
 """Generic filters that are changed one by one; with more of them, compiling anew is as quick."""
+
+
+class Prospect(NamedTuple):
+    """What new facts will change in a Compilation."""
+
+    facts: HostFacts
+    expansion: Expansion
+    ground: Ground
+    leave: Crowd
+    enter: Crowd
+    guards: bool
+    """Filters that protect or block what speaks of `me` come or go."""
 
 
 class Compilation:
@@ -146,57 +157,63 @@ class Compilation:
         Raises TooMuchError: compile anew as well, and this Compilation is of no more use. PolicyErrors when the policy
         becomes too large; nothing was changed.
         """
+        prospect = self.prospect(facts)
+        return None if prospect is None else self.follow(prospect)
+
+    def prospect(self, facts: HostFacts) -> Prospect | None:
+        """The larger part of `refresh`: what will change. It may run beside whoever only looks at the Plan."""
         moved, ground = moves(self.facts, facts), ground_of(facts, self.ground.level)
-        touched = self._speakers.of(changed_words(self.facts, facts), moved=moved.any)
-        mine = [one for one in speaking_of_me(self.generics.values()) if moved.any and one.number not in touched]
-        if 2 * len(touched) + moved.most * len(mine) > MOST_CHANGED:
+        touched = self._speakers.of(changed_words(self.facts, facts), moved=moved is not None)
+        if 2 * len(touched) > MOST_CHANGED:
             return None
         before, after = self._expansion, Expansion(facts, unresolved_of(self.policies))
-        going, coming = (
-            self._specifics((expansion, touched.values()), (expansion.of_me(own), mine))
-            for expansion, own in ((before, moved.gone), (after, moved.new))
-        )
-        self.facts, self._expansion = facts, after
-        return self._exchange(going, coming, ground, guards=_restricts_me(touched.values()))
+        going, coming = (dict.fromkeys(self._specifics(expansion, touched.values())) for expansion in (before, after))
+        cancel(going, coming)
+        gone, new = list[SpecificFilter](), list[SpecificFilter]()
+        if moved is not None:
+            mine = [one for one in speaking_of_me(self.generics.values()) if one.number not in touched]
+            gone, new = self._mine(before, moved.gone, mine), self._mine(after, moved.new, mine)
+        leave, enter = leaving(chain(going, gone), self.layers), arriving(chain(coming, new), self.layers)
+        if len(leave.single) + len(enter.single) > MOST_CHANGED * 4:
+            return None
+        return Prospect(facts, after, ground, leave, enter, _restricts_me(touched.values()))
+
+    def follow(self, prospect: Prospect) -> PlanDelta:
+        """The rest of `refresh`, to the facts of the prospect. Raises TooMuchError."""
+        self.facts, self._expansion = prospect.facts, prospect.expansion
+        return self._exchange(prospect.leave, prospect.enter, prospect.ground, guards=prospect.guards)
 
     def change(self, gone: Sequence[Generic], new: Sequence[Generic]) -> PlanDelta | None:
         """Take filters out of the policy and put others in, under numbers that no other has. As `refresh` otherwise."""
         if len(gone) + len(new) > MOST_CHANGED:
             return None
-        going, coming = (self._specifics((self._expansion, side)) for side in (gone, new))
+        going, coming = (dict.fromkeys(self._specifics(self._expansion, side)) for side in (gone, new))
+        cancel(going, coming)
         for one in gone:
             del self.generics[one.number]
         self.generics.update((one.number, one) for one in new)
         self._speakers.leave(gone)
         self._speakers.enter(new)
-        return self._exchange(going, coming, self.ground, guards=_restricts_me((*gone, *new)))
+        leave, enter = Crowd({}, list(going)), Crowd({}, list(coming))
+        return self._exchange(leave, enter, self.ground, guards=_restricts_me((*gone, *new)))
 
-    def _specifics(self, *parts: tuple[Expansion, Iterable[Generic]]) -> dict[SpecificFilter, None]:
-        """The specific filters of some, each with its expansion, with reqids."""
-        found = (one for expansion, generics in parts for generic in generics for one in expansion.specifics(generic))
-        speakers = {generic.number: generic for _, generics in parts for generic in generics}
-        return dict.fromkeys(self.reqids.give(found, speakers))
+    def _specifics(self, expansion: Expansion, generics: Collection[Generic]) -> list[SpecificFilter]:
+        """The specific filters of some, with reqids."""
+        found = (one for generic in generics for one in expansion.specifics(generic))
+        return self.reqids.give(found, {generic.number: generic for generic in generics})
 
-    def _exchange(
-        self, going: dict[SpecificFilter, None], coming: dict[SpecificFilter, None], ground: Ground, *, guards: bool
-    ) -> PlanDelta:
+    def _mine(self, expansion: Expansion, own: Own, generics: Collection[Generic]) -> list[SpecificFilter]:
+        """What filters of `me` have for these addresses."""
+        return self._specifics(expansion.of_me(own), generics) if any(own.values()) else []
+
+    def _exchange(self, leave: Crowd, enter: Crowd, ground: Ground, *, guards: bool) -> PlanDelta:
         """`guards`: filters that protect or block what speaks of `me` come or go."""
-        for one in [one for one in going if one in coming]:
-            del going[one], coming[one]
-        if self._spd is None and any(map(_protects, coming)):
+        if self._spd is None and any(map(_protects, chain(enter.single, enter.regions()))):
             self._spd = self._database()
         self.maps.begin()
         if self._spd is not None:
             self._spd.begin(self._regions_of)
-        net: Counter[SpecificFilter] = Counter()
-        for step, filters in ((Layer.remove, going), (Layer.add, coming)):
-            for one in filters:
-                key = (one.inbound, class_of(one.weight))
-                change = step(self.layers.setdefault(key, Layer()), one)
-                self.maps.change(key, change)
-                net.subtract(change.gone)
-                net.update(change.new)
-        gone, new = ([one for one, count in net.items() if count * sign > 0] for sign in (-1, 1))
+        gone, new = exchange(self.layers, self.maps, leave, enter)
         elements, structure = self.maps.end()
         spd_gone, spd_new = self._spd.change(gone, new, ground) if self._spd is not None else ((), ())
         moved, self.ground = ground != self.ground, ground
@@ -209,7 +226,7 @@ class Compilation:
             elements |= element_changes(before, table)
             if structure or moved:
                 self.plan = replace(self.plan, nft=table, local=ground.own, groups=ground.groups)
-        negotiates = moved or any(map(_protects, (*gone, *new)))
+        negotiates = moved or any(map(_protects, chain(gone, new)))
         return PlanDelta(elements, structure, spd_gone, spd_new, negotiates)
 
     def _regions_of(self, inbound: bool) -> Iterator[SpecificFilter]:

@@ -13,7 +13,7 @@ from itertools import combinations
 from operator import itemgetter
 from typing import NamedTuple
 
-from xfrmd.compiler.blocks import Shape, shaped
+from xfrmd.compiler.blocks import Block, Shape, shaped
 from xfrmd.compiler.cut import subtract_all
 from xfrmd.compiler.overlap import OverlapIndex
 from xfrmd.compiler.size import check_overlaps
@@ -40,28 +40,63 @@ def rank(one: SpecificFilter) -> tuple[object, ...]:
     return (tuple(-part for part in one.weight), one.number, one.inbound, one.selector)
 
 
-def _heavier(one: SpecificFilter, found: Iterable[SpecificFilter]) -> list[SpecificFilter]:
-    """Those that decide ahead of one, the heaviest first."""
-    ours, ranked = rank(one), ((rank(other), other) for other in found if other is not one)
+def _heavier(one: SpecificFilter, index: OverlapIndex[SpecificFilter]) -> list[SpecificFilter]:
+    """Those of an index that meet one and decide ahead of it, the heaviest first."""
+    ours = rank(one)
+    ranked = ((rank(other), other) for other in index.find(one.selector) if other is not one)
     return [other for _, other in sorted((pair for pair in ranked if pair[0] < ours), key=itemgetter(0))]
+
+
+class _Views:
+    """Whole filters of a layer by the bits that their shape shares with one that was asked about."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Shape, int], dict[int, list[SpecificFilter]]] = {}
+
+    def of(self, shape: Shape, shared: int, table: dict[int, SpecificFilter]) -> dict[int, list[SpecificFilter]]:
+        """The filters of a shape by these bits; made when first asked for."""
+        view = self._made.get((shape, shared))
+        if view is None:
+            view = self._made[shape, shared] = {}
+            for value, one in table.items():
+                view.setdefault(value & shared, []).append(one)
+        return view
+
+    def add(self, shape: Shape, value: int, one: SpecificFilter) -> None:
+        """Keep up with a filter that came."""
+        for (of, shared), view in self._made.items():
+            if of == shape:
+                view.setdefault(value & shared, []).append(one)
+
+    def remove(self, shape: Shape, value: int, one: SpecificFilter) -> None:
+        """Keep up with a filter that went."""
+        for (of, shared), view in self._made.items():
+            if of == shape:
+                view[value & shared] = [other for other in view[value & shared] if other != one]
+
+    def forget(self, shape: Shape) -> None:
+        """Many of a shape came or went: make its views anew when they are asked for."""
+        for key in [key for key in self._made if key[0] == shape]:
+            del self._made[key]
 
 
 class Layer:
     """Filters of one direction and class, in the order in which they were put in. Filling it raises PolicyErrors."""
 
-    __slots__ = ("_contested", "_index", "_views", "cut", "whole")
+    __slots__ = ("_index", "_views", "contested", "cut", "whole")
 
     def __init__(self) -> None:
         self.whole: dict[Shape, dict[int, SpecificFilter]] = {}
         """Filters that meet no other, by their blocks."""
         self.cut: dict[Shape, dict[int, SpecificFilter]] = {}
         """What is left of the others, by its blocks."""
-        self._contested: dict[SpecificFilter, tuple[SpecificFilter, ...]] = {}
+        self.contested: dict[SpecificFilter, tuple[SpecificFilter, ...]] = {}
         """Filters that meet others, and what is left of each."""
         self._index: OverlapIndex[SpecificFilter] = OverlapIndex()
         """The contested ones."""
-        self._views: dict[tuple[Shape, int], dict[int, list[SpecificFilter]]] = {}
-        """Whole filters by the bits that their shape shares with one that was asked about; made when one is."""
+        self._views = _Views()
 
     # In bulk
 
@@ -95,13 +130,35 @@ class Layer:
         moved = list(met)
         for one in moved:
             self._drop_whole(one)
-            self._contested[one] = ()
+            self.contested[one] = ()
             self._index.add(one.selector, one)
         pairs = 0
         for one in moved:
-            pairs += len(heavier := self._heavier(one))
+            pairs += len(heavier := _heavier(one, self._index))
             check_overlaps(one, pairs)
             self._settle(one, heavier)
+
+    def met(self, asked: Shape, table: dict[int, SpecificFilter]) -> Iterator[SpecificFilter]:
+        """Those of a shape's filters that meet one of the layer's; one may come up again."""
+        for shape, ours in self.whole.items():
+            shared = shape.mask & asked.mask
+            if shape.family == asked.family:
+                known = ours if shared == shape.mask else self._views.of(shape, shared, ours)
+                yield from (one for value, one in table.items() if value & shared in known)
+        if self.contested:
+            ask = self._index.meets
+            yield from (one for value, one in table.items() if ask(asked.family, Block(value, asked.mask)))
+
+    def take(self, shape: Shape, table: dict[int, SpecificFilter]) -> None:
+        """Put in all blocks of filters that meet no other."""
+        self.whole.setdefault(shape, {}).update(table)
+        self._views.forget(shape)
+
+    def release(self, shape: Shape, table: dict[int, SpecificFilter]) -> None:
+        """Take out all blocks of filters that are whole."""
+        for value in table:
+            _without(self.whole, shape, value)
+        self._views.forget(shape)
 
     # One by one
 
@@ -114,12 +171,12 @@ class Layer:
         if not rivals:
             for shape, value in shaped(one.selector):
                 self.whole.setdefault(shape, {})[value] = one
-                self._view_add(shape, value, one)
+                self._views.add(shape, value, one)
             return Change([], [one])
         change = Change(list(met), [])
         for other in (*met, one):
             self._drop_whole(other)
-            self._contested[other] = ()
+            self.contested[other] = ()
             self._index.add(other.selector, other)
         self._settle_again([other for other in (one, *rivals) if other is one or rank(other) > rank(one)], change)
         for other in met:
@@ -129,37 +186,37 @@ class Layer:
 
     def remove(self, one: SpecificFilter) -> Change:
         """Take out a filter (equal to it is enough)."""
-        if one not in self._contested:
+        if one not in self.contested:
             if not self._has(one):
                 return Change([], [])
             self._drop_whole(one)
             return Change([one], [])
-        change = Change(list(self._contested[one]), [])
+        change = Change(list(self.contested[one]), [])
         self._drop_pieces(one)
         stored = next(other for other in self._index.find(one.selector) if other == one)
         self._index.remove(one.selector, stored)
-        del self._contested[one]
+        del self.contested[one]
         self._settle_again([other for other in self._index.find(one.selector) if rank(other) > rank(one)], change)
         return change
 
     def _settle_again(self, filters: Iterable[SpecificFilter], change: Change) -> None:
         for one in filters:
-            change.gone.extend(self._contested[one])
+            change.gone.extend(self.contested[one])
             self._drop_pieces(one)
-            change.new.extend(self._settle(one, self._heavier(one)))
+            change.new.extend(self._settle(one, _heavier(one, self._index)))
 
     # What is left
 
     def regions(self) -> Iterator[SpecificFilter]:
         """Everything that decides packets, in an order that is fixed."""
         yield from self._whole_ones()
-        for pieces in self._contested.values():
+        for pieces in self.contested.values():
             yield from pieces
 
     def filters(self) -> Iterator[SpecificFilter]:
         """Every filter as it was put in."""
         yield from self._whole_ones()
-        yield from self._contested
+        yield from self.contested
 
     def _whole_ones(self) -> Iterator[SpecificFilter]:
         seen: set[int] = set()  # a port range has several blocks
@@ -180,38 +237,35 @@ class Layer:
 
     def overlaps(self) -> Iterator[Overlap]:
         """Which filters met, each pair once."""
-        for one, pieces in self._contested.items():
-            for other in self._heavier(one):
+        for one, pieces in self.contested.items():
+            for other in _heavier(one, self._index):
                 yield Overlap(other, one, not pieces)
-
-    def _heavier(self, one: SpecificFilter) -> list[SpecificFilter]:
-        return _heavier(one, self._index.find(one.selector))
 
     def _settle(self, one: SpecificFilter, heavier: list[SpecificFilter]) -> tuple[SpecificFilter, ...]:
         """Cut out what heavier ones take, and enter what is left."""
         left = subtract_all(one.selector, [other.selector for other in heavier])
         pieces = (one,) if left == (one.selector,) else tuple(one._replace(selector=piece) for piece in left)
-        self._contested[one] = pieces
+        self.contested[one] = pieces
         for piece in pieces:
             for shape, value in shaped(piece.selector):
                 self.cut.setdefault(shape, {})[value] = piece
         return pieces
 
     def _drop_pieces(self, one: SpecificFilter) -> None:
-        for piece in self._contested[one]:
+        for piece in self.contested[one]:
             for shape, value in shaped(piece.selector):
                 if self.cut[shape].get(value) == piece:
                     _without(self.cut, shape, value)
 
     def _has(self, one: SpecificFilter) -> bool:
         shape, value = next(shaped(one.selector))
-        return self.whole.get(shape, {}).get(value) == one or one in self._contested
+        return self.whole.get(shape, {}).get(value) == one or one in self.contested
 
     def _drop_whole(self, one: SpecificFilter) -> None:
         for shape, value in shaped(one.selector):
             if self.whole.get(shape, {}).get(value) == one:
                 _without(self.whole, shape, value)
-                self._view_remove(shape, value, one)
+                self._views.remove(shape, value, one)
 
     def _meets_whole(self, one: SpecificFilter) -> list[SpecificFilter]:
         found: dict[SpecificFilter, None] = {}
@@ -226,26 +280,7 @@ class Layer:
         if shared == shape.mask:
             one = self.whole[shape].get(value & shared)
             return () if one is None else (one,)
-        return self._view(shape, shared).get(value & shared, ())
-
-    def _view(self, shape: Shape, shared: int) -> dict[int, list[SpecificFilter]]:
-        view = self._views.get((shape, shared))
-        if view is None:
-            view = self._views[shape, shared] = {}
-            for value, one in self.whole[shape].items():
-                view.setdefault(value & shared, []).append(one)
-        return view
-
-    def _view_add(self, shape: Shape, value: int, one: SpecificFilter) -> None:
-        for (of, shared), view in self._views.items():
-            if of == shape:
-                view.setdefault(value & shared, []).append(one)
-
-    def _view_remove(self, shape: Shape, value: int, one: SpecificFilter) -> None:
-        for (of, shared), view in self._views.items():
-            if of == shape:
-                left = [other for other in view[value & shared] if other != one]
-                view[value & shared] = left
+        return self._views.of(shape, shared, self.whole[shape]).get(value & shared, ())
 
 
 def _without(tables: dict[Shape, dict[int, SpecificFilter]], shape: Shape, value: int) -> None:

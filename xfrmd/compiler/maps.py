@@ -127,6 +127,34 @@ class Maps:
             self._negotiating[key.inbound] += (verdict == NEGOTIATE) - (before == NEGOTIATE)
             self._soft[key] += one.soft * ((verdict is not None) - (before is not None))
 
+    def put(self, layer: LayerKey, shape: Shape, owners: dict[int, SpecificFilter]) -> None:
+        """Put in the blocks of a shape, none of which is there."""
+        self._crowd(layer, shape, owners, 1)
+
+    def drop(self, layer: LayerKey, shape: Shape, owners: dict[int, SpecificFilter]) -> None:
+        """Take out the blocks of a shape, all of which are there."""
+        self._crowd(layer, shape, owners, -1)
+
+    def _crowd(self, layer: LayerKey, shape: Shape, owners: dict[int, SpecificFilter], sign: int) -> None:
+        if shape.icmp:
+            owners = {value: one for value, one in owners.items() if possible(shape, value)}
+        key = MapKey(*layer, shape)
+        made = self._maps.get(key)
+        if made is None:
+            made = self._maps[key] = NftMap(key.name, fields_of(shape), {})
+        verdicts, known = list(map(element, owners.values())), made.elements
+        changed = dict(zip(packer(shape)(owners), verdicts, strict=True))
+        # A block is there at one time only, so that what is put in was not, and what is dropped was as it is.
+        touched: dict[ElementKey, str | None] = dict.fromkeys(changed) if sign > 0 else {**changed}
+        self._touched[key] = touched | self._touched.get(key, {})
+        if sign > 0:
+            known.update(changed)
+        else:
+            for packed in changed:
+                del known[packed]
+        self._negotiating[key.inbound] += sign * verdicts.count(NEGOTIATE)
+        self._soft[key] += sign * sum(one.soft for one in owners.values())
+
     def end(self) -> tuple[dict[str, ElementChange], bool]:
         """What changed since `begin`: elements by map, and whether maps came or went, or the fence did."""
         for key in self._touched:

@@ -23,26 +23,17 @@ class Moves(NamedTuple):
     gone: Own
     new: Own
 
-    @property
-    def any(self) -> bool:
-        """Does any address come or go?"""
-        return self.most > 0
 
-    @property
-    def most(self) -> int:
-        """How many addresses come and go for one that speaks of `me`, at most."""
-        return max(len(self.gone[kind]) + len(self.new[kind]) for kind in ConnectionType)
-
-
-def moves(before: HostFacts, after: HostFacts) -> Moves:
-    """The addresses that go and come from one host to the next."""
+def moves(before: HostFacts, after: HostFacts) -> Moves | None:
+    """The addresses that go and come from one host to the next; None when none does."""
     was, now = ({kind: one.own_addresses(KINDS[kind]) for kind in ConnectionType} for one in (before, after))
-    return Moves(
-        *(
-            {kind: tuple(one for one in ours[kind] if one not in theirs[kind]) for kind in ConnectionType}
-            for ours, theirs in ((was, now), (now, was))
-        )
-    )
+    found = Moves(_missing(was, now), _missing(now, was))
+    return found if any((*found.gone.values(), *found.new.values())) else None
+
+
+def _missing(ours: Own, theirs: Own) -> Own:
+    """What of ours they do not have."""
+    return {kind: tuple(one for one in ours[kind] if one not in theirs[kind]) for kind in ConnectionType}
 
 
 class Speakers:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from xfrmd.compiler import Checked, Compilation, compile_and_check, examine
-from xfrmd.compiler.compile import NO_PLAN
+from xfrmd.compiler.compile import NO_PLAN, Prospect
 from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.compiler.spd import TooMuchError
 from xfrmd.daemon.ports import Enforcer, FactsSource, Outcome
@@ -22,6 +22,7 @@ from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
+from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import PolicySet
 
 EXAMINED: Final = 20_000
@@ -63,6 +64,11 @@ def _compiled(policies: PolicySet, facts: HostFacts, before: Compilation | None)
 
 def _examined(now: InForce) -> tuple[Problem, ...]:
     return _told(now.policies, examine(now.made, now.policies.config) if now.made else ())
+
+
+def _prospect(made: Compilation, facts: HostFacts) -> Prospect | None:
+    with collector_paused():
+        return made.prospect(facts)
 
 
 class Enforcement:
@@ -123,7 +129,7 @@ class Enforcement:
             before, facts = self.now, self._facts.read()
             if before is None or facts == before.facts:
                 return False
-            delta = self._follow(before, facts)
+            delta = await self._follow(before, facts)
             if delta is None:
                 # What would refuse a new policy is only told here: the one in force must fit the new facts in any case.
                 checked = await asyncio.to_thread(_compiled, before.policies, facts, before.made)
@@ -172,12 +178,13 @@ class Enforcement:
         assert self.now is not None
         return self.now.outcome if self.busy else self._enforcer.check(self.now.plan)
 
-    def _follow(self, before: InForce, facts: HostFacts) -> PlanDelta | None:
+    async def _follow(self, before: InForce, facts: HostFacts) -> PlanDelta | None:
         """Let the Compilation in force follow; None when it is better to compile anew."""
         if before.made is None:
             return None
+        prospect = await asyncio.to_thread(_prospect, before.made, facts)
         try:
-            return before.made.refresh(facts)
+            return None if prospect is None else before.made.follow(prospect)
         except TooMuchError:
             return None
 

@@ -48,6 +48,10 @@ from xfrmd.model.spd import SpdEntry
 from xfrmd.policy.memory import collector_paused
 
 _OTHERS: Final = "other programs change nftables or XFRM policies"
+_FEW: Final = 64
+_LOOKS: Final = 16
+"""A change is looked at one by one up to `_FEW` elements, or one for each `_LOOKS` elements that there are: so many of
+a dump are read in the time that one question takes."""
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
 
 
@@ -126,14 +130,20 @@ class Reconciler:
         The work grows with the delta and not with the Plan, as long as nobody else meddles. KernelError as `apply`.
         """
         whole = with_overlays(delta, self._overlay, overlay)
-        if size(whole) > limits.CHANGE_LAST:
+        many = size(whole) > min(
+            limits.CHANGE_LAST, max(_FEW, sum(len(one.elements) for one in plan.nft.maps) // _LOOKS)
+        )
+        if many and (whole.structure or whole.spd_gone or whole.spd_new):
             return self.apply(plan, overlay)
         wanted = overlaid(plan, overlay)
         try:
-            todo = self._change(wanted, whole)
+            todo = self._change(wanted, whole, prove=not many)
         except ChangedElsewhereError:
             return self.apply(plan, overlay)
         self._plan, self._overlay, self._last = plan, overlay, wanted
+        if many:
+            with collector_paused():
+                return Outcome(self._prove(wanted), _counted(todo))
         assert self._believed is not None
         return Outcome(foreign(wanted, self._believed.others), _counted(todo))
 
@@ -178,8 +188,10 @@ class Reconciler:
 
     # Looking only where something changes
 
-    def _change(self, wanted: Plan, delta: PlanDelta) -> tuple[Step, ...]:
-        """ChangedElsewhereError when the kernel was not, or is no longer, what we believed."""
+    def _change(self, wanted: Plan, delta: PlanDelta, *, prove: bool) -> tuple[Step, ...]:
+        """ChangedElsewhereError when the kernel was not, or is no longer, what we believed. `prove`: each change is
+        looked at; else the caller looks at everything.
+        """
         believed, self._believed = self._believed, None
         if believed is None or self._last is None or not self._undisturbed(believed.generation):
             raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
@@ -193,6 +205,8 @@ class Reconciler:
             ):  # a map is full: another look shows it, and it is exchanged for a larger one
                 raise ChangedElsewhereError(str(error), errno.ENFILE) from error
             raise
+        if not prove:
+            return todo
         generation = believed.generation + self._tables.commits - commits
         if not self._holds(wanted, delta) or not self._undisturbed(generation):
             raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
