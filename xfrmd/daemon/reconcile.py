@@ -130,9 +130,7 @@ class Reconciler:
         The work grows with the delta and not with the Plan, as long as nobody else meddles. KernelError as `apply`.
         """
         whole = with_overlays(delta, self._overlay, overlay)
-        many = size(whole) > min(
-            limits.CHANGE_LAST, max(_FEW, sum(len(one.elements) for one in plan.nft.maps) // _LOOKS)
-        )
+        many = _is_many(whole, plan)
         if many and (whole.structure or whole.spd_gone or whole.spd_new):
             return self.apply(plan, overlay)
         wanted = overlaid(plan, overlay)
@@ -141,11 +139,9 @@ class Reconciler:
         except ChangedElsewhereError:
             return self.apply(plan, overlay)
         self._plan, self._overlay, self._last = plan, overlay, wanted
-        if many:
-            with collector_paused():
-                return Outcome(self._prove(wanted), _counted(todo))
-        assert self._believed is not None
-        return Outcome(foreign(wanted, self._believed.others), _counted(todo))
+        with collector_paused():
+            found = foreign(wanted, self._believed.others) if self._believed else self._prove(wanted)
+        return Outcome(found, _counted(todo))
 
     # Looking at everything
 
@@ -189,9 +185,7 @@ class Reconciler:
     # Looking only where something changes
 
     def _change(self, wanted: Plan, delta: PlanDelta, *, prove: bool) -> tuple[Step, ...]:
-        """ChangedElsewhereError when the kernel was not, or is no longer, what we believed. `prove`: each change is
-        looked at; else the caller looks at everything.
-        """
+        """ChangedElsewhereError when the kernel was not, or is no longer, what we believed. `prove`: ask for each."""
         believed, self._believed = self._believed, None
         if believed is None or self._last is None or not self._undisturbed(believed.generation):
             raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
@@ -200,17 +194,14 @@ class Reconciler:
         try:
             self._carry_out(todo, believed.generation)
         except KernelError as error:
-            if (
-                error.errno == errno.ENFILE
-            ):  # a map is full: another look shows it, and it is exchanged for a larger one
+            if error.errno == errno.ENFILE:  # a full map: another look shows it, and it is exchanged for a larger one
                 raise ChangedElsewhereError(str(error), errno.ENFILE) from error
             raise
-        if not prove:
-            return todo
-        generation = believed.generation + self._tables.commits - commits
-        if not self._holds(wanted, delta) or not self._undisturbed(generation):
-            raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
-        self._believed = replace(believed, generation=generation)
+        if prove:
+            generation = believed.generation + self._tables.commits - commits
+            if not self._holds(wanted, delta) or not self._undisturbed(generation):
+                raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
+            self._believed = replace(believed, generation=generation)
         return todo
 
     def _delta_steps(self, last: Plan, wanted: Plan, delta: PlanDelta) -> tuple[Step, ...]:
@@ -274,6 +265,12 @@ class Reconciler:
             bad = [one for one in refused if not (isinstance(part[one.place], RemovePolicy) and one.errno in _GONE)]
             if bad:
                 raise KernelError("\n".join(few([one.message for one in bad], "requests refused")), bad[0].errno)
+
+
+def _is_many(delta: PlanDelta, plan: Plan) -> bool:
+    """Is it cheaper to look at everything than at each change?"""
+    held = sum(len(one.elements) for one in plan.nft.maps)
+    return size(delta) > min(limits.CHANGE_LAST, max(_FEW, held // _LOOKS))
 
 
 def _counted(todo: Sequence[Step]) -> dict[str, int]:
