@@ -156,7 +156,17 @@ def test_what_was_not_compared_cannot_be_ruled_out(desk: Desk, monkeypatch: pyte
     cut_short = {"changes": [], "more_changes": 7, "peers": [], "more_peers": 0, "default_response": True}
     asked({**EQUAL, **cut_short, "equal": False, "complete": False}, monkeypatch)
     data, talk = io.StringIO(), io.StringIO()
-    words = argparse.Namespace(old="old.yaml", new=None, facts=None, control="s", fail_on=["lost"], var=None, vars=None)
+    words = argparse.Namespace(
+        old="old.yaml",
+        new=None,
+        facts=None,
+        control="s",
+        fail_on=["lost"],
+        var=None,
+        vars=None,
+        store=None,
+        persistent=None,
+    )
     assert differing.run(words, Output(data, talk)) == ExitCode.DIFFERS
     assert "cannot be ruled out" in talk.getvalue()
     for part in ("and 7 more that are not listed", "too much to compare", "the default response rules differ"):

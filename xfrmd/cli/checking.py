@@ -57,12 +57,17 @@ def _bad(file: str, problems: Sequence[Problem], output: Output) -> int:
 
 
 def _good(file: str, policies: PolicySet, filters: int, problems: Sequence[Problem], output: Output) -> int:
-    assigned = policies.assigned
-    name = assigned.name if assigned else None
-    more = {"assigned": name, "policies": len(policies.policies), "specific_filters": filters}
-    if assigned:
-        rules = _counted(len(assigned.rules), "rule")
-        story = f"policy {assigned.name!r}, {rules}, {_counted(filters, 'specific filter')} on this host"
+    names = [policy.name for policy in policies.in_force]
+    more = {
+        "assigned": policies.assigned.name if policies.assigned else None,
+        "persistent": policies.persistent.name if policies.persistent else None,
+        "policies": len(policies.policies),
+        "specific_filters": filters,
+    }
+    if names:
+        rules = _counted(sum(len(policy.rules) for policy in policies.in_force), "rule")
+        what = f"policy {names[0]!r}" if len(names) == 1 else f"policies {' and '.join(map(repr, names))}"
+        story = f"{what}, {rules}, {_counted(filters, 'specific filter')} on this host"
     else:
         story = "no policy is assigned"
     warnings = f", {_counted(len(problems), 'warning')}" if problems else ""
@@ -75,7 +80,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Load and compile; what is wrong is the answer, not an accident."""
     file: str = arguments.policy
     try:
-        policies = local.policy(local.policy_files(arguments, file), _secrets())
+        policies = local.policies(arguments, file, _secrets())
         facts = local.facts(arguments.facts, policies)
     except PolicyErrors as error:
         return _bad(file, error.problems, output)
@@ -90,10 +95,11 @@ CHECK: Final = Command(
     "check",
     "say everything that is wrong with a policy file",
     run,
-    (POLICY, FACTS, *local.VARIABLES),
+    (POLICY, FACTS, local.PERSISTENT, *local.VARIABLES),
     (
         ("xfrmctl check /etc/xfrmd/policy.yaml", "before it is applied"),
         ("xfrmctl --json check policy.yaml --facts host.yaml", "in a pipeline, for another host"),
+        ("xfrmctl check policy.yaml --persistent base.yaml", "both together, as they will be in force"),
         ("xfrmctl check fleet.yaml --vars east.yaml --facts east-facts.yaml", "a fleet's policy, for one of its hosts"),
     ),
     "Say everything that is wrong with a policy file: place, problem and remedy of each mistake. Ends with 1 when\n"

@@ -16,7 +16,7 @@ from xfrmd.control.exits import ExitCode
 
 
 def _compile(arguments: argparse.Namespace, output: Output) -> int:
-    policies = local.policy(local.policy_files(arguments, arguments.policy))
+    policies = local.policies(arguments, arguments.policy)
     facts = local.facts(arguments.facts, policies)
     output.warn(policies.warnings)
     plan = compile_policy(policies, facts)
@@ -37,6 +37,7 @@ COMPILE: Final = Command(
     (
         POLICY,
         FACTS,
+        local.PERSISTENT,
         *local.VARIABLES,
         Argument(("--section",), "only this part of the plan", {"choices": tuple(SECTIONS)}),
     ),

@@ -50,9 +50,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             raise _refuse("the running policy is compared with itself", "name a policy file")
         if arguments.facts is not None:
             raise _refuse("the running policy has the facts of its host", "leave --facts out")
+        if arguments.persistent is not None:
+            raise _refuse("beside the running policy stands the persistent one of its host", "leave --persistent out")
         named, running = (new, "old") if old == RUNNING else (old, "new")
         request = {**local.policy_files(arguments, named).request(), "running": running}
+        if arguments.store is not None:
+            request["store"] = arguments.store
         answer: Json = ask("diff", request, arguments.control, limits.APPLY_TIMEOUT)
+    elif arguments.store is not None:
+        raise _refuse("--store says in whose place the file is compared with what is running", "write running for one")
     else:
         both = [_policies(arguments, name, output) for name in (old, new)]
         facts = local.facts(arguments.facts, *both)
@@ -64,7 +70,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _policies(arguments: argparse.Namespace, name: str, output: Output) -> PolicySet:
     # A value may be meant for the other policy alone.
-    policies = local.policy(local.policy_files(arguments, name), unused_variable=Severity.WARNING)
+    policies = local.policies(arguments, name, unused_variable=Severity.WARNING)
     output.warn(policies.warnings)
     return policies
 
@@ -171,6 +177,12 @@ DIFF: Final = Command(
         Argument(("old",), _OLD, {"metavar": "OLD"}),
         Argument(("new",), "policy file, or running", {"metavar": "NEW", "nargs": "?"}),
         FACTS,
+        local.PERSISTENT,
+        Argument(
+            ("--store",),
+            "the store in whose place the file is compared with what is running (default: local)",
+            {"choices": ("persistent", "directory", "local")},
+        ),
         *local.VARIABLES,
         Argument(
             ("--fail-on",),
@@ -180,6 +192,7 @@ DIFF: Final = Command(
     ),
     (
         ("xfrmctl diff running policy.yaml", "what would change by applying it"),
+        ("xfrmctl diff running base.yaml --store persistent", "what would change by assigning it"),
         ("xfrmctl diff old.yaml new.yaml --facts host.yaml", "two files, for another host"),
         ("xfrmctl diff old.yaml new.yaml --facts host.yaml --fail-on new-clear", "in a pipeline"),
     ),

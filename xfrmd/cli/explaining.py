@@ -37,6 +37,8 @@ def _split(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
         policy, words = words[0], words[1:]
     if policy is None and arguments.facts is not None:
         raise ControlError("usage", "--facts needs a policy file", "add --policy FILE", ExitCode.USAGE)
+    if policy is None and arguments.persistent is not None:
+        raise ControlError("usage", "--persistent needs a policy file", "add --policy FILE", ExitCode.USAGE)
     if policy is None and (arguments.var or arguments.vars):
         raise ControlError("usage", "--var and --vars need a policy file", "add --policy FILE", ExitCode.USAGE)
     return policy, words
@@ -114,7 +116,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if policy is None:
         answer: Mapping[str, Any] = ask("explain", {"packet": " ".join(words)}, arguments.control)
     else:
-        policies = local.policy(local.policy_files(arguments, policy))
+        policies = local.policies(arguments, policy)
         facts = local.facts(arguments.facts, policies)
         output.warn(policies.warnings)
         # What stands in the kernel is told of a compiled policy alone: much work, which is spared where nobody asks.
@@ -137,6 +139,7 @@ EXPLAIN: Final = Command(
         ),
         Argument(("--policy",), "ask this policy file, not the daemon", {"metavar": "FILE"}),
         Argument(("--facts",), "facts about the host from this YAML file", {"metavar": "FILE"}),
+        local.PERSISTENT,
         *local.VARIABLES,
         Argument(("--verbose",), "tell what stands for it in nftables and XFRM as well", {"action": "store_true"}),
     ),

@@ -13,11 +13,13 @@ from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.source import Severity
-from xfrmd.policy import load
+from xfrmd.model.source import Problem, Severity
+from xfrmd.model.store import Store
+from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.facts import load_facts
 from xfrmd.policy.given import value_of_word
 from xfrmd.policy.resolve import SecretReader, blank
+from xfrmd.policy.stores import merge
 from xfrmd.policy.words import PolicySet
 
 
@@ -42,6 +44,13 @@ VARIABLES: Final = (
 )
 
 
+PERSISTENT: Final = Argument(
+    ("--persistent",),
+    "policy file of the persistent store, which applies beside the other and wins where both are equally specific",
+    {"metavar": "FILE"},
+)
+
+
 def policy_files(arguments: argparse.Namespace, first: str) -> PolicyFiles:
     """The policy whose first file is named, with the values that the command line gives."""
     words: dict[str, str] = {}
@@ -60,6 +69,31 @@ def policy(
     source, sources = files.read()
     sources = replace(sources, unused=unused_variable)
     return load(source, files.first, read_secret, Severity.WARNING, sources)
+
+
+def policies(
+    arguments: argparse.Namespace,
+    first: str,
+    read_secret: SecretReader = blank,
+    unused_variable: Severity = Severity.ERROR,
+) -> PolicySet:
+    """A policy, and beside it the persistent one that the command line names. Raises PolicyErrors with the problems of
+    both.
+    """
+    files = policy_files(arguments, first)
+    if arguments.persistent is None:
+        return policy(files, read_secret, unused_variable)
+    found: dict[Store, PolicySet] = {}
+    problems: list[Problem] = []
+    # A value may be meant for the other policy alone.
+    for store, one in ((Store.LOCAL, files), (Store.PERSISTENT, replace(files, first=arguments.persistent))):
+        try:
+            found[store] = policy(one, read_secret, Severity.WARNING)
+        except PolicyErrors as error:
+            problems += error.problems
+    if problems:
+        raise PolicyErrors(tuple(problems))
+    return merge(found)
 
 
 def script(name: str) -> bytes:
