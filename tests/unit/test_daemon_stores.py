@@ -408,6 +408,23 @@ def test_unassigning_leaves_the_other_and_doing_it_again_changes_nothing(host: H
     run(scenario)
 
 
+def test_unassigning_what_the_disk_or_the_kernel_does_not_let_go_opens_nothing(host: Host) -> None:
+    async def scenario() -> None:
+        place = await host.start()
+        await place.do("assign", **assigned())
+        count, steps = len(place.kernel.plans), host.disk.steps
+        host.disk.refusals = dict.fromkeys(range(steps + 1, steps + 1000), READ_ONLY)
+        assert (await place.refused("unassign")).exit_code is ExitCode.NOT_KEPT
+        assert len(place.kernel.plans) == count, "not for a moment"
+        host.disk.refusals = {}
+        place.kernel.refuse = "Office"
+        assert (await place.refused("unassign")).code == "kernel-refused"
+        assert plans(await host.start())[-1] == "Base + Office"
+        assert place.stores.troubles == {}
+
+    run(scenario)
+
+
 def test_the_other_policy_changes_beside_the_persistent_one(host: Host) -> None:
     async def scenario() -> None:
         place = await host.start()

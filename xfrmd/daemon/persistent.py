@@ -2,17 +2,17 @@
 """The persistent policy: how it is assigned and unassigned, on the disk and in the kernel alike.
 
 It goes to the disk beside the old one first, then into the kernel, then into the old one's place: whatever refuses on
-the way, the old one is in force and kept.
+the way, the old one is in force and kept. It leaves the disk first, then the kernel.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from xfrmd.adapters.policy_stores import StoreError, StoreFiles
-from xfrmd.daemon.held import REMEDIES, Condition, Held, Origin, Trouble
+from xfrmd.daemon.held import ASSIGN, REMEDIES, Condition, Held, Origin, Trouble
 from xfrmd.errors import KernelError, PolicyError
 from xfrmd.model.store import Store
 
@@ -46,7 +46,7 @@ class Persistent:
             held = stores.of(policies, package, Origin.ASSIGNED, allow_lockout)
             kept = stores.kept(held, package)
             await asyncio.to_thread(files.prepare, Store.PERSISTENT, kept)
-            now = await self._with_disk({**stores.held, Store.PERSISTENT: held}, files, files.commit)
+            now = await self._with_disk({**stores.held, Store.PERSISTENT: held}, files)
             stores.troubles.pop(Store.PERSISTENT, None)
             await self.duplicate(kept)
             return now, True
@@ -60,24 +60,39 @@ class Persistent:
                 return stores.enforcement.now, False
             rest = dict(stores.held)
             del rest[Store.PERSISTENT]
-            now = await self._with_disk(rest, files, files.forget)
+            # The disk first: what it refuses must not have been open for a moment.
+            kept = await asyncio.to_thread(_readable, files)
+            await asyncio.to_thread(files.forget, Store.PERSISTENT)
+            try:
+                now = await stores.install(rest)
+            except (PolicyError, KernelError):
+                await self._restore(files, kept)
+                raise
             stores.troubles.pop(Store.PERSISTENT, None)
             return now, True
+
+    async def _restore(self, files: StoreFiles, kept: Kept | None) -> None:
+        """After what was kept was forgotten in vain."""
+        if kept is None:
+            return
+        try:
+            await asyncio.to_thread(files.prepare, Store.PERSISTENT, kept)
+            await asyncio.to_thread(files.commit, Store.PERSISTENT)
+        except PolicyError as error:
+            text = f"policy {kept.policy!r} is in force, but is not kept for the next start: {error}"
+            self._stores.trouble(Store.PERSISTENT, Trouble(Condition.UNSAVED, text, ASSIGN))
+        else:
+            await self.duplicate(kept)
 
     async def _is(self, package: Package, files: StoreFiles, *, allow_lockout: bool) -> bool:
         """Is this the persistent policy already, in force and on the disk?"""
         held = self._stores.held.get(Store.PERSISTENT)
         if held is None or (held.checksum, held.allow_lockout) != (package.checksum, allow_lockout):
             return False
-        try:
-            kept = await asyncio.to_thread(files.load, Store.PERSISTENT)
-        except PolicyError:
-            return False
+        kept = await asyncio.to_thread(_readable, files)
         return kept is not None and kept.package == package and Store.PERSISTENT not in self._stores.troubles
 
-    async def _with_disk(
-        self, wanted: Mapping[Store, Held], files: StoreFiles, commit: Callable[[Store], None]
-    ) -> InForce:
+    async def _with_disk(self, wanted: Mapping[Store, Held], files: StoreFiles) -> InForce:
         """Put policies in force, then let the disk say the same. What either refuses is undone in the other."""
         before = self._stores.held
         try:
@@ -86,7 +101,7 @@ class Persistent:
             await asyncio.to_thread(files.discard, Store.PERSISTENT)
             raise
         try:
-            await asyncio.to_thread(commit, Store.PERSISTENT)
+            await asyncio.to_thread(files.commit, Store.PERSISTENT)
         except StoreError:
             await self._stores.install(before, allow_lockout=True)
             raise
@@ -120,3 +135,11 @@ class Persistent:
         if self._stores.files is None:
             raise StoreError(_NO_STATE)
         return self._stores.files
+
+
+def _readable(files: StoreFiles) -> Kept | None:
+    """What is kept, as far as it can be read."""
+    try:
+        return files.load(Store.PERSISTENT)
+    except PolicyError:
+        return None
