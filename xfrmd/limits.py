@@ -167,7 +167,20 @@ NETSH_EXPANSION: Final = 256
 
 # Credentials.
 SECRET_SIZE: Final = 4096
-"""A pre-shared key has some tens of octets; a file of more than this is another kind of file."""
+"""A pre-shared key has some tens of octets, an RSA key of 4096 bits in PEM 3.3 KB; more is another kind of file."""
+CERTIFICATE_FILE: Final = 64 * 1024
+"""Of a file of certificates: CERTIFICATES of them in PEM, with the text that openssl may put before each."""
+CERTIFICATE_SIZE: Final = 8 * 1024
+"""Of one certificate: an RSA key of 8192 bits and its signature take 2 KiB, a long list of names as much again."""
+CERTIFICATES: Final = 8
+"""Certificates of one peer that are looked at: one of its own, and those of authorities up to the one we trust."""
+CERTIFICATE_PATH: Final = 6
+"""Certificates on one path below the trusted authority; real ones have two or three."""
+CERTIFICATE_CHECKS: Final = 24
+"""Signatures verified for one peer: authorities of one name that signed one another have more paths than anybody has
+time for."""
+RSA_BITS: Final = (2048, 8192)
+"""RSA keys below can be broken; those above cost a stranger nothing and us much time."""
 
 # IKE on the wire.
 DATAGRAM_SIZE: Final = 16 * 1024

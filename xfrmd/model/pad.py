@@ -51,7 +51,23 @@ class PskAuth:
     secret: Secret
 
 
-AuthMethod = PskAuth  # certificates join this union with a later issue
+@dataclass(frozen=True, slots=True)
+class RootcaAuth:
+    """Authentication by certificates under one authority (Windows `rootca`; RFC 7296 2.15, RFC 4945)."""
+
+    authority: bytes
+    """The authority's certificate in DER, which is trusted."""
+    certificates: tuple[bytes, ...]
+    """Our own certificate in DER, then those between it and the authority."""
+    key: Secret
+    """The private key of our certificate: PKCS#8 in DER. Empty where the policy is only looked at."""
+    name: str
+    """The authority's subject, for people."""
+    exclude_ca_name: bool = False
+    """Do not name the authority when we ask a peer for its certificate."""
+
+
+AuthMethod = PskAuth | RootcaAuth
 
 
 @dataclass(frozen=True, slots=True)

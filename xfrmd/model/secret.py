@@ -50,6 +50,8 @@ class SecretRef(NamedTuple):
 
     source: SecretSource
     name: str
+    public: bool = False
+    """A certificate: everybody may read it, and nobody else may write it."""
 
     def __str__(self) -> str:
         return f"{self.source.value} {self.name}"

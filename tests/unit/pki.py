@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A PKI for tests: authorities and certificates, good ones and those with one thing wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import ip_address
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from xfrmd.credentials.certificates import Certificate, parse
+from xfrmd.credentials.own import assemble
+from xfrmd.model.pad import RootcaAuth
+from xfrmd.model.secret import Secret
+
+NOW = dt.datetime(2030, 6, 1, tzinfo=dt.UTC)
+DAY = dt.timedelta(days=1)
+KINDS = ("rsa", "p256", "p384", "p521", "ed25519", "ed448")
+_CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
+Extensions = Iterable[tuple[x509.ExtensionType, bool]]
+
+
+def new_key(kind: str) -> Any:
+    """A fresh private key."""
+    if kind.startswith("rsa"):
+        return rsa.generate_private_key(65537, int(kind[3:] or 2048))
+    if kind in _CURVES:
+        return ec.generate_private_key(_CURVES[kind])
+    return (ed25519.Ed25519PrivateKey if kind == "ed25519" else ed448.Ed448PrivateKey).generate()
+
+
+@cache
+def key(kind: str, owner: str = "") -> Any:
+    """The private key of an owner, the same in all of a test run: RSA keys take a while to make."""
+    del owner
+    return new_key(kind)
+
+
+def name_of(text: str) -> x509.Name:
+    """A distinguished name of one organization and one common name."""
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example")]
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def alternative(name: str) -> x509.GeneralName:
+    """A subjectAltName as people write it."""
+    if "@" in name:
+        return x509.RFC822Name(name)
+    if name.replace(".", "").isdigit() or ":" in name:
+        return x509.IPAddress(ip_address(name))
+    return x509.DNSName(name)
+
+
+def usage(*, sign: bool = True, certificates: bool = False) -> x509.KeyUsage:
+    """keyUsage: digitalSignature or, without, keyEncipherment; and keyCertSign."""
+    return x509.KeyUsage(sign, False, not sign, False, False, certificates, certificates, False, False)
+
+
+SHA256_RSA, SHA1_RSA = (bytes.fromhex(f"06092a864886f70d0101{last}") for last in ("0b", "05"))
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Somebody with a certificate and its key."""
+
+    parsed: x509.Certificate
+    key: Any = field(repr=False)
+
+    @property
+    def certificate(self) -> Certificate:
+        """As xfrmd reads it."""
+        return parse(self.der)
+
+    @property
+    def der(self) -> bytes:
+        """The certificate."""
+        return self.parsed.public_bytes(Encoding.DER)
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.parsed.public_bytes(Encoding.PEM)
+
+    @property
+    def by_sha1(self) -> Holder:
+        """A certificate with RSA that says to be signed with SHA-1. Its signature is not good any more."""
+        return Holder(x509.load_der_x509_certificate(self.der.replace(SHA256_RSA, SHA1_RSA)), self.key)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The private key."""
+        return bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+    @property
+    def secret(self) -> Secret:
+        """The private key as the PAD holds it."""
+        return Secret(self.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def issue(
+    subject: str | x509.Name,
+    *,
+    by: Holder | None = None,
+    kind: str = "p256",
+    san: Iterable[str] = (),
+    ca: bool = False,
+    path_length: int | None = None,
+    key_usage: x509.KeyUsage | None = None,
+    purposes: Iterable[x509.ObjectIdentifier] = (),
+    more: Extensions = (),
+    start: dt.datetime = NOW - DAY,
+    end: dt.datetime = NOW + 365 * DAY,
+    hash_: Any = hashes.SHA256,
+    bare: bool = False,
+    own_key: Any = None,
+) -> Holder:
+    """A certificate; self-signed unless `by` somebody. `bare`: without basicConstraints and keyUsage."""
+    name = name_of(subject) if isinstance(subject, str) else subject
+    own_key = own_key or key(kind, str(subject))
+    signer = own_key if by is None else by.key
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name if by is None else by.parsed.subject)
+        .public_key(own_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+    )
+    extensions: list[tuple[x509.ExtensionType, bool]] = []
+    if not bare:
+        extensions += [
+            (x509.BasicConstraints(ca, path_length), True),
+            (key_usage or usage(sign=not ca, certificates=ca), True),
+        ]
+    if names := [alternative(one) for one in san]:
+        extensions.append((x509.SubjectAlternativeName(names), False))
+    if uses := list(purposes):
+        extensions.append((x509.ExtendedKeyUsage(uses), False))
+    for extension, critical in (*extensions, *more):
+        builder = builder.add_extension(extension, critical)
+    plain = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+    return Holder(builder.sign(signer, None if plain else hash_()), own_key)
+
+
+def root(name: str = "Root", kind: str = "p256", **more: Any) -> Holder:
+    """An authority that signs itself."""
+    return issue(name, kind=kind, ca=True, **more)
+
+
+def method(authority: Holder, chain: Iterable[Holder], *, excluded: bool = False) -> RootcaAuth:
+    """What the PAD holds of an authority, and of a certificate with those between."""
+    chain = tuple(chain)
+    return assemble(authority.certificate, [one.certificate for one in chain], chain[0].secret, excluded=excluded)
+
+
+IPSEC_IKE, CLIENT_AUTH = ExtendedKeyUsageOID.IPSEC_IKE, ExtendedKeyUsageOID.CLIENT_AUTH

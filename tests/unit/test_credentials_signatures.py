@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Digital signatures of RFC 7427 and the older methods: each made and verified, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from tests.unit import pki
+from xfrmd.credentials import signatures
+from xfrmd.credentials.signatures import DIGITAL_SIGNATURE, HashId
+from xfrmd.errors import CredentialError
+
+OCTETS = b"what an AUTH payload covers"
+ALL = signatures.announced(signatures.announcement())
+# RFC 7427 appendix A, RFC 8420 appendix A.
+IDENTIFIERS = {
+    "rsa": "3046 06092a864886f70d01010a 3039 a00f300d06096086480165030402010500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402010500 a203020120 a303020101",
+    "p256": "300a 06082a8648ce3d040302",
+    "p384": "300a 06082a8648ce3d040303",
+    "p521": "300a 06082a8648ce3d040304",
+    "ed25519": "3005 06032b6570",
+    "ed448": "3005 06032b6571",
+}
+PKCS1 = bytes.fromhex("300d06092a864886f70d01010b0500")
+CLASSIC = {"rsa": (1, 256), "p256": (9, 64), "p384": (10, 96), "p521": (11, 132)}
+
+
+def holder(kind: str) -> pki.Holder:
+    return pki.issue(f"signer {kind}", kind=kind)
+
+
+@pytest.mark.parametrize("kind", pki.KINDS)
+def test_each_kind_of_key_signs_as_rfc_7427_writes_it(kind: str) -> None:
+    who = holder(kind)
+    method, data = signatures.sign(who.secret, OCTETS, ALL)
+    identifier = bytes.fromhex(IDENTIFIERS[kind])
+    assert (method, data[0], data[1 : 1 + data[0]]) == (DIGITAL_SIGNATURE, len(identifier), identifier)
+    assert signatures.verify(who.certificate.key, method, OCTETS, data) == ""
+    forged = "its signature is not that of its certificate's key"
+    assert signatures.verify(who.certificate.key, method, OCTETS + b"!", data) == forged
+    assert signatures.verify(who.certificate.key, method, OCTETS, data[:-1]) == forged
+    other = holder("ed25519" if kind != "ed25519" else "rsa")
+    assert "does not go with the key" in signatures.verify(other.certificate.key, method, OCTETS, data)
+
+
+@pytest.mark.parametrize("kind", CLASSIC)
+def test_a_peer_without_rfc_7427_gets_the_older_methods(kind: str) -> None:
+    who = holder(kind)
+    method, data = signatures.sign(who.secret, OCTETS, ())
+    assert (method, len(data)) == CLASSIC[kind]
+    assert signatures.verify(who.certificate.key, method, OCTETS, data) == ""
+    assert signatures.verify(who.certificate.key, method, OCTETS + b"!", data) != ""
+    assert signatures.verify(who.certificate.key, method, OCTETS, b"") != ""
+    other = 9 if method != 9 else 10
+    assert "does not go with the key" in signatures.verify(who.certificate.key, other, OCTETS, data)
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ed448"])
+def test_edwards_curves_need_rfc_7427_and_the_identity_hash(kind: str) -> None:
+    with pytest.raises(CredentialError, match="does not speak RFC 7427"):
+        signatures.sign(holder(kind).secret, OCTETS, ())
+    with pytest.raises(CredentialError, match="identity hash"):
+        signatures.sign(holder(kind).secret, OCTETS, (HashId.SHA2_256,))
+
+
+def test_the_hash_is_one_that_the_peer_has() -> None:
+    _, data = signatures.sign(holder("p256").secret, OCTETS, (HashId.SHA2_384,))
+    assert data[1 : 1 + data[0]] == bytes.fromhex(IDENTIFIERS["p384"])
+    assert signatures.verify(holder("p256").certificate.key, DIGITAL_SIGNATURE, OCTETS, data) == ""
+    with pytest.raises(CredentialError, match="no hash algorithm of the SHA-2 family"):
+        signatures.sign(holder("p256").secret, OCTETS, (1,))
+
+
+def test_pkcs1_is_taken() -> None:
+    who = holder("rsa")
+    signature = who.key.sign(OCTETS, padding.PKCS1v15(), hashes.SHA256())
+    data = bytes((len(PKCS1),)) + PKCS1 + signature
+    assert signatures.verify(who.certificate.key, DIGITAL_SIGNATURE, OCTETS, data) == ""
+    pss = bytes.fromhex(IDENTIFIERS["rsa"])
+    assert signatures.verify(who.certificate.key, DIGITAL_SIGNATURE, OCTETS, bytes((len(pss),)) + pss + signature) != ""
+
+
+def test_sha_1_is_told_and_refused() -> None:
+    who = holder("rsa")
+    signature = who.key.sign(OCTETS, padding.PKCS1v15(), hashes.SHA1())
+    assert "SHA-1" in signatures.verify(who.certificate.key, 1, OCTETS, signature)
+    identifier = bytes.fromhex("300d06092a864886f70d0101050500")
+    assert "SHA-1" in signatures.verify(
+        who.certificate.key, DIGITAL_SIGNATURE, OCTETS, bytes((len(identifier),)) + identifier + signature
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x05", b"\x02\x30\x00", b"\xff" + bytes(255), b"\x0f" + PKCS1])
+@pytest.mark.parametrize("kind", ["rsa", "p256", "ed25519"])
+@pytest.mark.parametrize("method", [1, 9, 11, 14, 200])
+def test_no_octets_do_harm(kind: str, method: int, data: bytes) -> None:
+    assert signatures.verify(holder(kind).certificate.key, method, OCTETS, data) != ""
+
+
+def test_a_torn_announcement() -> None:
+    assert signatures.announced(b"\x00\x02\x00") == {2}
+    assert signatures.announced(b"") == frozenset()

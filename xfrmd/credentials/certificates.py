@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""X.509 certificates (RFC 5280) as values: parsed once and wholly, so that nothing malformed is met later."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from xfrmd import limits
+from xfrmd.errors import CredentialError
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
+_RSA_EXPONENTS: Final = (65537, 2**64)
+"""With an exponent of 3 a sloppy padding check anywhere is a forgery; huge ones cost time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """One certificate. `parse` makes it."""
+
+    der: bytes
+    parsed: x509.Certificate
+    key: PublicKey
+    extensions: Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
+
+    @property
+    def subject(self) -> str:
+        """Whose it is, for people. Nothing in it can disturb a terminal or a journal."""
+        return text_of(self.parsed.subject) or f"number {self.parsed.serial_number:x}"
+
+    @property
+    def subject_octets(self) -> bytes:
+        """The subject in DER."""
+        return self.parsed.subject.public_bytes()
+
+    def extension(self, kind: type[_Extension]) -> _Extension | None:
+        """The extension of this kind, None when it has none."""
+        found = self.extensions.get(kind.oid)
+        return found.value if found is not None and isinstance(found.value, kind) else None
+
+
+def parse(der: bytes) -> Certificate:
+    """Read one DER certificate. CredentialError with a reason for what is none, or uses what is not taken here."""
+    if len(der) > limits.CERTIFICATE_SIZE:
+        raise CredentialError(f"a certificate of {len(der)} octets (at most {limits.CERTIFICATE_SIZE} are taken)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what the library only warns of is as malformed as the rest
+        try:
+            found = x509.load_der_x509_certificate(der)
+            extensions = {one.oid: one for one in found.extensions}
+            text_of(found.subject), text_of(found.issuer), found.not_valid_before_utc, found.not_valid_after_utc
+            key = found.public_key()
+        except Exception as error:
+            raise CredentialError(f"no certificate that can be read: {type(error).__name__}") from error
+    return Certificate(der, found, _usable(key), extensions)
+
+
+def _usable(key: object) -> PublicKey:
+    """CredentialError for kinds and sizes of keys that prove nothing (RFC 8247 4, NIST SP 800-131A)."""
+    if isinstance(key, rsa.RSAPublicKey):
+        least, most = limits.RSA_BITS
+        if not least <= key.key_size <= most:
+            raise CredentialError(f"an RSA key of {key.key_size} bits ({least} to {most} are taken)")
+        exponent = key.public_numbers().e
+        if not _RSA_EXPONENTS[0] <= exponent < _RSA_EXPONENTS[1]:
+            raise CredentialError("an RSA key with an exponent below 65537 or above 2^64")
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            raise CredentialError(f"a key on the curve {key.curve.name} (P-256, P-384 and P-521 are taken)")
+        return key
+    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        return key
+    raise CredentialError("a kind of key that cannot sign here (RSA, ECDSA, Ed25519 and Ed448 can)")
+
+
+def text_of(name: x509.Name) -> str:
+    """A distinguished name in the order of the certificate, as `openssl x509 -subject` shows it."""
+    parts = (" + ".join(_plain(one.rfc4514_string()) for one in rdn) for rdn in name.rdns)
+    return ", ".join(parts)[: limits.NOTICE_TEXT]
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
+def key_hash(certificate: Certificate) -> bytes:
+    """SHA-1 of the SubjectPublicKeyInfo, by which CERTREQ names an authority (RFC 7296 3.7). It proves nothing."""
+    spki = certificate.parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha1(spki, usedforsecurity=False).digest()
