@@ -10,6 +10,7 @@ from dataclasses import replace
 from tests.conversations import plans
 from tests.conversations.plans import ALL_REQID, Settings
 from tests.conversations.scenes import A4, B4, ping
+from tests.unit.pki import NOW
 from xfrmd.ike.effects import Effect, InstallSa, SendDatagram, Tell
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, Event, TimerFired
@@ -35,7 +36,7 @@ class Side:
 
     def __init__(self, own: Address, plan: Plan, seed: int) -> None:
         self.own = own
-        self.engine = Engine(plan, random.Random(seed).randbytes)
+        self.engine = Engine(plan, random.Random(seed).randbytes, NOW.timestamp)
         self.effects: list[Effect] = []
 
     def hear(self, event: Event, now: float) -> list[Effect]:
@@ -115,9 +116,9 @@ class Dialogue:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
-def established(side: Side) -> IkeSa:
-    """The one IKE SA of an engine, seen from inside: its keys let a test speak as this side."""
-    found = [sa for sa in side.engine._ctx.store.ike_sas() if sa.channel is not None]
+def established(side: Side, *, keyed: bool = True) -> IkeSa:
+    """The one IKE SA of an engine, seen from inside: its keys let a test speak as this side. `keyed`: it has some."""
+    found = [sa for sa in side.engine._ctx.store.ike_sas() if sa.channel is not None or not keyed]
     assert len(found) == 1
     return found[0]
 

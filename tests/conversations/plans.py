@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NftTable
-from xfrmd.model.pad import MainMode, PadEntry, PskAuth
+from xfrmd.model.pad import AuthMethod, MainMode, PadEntry, PskAuth
 from xfrmd.model.plan import FilterOrigin, Plan, ProtectPolicy, Weight
 from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform
 from xfrmd.model.secret import Secret
@@ -33,6 +33,8 @@ class Settings:
     ike: tuple[tuple[Transform, ...], ...] = (GCM_X25519, CBC_X25519)
     esp: tuple[tuple[Transform, ...], ...] = ((ENCR_GCM, ESN_OFF), (ENCR_CBC, INTEG, ESN_OFF))
     psk: bytes = b"correct horse battery staple"
+    auth: tuple[AuthMethod, ...] = ()
+    """In place of the psk."""
     pfs: bool = False
     ike_seconds: int = 28800
     child_seconds: int = 3600
@@ -45,7 +47,7 @@ class Settings:
 def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()) -> Plan:
     """The Plan of a host that protects everything between itself and its peers."""
     main_mode = MainMode(tuple(_proposal(ProtocolId.IKE, t, settings.ike_seconds) for t in settings.ike))
-    auth = (PskAuth(Secret(settings.psk)),)
+    auth = settings.auth or (PskAuth(Secret(settings.psk)),)
     local = Prefix.host(own)
     remotes = [Prefix.host(peer) for peer in peers]
     pad = tuple(PadEntry(local, remote, "everything", auth, main_mode, AT) for remote in remotes)

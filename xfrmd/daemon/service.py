@@ -153,7 +153,7 @@ class Service:
 
     def _house(self) -> House:
         ledger, changes = Ledger(time.time), Changes()
-        engine = Engine(NO_PLAN, system_entropy)
+        engine = Engine(NO_PLAN, system_entropy, time.time)
         tell = self.kernel.journal.tell
         overlays = self.kernel.overlays
         carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays).carry

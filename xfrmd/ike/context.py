@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
@@ -78,11 +79,13 @@ class Context:
         "out",
         "store",
         "timers",
+        "wall",
     )
 
-    def __init__(self, index: PlanIndex, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, index: PlanIndex, entropy: Callable[[int], bytes], wall: Callable[[], float]) -> None:
         self.index = index
         self.entropy = entropy
+        self.wall = wall
         self.store = Store()
         self.timers: Timers[TimerKey] = Timers()
         self.demand = Demand()
@@ -115,6 +118,10 @@ class Context:
         """The IKE SA may have something to send: looked at when the current event is done."""
         self.changed[sa.lineage] = None
         self.agenda.touched[sa] = None
+
+    def today(self) -> datetime:
+        """Date and time, by which certificates are valid or not."""
+        return datetime.fromtimestamp(self.wall(), UTC)
 
     def random(self) -> float:
         """A number from 0 up to 1, from the entropy that was handed in."""

@@ -60,13 +60,20 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
 }
 
 
+def _no_clock() -> float:
+    """Without a clock it is 1970, and no certificate is valid yet."""
+    return 0.0
+
+
 class Engine:
-    """Negotiates what `plan` wants. `entropy(n)` gives n unpredictable octets; seeded, it gives a fixed transcript."""
+    """Negotiates what `plan` wants. `entropy(n)` gives n unpredictable octets; seeded, it gives a fixed transcript (but
+    for signatures, which the library randomizes by itself). `wall()`: seconds since 1970, which certificates need.
+    """
 
     __slots__ = ("_ctx", "_gate", "_recorder")
 
-    def __init__(self, plan: Plan, entropy: Callable[[int], bytes]) -> None:
-        self._ctx = Context(PlanIndex(plan), entropy)
+    def __init__(self, plan: Plan, entropy: Callable[[int], bytes], wall: Callable[[], float] = _no_clock) -> None:
+        self._ctx = Context(PlanIndex(plan), entropy, wall)
         self._gate = Gate(CookieJar(entropy))
         self._recorder = Recorder()
 

@@ -165,6 +165,8 @@ class Handshake:
     want: Want | None = None
     sk_pi: bytes = b""
     sk_pr: bytes = b""
+    hashes: frozenset[int] = frozenset()
+    """Hash algorithms that the peer verifies in signatures; none when it does not speak RFC 7427."""
 
 
 @dataclass(slots=True, eq=False)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from xfrmd.credentials.names import spoken
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import WantKey
 from xfrmd.ike.events import Endpoint
@@ -11,6 +12,7 @@ from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.pad import PskAuth, RootcaAuth
 
 _THEIR_JOURNAL = "the peer's journal says what it wants"
 
@@ -58,9 +60,46 @@ def auth_failed(sa: IkeSa, reason: str) -> Notice:
         Level.WARNING,
         "auth-failed",
         f"authentication of {sa.remote.address} failed (rule {sa.pad.rule!r}): {reason}; "
-        f"we are {sa.local_id}, it says to be {sa.remote_id}",
-        _who(sa),
+        f"we are {_local(sa)}, it says to be {spoken(sa.remote_id)}",
+        _who(sa) | {"reason": reason},
+        _same_credentials(sa),
+    )
+
+
+def _local(sa: IkeSa) -> str:
+    return spoken(sa.local_id) if sa.local_id is not None else str(sa.local.address)
+
+
+def _same_credentials(sa: IkeSa) -> str:
+    remedies = [
         "give the rule the same preshared key on both hosts, and identities that match",
+        "let each end trust the authority of the other's certificate, and let the certificates carry the identities",
+    ]
+    kinds = (PskAuth, RootcaAuth)
+    return "; or ".join(
+        cure for kind, cure in zip(kinds, remedies, strict=True) if any(isinstance(one, kind) for one in sa.pad.auth)
+    )
+
+
+def own_certificate(sa: IkeSa, why: str) -> Notice:
+    """Our own certificate is not one that peers take now."""
+    return Notice(
+        Level.WARNING,
+        "own-certificate",
+        f"our own certificate is no proof now (rule {sa.pad.rule!r}): {why}",
+        _who(sa) | {"reason": why},
+        "put a new certificate into the file that the policy names, and run xfrmctl reload; is the clock right?",
+    )
+
+
+def no_proof(sa: IkeSa, why: str) -> Notice:
+    """We have nothing by which this peer would believe us."""
+    return Notice(
+        Level.WARNING,
+        "auth-failed",
+        f"we cannot prove ourselves to {sa.remote.address} (rule {sa.pad.rule!r}): {why}",
+        _who(sa) | {"reason": why},
+        "let the peer's IKE use RFC 7427 signatures, or give this host a certificate with a key of another kind",
     )
 
 
@@ -70,10 +109,10 @@ def auth_refused(sa: IkeSa, notify: int) -> Notice:
     return Notice(
         Level.WARNING,
         "auth-failed",
-        f"{sa.remote.address} answers {answer} (rule {sa.pad.rule!r}): we said to be {sa.local_id} "
-        f"and expected {sa.remote_id}",
+        f"{sa.remote.address} answers {answer} (rule {sa.pad.rule!r}): we said to be {_local(sa)} "
+        f"and expected {spoken(sa.remote_id, 'whoever its certificate names')}",
         _who(sa) | {"answer": answer},
-        "give the rule the same preshared key on both hosts, and identities that match; " + _THEIR_JOURNAL,
+        f"{_same_credentials(sa)}; {_THEIR_JOURNAL}",
     )
 
 
@@ -187,7 +226,7 @@ def ike_up(sa: IkeSa) -> Notice:
     return Notice(
         Level.INFO,
         "ike-up",
-        f"IKE SA with {sa.remote.address} ({sa.remote_id}) established: {sa.suite}",
+        f"IKE SA with {sa.remote.address} ({spoken(sa.remote_id)}) established: {sa.suite}",
         _who(sa) | {"spi": sa.spi.hex(), "suite": str(sa.suite)},
     )
 
@@ -306,8 +345,8 @@ def _who(sa: IkeSa) -> dict[str, str]:
         "peer": str(sa.remote.address),
         "local": str(sa.local.address),
         "rule": sa.pad.rule,
-        "local_id": str(sa.local_id or ""),
-        "remote_id": str(sa.remote_id or ""),
+        "local_id": spoken(sa.local_id),
+        "remote_id": spoken(sa.remote_id),
     }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from xfrmd.credentials.names import spoken
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa
@@ -48,8 +49,8 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         initiator=sa.initiator,
         state=sa.state.value,
         rule=sa.pad.rule,
-        local_id=str(sa.local_id or ""),
-        remote_id=str(sa.remote_id or ""),
+        local_id=spoken(sa.local_id),
+        remote_id=spoken(sa.remote_id),
         transforms=sa.suite.transforms if sa.suite is not None else (),
         created=sa.created,
         rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),

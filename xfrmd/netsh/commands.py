@@ -93,7 +93,7 @@ _CONFIG: Final = {
     "ipsecdiagnostics": "read the daemon's journal: what is dropped and refused is told there",
     "ipsecloginterval": "read the daemon's journal: what is dropped and refused is told there",
     "ikelogging": "run xfrmd with --debug",
-    "strongcrlcheck": "there are no certificates in this version",
+    "strongcrlcheck": "certificates are taken without a look at revocation lists, which are not built yet",
 }
 _COMMANDS: Final = (
     Command(("add", "filterlist"), (_NAME, _DESCRIPTION), editing.add_filterlist),

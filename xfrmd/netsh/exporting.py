@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeVar
 
-from xfrmd.model.pad import AuthMethod
+from xfrmd.model.pad import AuthMethod, PskAuth, RootcaAuth
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.source import Problem, Span
 from xfrmd.netsh import sayable, splitting
@@ -181,7 +181,10 @@ def _default_response(response: DefaultResponse, policy: str, script: Outgoing) 
 
 def _secrets(auth: tuple[AuthMethod, ...], at: Span, script: Outgoing) -> str:
     """Shared secrets, the best first: the tag stands once for each."""
-    return " psk=".join(script.said(at, sayable.secret, one.secret) for one in auth)
+    if any(isinstance(one, RootcaAuth) for one in auth):
+        remedy = "leave certificates out, or write rootca= with the authority's name by hand"
+        script.problems.error(at, "a rootca with files is not written as netsh has it", remedy)
+    return " psk=".join(script.said(at, sayable.secret, one.secret) for one in auth if isinstance(one, PskAuth))
 
 
 def _rule(rule: Rule, policy: str, script: Outgoing) -> None:

@@ -29,6 +29,10 @@ from xfrmd.policy.words import Action, ConnectionType
 
 _BLOCK: Final = "Block (not built yet)"
 _KERBEROS: Final = "add a psk behind kerberos, the same at both ends, until Kerberos is built"
+_BY_NAME: Final = (
+    "authentication by certificate under an authority's name alone is not built yet",
+    "write rootca with the files of the authority and of this host into the policy, or add a psk behind rootca",
+)
 
 
 class Writer:
@@ -148,8 +152,9 @@ class Writer:
             return None
         if not _has_psk(rule.auth):
             certificate = any(isinstance(one, RootCa) for one in rule.auth)
-            what = "authentication by certificate" if certificate else "Kerberos"
-            return f"{what} is not built yet", _KERBEROS.replace("kerberos", "rootca" if certificate else "kerberos")
+            if certificate:
+                return _BY_NAME
+            return "Kerberos is not built yet", _KERBEROS
         if not usable(policy.methods):
             return "its policy has no main mode method that can be negotiated", "give the policy another mmsecmethods"
         return None

@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 from xfrmd import limits
 from xfrmd.model.secret import Secret, SecretRef
 from xfrmd.model.source import Span
+from xfrmd.policy.certificates import ROOTCA_KIND, RootcaRef
 from xfrmd.policy.identities import PSK
-from xfrmd.policy.kinds import FLAG, Kind, list_of, text
+from xfrmd.policy.kinds import FLAG, Kind, list_of
 from xfrmd.policy.nodes import Node, SequenceNode
 from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.records import Field, Later, Read, Record
@@ -24,24 +25,38 @@ class MethodKind(enum.Enum):
     ROOTCA = "rootca"
 
 
-NOT_BUILT: Final = {
-    MethodKind.KERBEROS: "Kerberos authentication is not built yet",
-    MethodKind.ROOTCA: "authentication by certificate is not built yet",
-}
-"""Methods that are read, so that policies of Windows can be written down, and that no peer can be asked for."""
+_Value = Secret | SecretRef | RootcaRef | str | bool
+_BY_FILES: Final = "rootca: {ca: {file: CA.pem}, certificate: {file: HOST.pem}, key: {file: HOST.key}}"
 
 
 class Method(NamedTuple):
-    """One method as read. `value` is the secret or where it is kept, or the name of a certification authority."""
+    """One method as read. `value` is the secret or where it is kept, or a certification authority: by reference, or by
+    its name alone.
+    """
 
     kind: MethodKind
     at: Span
-    value: Secret | SecretRef | str | bool
+    value: _Value
 
     @property
-    def words(self) -> tuple[MethodKind, Secret | SecretRef | str | bool]:
+    def words(self) -> tuple[MethodKind, _Value]:
         """What it says, wherever it stands."""
         return (self.kind, self.value)
+
+    @property
+    def not_built(self) -> str:
+        """Why no peer can be asked for it, "" when one can. Such methods are read, so that policies of Windows can be
+        written down.
+        """
+        if self.kind is MethodKind.KERBEROS:
+            return "Kerberos authentication is not built yet"
+        by_name = self.kind is MethodKind.ROOTCA and isinstance(self.value, str)
+        return "authentication by certificate under an authority's name alone is not built yet" if by_name else ""
+
+    @property
+    def instead(self) -> str:
+        """What to write that is built."""
+        return "name its file and ours: " + _BY_FILES if self.kind is MethodKind.ROOTCA else ""
 
 
 def _given(read: Read) -> list[Method]:
@@ -57,11 +72,15 @@ def _build_method(read: Read, problems: Problems) -> Any:
     return found[0] if read.whole else BAD
 
 
-_ROOTCA: Final = text("a distinguished name, certmap:yes|no and excludecaname:yes|no behind it as netsh has it", 1)
 _KEYS: Final = (
     Field("psk", PSK, "shared secret", shown="none", netsh="psk"),
     Field("kerberos", FLAG, "Kerberos; read, but not built yet", default=False, shown="no", netsh="kerberos"),
-    Field("rootca", _ROOTCA, "certificates of this authority; read, but not built yet", netsh="rootca"),
+    Field(
+        "rootca",
+        ROOTCA_KIND,
+        "certificates of this authority; by its name alone read, but not built yet",
+        netsh="rootca",
+    ),
 )
 _BY_KEY: Final = frozenset(field.name for field in _KEYS)
 METHOD: Final = Record(
@@ -117,12 +136,12 @@ def check(read: Read, what: str, problems: Problems) -> None:
     found = methods(read)
     if not found:
         remedy = "add psk: {file: /etc/xfrmd/psk} with the shared secret"
-        problems.error(read.at, f"{what} needs a psk", remedy)
-    elif all(one.kind in NOT_BUILT for one in found):
+        problems.error(read.at, f"{what} needs a psk or a rootca", remedy)
+    elif all(one.not_built for one in found):
         remedy = "add a psk behind it, or let the rule's action be block until then: nothing may pass unprotected"
-        problems.error(found[0].at, f"{NOT_BUILT[found[0].kind]}, and there is no other method", remedy)
+        problems.error(found[0].at, f"{found[0].not_built}, and there is no other method", found[0].instead or remedy)
     else:
         for one in found:
-            if one.kind in NOT_BUILT:
-                remedy = "remove it; peers authenticate by the other methods"
-                problems.warning(one.at, f"{NOT_BUILT[one.kind]}: this method is left out", remedy)
+            if one.not_built:
+                remedy = one.instead or "remove it; peers authenticate by the other methods"
+                problems.warning(one.at, f"{one.not_built}: this method is left out", remedy)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
+from xfrmd.credentials.names import distinguished
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.secret import Secret, SecretRef, SecretSource
 from xfrmd.model.source import Span
@@ -18,7 +20,10 @@ from xfrmd.policy.records import Field, Read, Record
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _FQDN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _MAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_ID_FORM: Final = "an IP address, a host name (@host.example or host.example) or user@host.example"
+_ID_FORM: Final = (
+    "an IP address, a host name (@host.example or host.example), user@host.example or a distinguished name (O=Example, "
+    "CN=host)"
+)
 _NO_NAMES: Final = ("any", "me")
 """Whoever writes these means an address, or everybody; as a host name they would let in nobody."""
 SHORT_SECRET: Final = 16
@@ -36,6 +41,11 @@ def _read_identity(node: Node, problems: Problems) -> Any:
         return problems.error(
             node, f"{quoted(value)}: identities with wildcards are not built yet", "name one identity"
         )
+    if "=" in value and not _MAIL.fullmatch(value):
+        try:
+            return distinguished(value)
+        except ValueError:
+            return problems.error(node, f"{quoted(value)} is no distinguished name", "write it as O=Example, CN=host")
     if value.casefold() in _NO_NAMES:
         return problems.error(node, f"{quoted(value)} is a word for addresses, no identity", f"write {_ID_FORM}")
     name = value.removeprefix("@")
@@ -47,37 +57,51 @@ def _read_identity(node: Node, problems: Problems) -> Any:
     return problems.error(node, f"{quoted(value)} is no identity", f"write {_ID_FORM}")
 
 
-IDENTITY: Final = Kind(_ID_FORM, {"type": "string", "minLength": 1, "maxLength": 320}, _read_identity)
+IDENTITY: Final = Kind(_ID_FORM, {"type": "string", "minLength": 1, "maxLength": 1024}, _read_identity)
 
 
-def _build_secret(read: Read, problems: Problems) -> Any:
-    given = [source for source in SecretSource if read.given(source.value)]
-    if len(given) != 1 and read.whole:
-        return problems.error(read.at, "psk needs either a file or a credential", "write psk: {file: /etc/xfrmd/psk}")
-    if not read.whole:
-        return BAD
-    name = read[given[0].value]
-    place = read.place(given[0].value)
-    if given[0] is SecretSource.FILE and not name.startswith("/"):
-        return problems.error(
-            place,
-            "the file of a psk needs an absolute path",  # not shown: a secret put here by mistake would be told
-            "write psk: {file: /etc/xfrmd/psk}, or where the secret's file lies",
-        )
-    if given[0] is SecretSource.CREDENTIAL and ("/" in name or name in (".", "..")):
-        return problems.error(place, f"{quoted(name)} is no name of a credential", "write the name alone")
-    return SecretRef(given[0], name)
+def _build_reference(what: str, *, public: bool) -> Callable[[Read, Problems], Any]:
+    example = f"{what}: {{file: /etc/xfrmd/{'host.pem' if public else what}}}"
+
+    def build(read: Read, problems: Problems) -> Any:
+        given = [source for source in SecretSource if read.given(source.value)]
+        if len(given) != 1 and read.whole:
+            return problems.error(read.at, f"{what} needs either a file or a credential", f"write {example}")
+        if not read.whole:
+            return BAD
+        name = read[given[0].value]
+        place = read.place(given[0].value)
+        if given[0] is SecretSource.FILE and not name.startswith("/"):
+            return problems.error(
+                place,
+                f"the file of a {what} needs an absolute path",  # not shown: a secret put here would be told
+                f"write {example}, or where the file lies",
+            )
+        if given[0] is SecretSource.CREDENTIAL and ("/" in name or name in (".", "..")):
+            return problems.error(place, f"{quoted(name)} is no name of a credential", "write the name alone")
+        return SecretRef(given[0], name, public)
+
+    return build
 
 
-SECRET: Final = Record(
-    "psk reference",
+def reference(what: str, about: str, held: str, *, public: bool = False) -> Record:
+    """Where something is kept that is not written into a policy. `held`: what the file holds, and who may use it."""
+    return Record(
+        f"{what} reference",
+        about,
+        (
+            Field("file", text("an absolute path", 1), f"file that holds {held}"),
+            Field("credential", text("a name", 1, 255), "name of a systemd credential (LoadCredential=)"),
+        ),
+        build=_build_reference(what, public=public),
+        exactly_one=True,
+    )
+
+
+SECRET: Final = reference(
+    "psk",
     "Where a shared secret is kept. One line break at its end is not part of it.",
-    (
-        Field("file", text("an absolute path", 1), "file that holds the secret, readable by xfrmd alone"),
-        Field("credential", text("a name", 1, 255), "name of a systemd credential (LoadCredential=)"),
-    ),
-    build=_build_secret,
-    exactly_one=True,
+    "the secret, readable by xfrmd alone",
 )
 
 

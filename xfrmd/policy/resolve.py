@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import AuthMethod, PskAuth
+from xfrmd.model.pad import AuthMethod, PskAuth, RootcaAuth
 from xfrmd.model.proposals import Lifetime, Proposal
 from xfrmd.model.secret import Secret, SecretRef
 from xfrmd.model.source import Severity, Span
+from xfrmd.policy import certificates
 from xfrmd.policy.authentication import methods
+from xfrmd.policy.certificates import RootcaRef
 from xfrmd.policy.consistency import objects
 from xfrmd.policy.identities import check_secret
 from xfrmd.policy.problems import Problems
@@ -51,6 +53,7 @@ class Resolver:
         self._lists, self._actions = self._by_name("filterlists"), self._by_name("filteractions")
         self._made_lists: dict[str, FilterList] = {}
         self._made_actions: dict[str, FilterAction] = {}
+        self._authorities: dict[RootcaRef, RootcaAuth | CredentialError] = {}
 
     def build(self) -> PolicySet:
         """The policies."""
@@ -81,26 +84,45 @@ class Resolver:
         remedy = (
             "create it, readable by the user of xfrmd alone" if ref.source.value == "file" else "set LoadCredential="
         )
-        fatal = needed and self._unread is Severity.ERROR
-        told = self._problems.error if fatal else self._problems.warning
-        told(at, str(error), remedy)
+        self._told(needed)(at, str(error), remedy)
         return Secret(b"")
+
+    def _told(self, needed: bool) -> Callable[[Span, str, str], object]:
+        fatal = needed and self._unread is Severity.ERROR
+        return self._problems.error if fatal else self._problems.warning
 
     def _auth(self, read: Read, needed: bool) -> tuple[AuthMethod, ...]:
         """The methods that are built, the best first."""
-        return tuple(
-            PskAuth(self._secret(one.value, one.at, needed))
-            for one in methods(read)
-            if isinstance(one.value, Secret | SecretRef)
-        )
+        found: list[AuthMethod] = []
+        for one in methods(read):
+            if isinstance(one.value, RootcaRef):
+                found.append(self._rootca(one.value, one.at, needed))
+            elif isinstance(one.value, Secret | SecretRef):
+                found.append(PskAuth(self._secret(one.value, one.at, needed)))
+        return tuple(found)
+
+    def _rootca(self, ref: RootcaRef, at: Span, needed: bool) -> RootcaAuth:
+        """Many rules name the same files: they are read once, and what is wrong with them is told at each place."""
+        if ref not in self._authorities:
+            try:
+                self._authorities[ref] = certificates.load(ref, self._read_secret, _BLANK)
+            except CredentialError as error:
+                self._authorities[ref] = error
+        found = self._authorities[ref]
+        if isinstance(found, RootcaAuth):
+            return found
+        self._told(needed)(at, str(found), "put that right; docs/policy-reference.md says what the files hold")
+        return RootcaAuth(b"", (), Secret(b""), str(ref.ca), ref.excluded)
 
     def _rule(self, read: Read, assigned: bool) -> Rule:
         action = self._action(read["filteraction"])
+        auth = self._auth(read, assigned and read["activate"]) if action.action is Action.NEGOTIATE else ()
+        certificates.check_identity(read["local_id"], auth, read.place("local_id"), self._problems)
         return Rule(
             name=read["name"],
             filter_list=self._list(read["filterlist"]),
             filter_action=action,
-            auth=self._auth(read, assigned and read["activate"]) if action.action is Action.NEGOTIATE else (),
+            auth=auth,
             at=read.at,
             conntype=read["conntype"],
             active=read["activate"],

@@ -8,6 +8,7 @@ from typing import Any, Final
 from xfrmd.policy.authentication import FIELDS as AUTHENTICATION
 from xfrmd.policy.authentication import METHOD
 from xfrmd.policy.boot import BOOT_EXEMPTIONS, BOOT_MODE
+from xfrmd.policy.certificates import RECORDS as CERTIFICATES
 from xfrmd.policy.filters import FILTER, FILTERS
 from xfrmd.policy.identities import IDENTITY, SECRET
 from xfrmd.policy.includes import INCLUDE
@@ -313,7 +314,19 @@ DOCUMENT: Final = Record(
         Field("config", CONFIG.kind(), "settings of the computer", shown="those of Windows Server 2003"),
     ),
 )
-RECORDS: Final = (DOCUMENT, POLICY, DEFAULT_RULE, RULE, METHOD, SECRET, FILTER_LIST, FILTER, FILTER_ACTION, CONFIG)
+RECORDS: Final = (
+    DOCUMENT,
+    POLICY,
+    DEFAULT_RULE,
+    RULE,
+    METHOD,
+    SECRET,
+    *CERTIFICATES,
+    FILTER_LIST,
+    FILTER,
+    FILTER_ACTION,
+    CONFIG,
+)
 
 
 def filter_action(read: Read) -> FilterAction:

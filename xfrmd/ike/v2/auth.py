@@ -3,23 +3,23 @@
 
 from __future__ import annotations
 
-from xfrmd.credentials.psk import psk_auth, psk_verify
+from xfrmd.credentials.names import spoken
+from xfrmd.errors import CredentialError
 from xfrmd.ike import lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import child, crossing, siblings
+from xfrmd.ike.v2 import child, crossing, proof, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
-from xfrmd.ike.v2.constants import AuthMethodId, NotifyType
+from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.create_child import propose_want, refused_child
-from xfrmd.ike.v2.init import identity_of
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdPayload, IdrPayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.proof import Claim
 from xfrmd.ike.v2.replies import RefusalError, error_of
-from xfrmd.model.pad import Identity
+from xfrmd.model.pad import AuthMethod, PskAuth
 from xfrmd.model.proposals import Transform
-from xfrmd.model.secret import Secret
 from xfrmd.transforms.compute import prf_compute
 
 # Initiator
@@ -27,13 +27,18 @@ from xfrmd.transforms.compute import prf_compute
 
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Our identity and its proof, and a proposal for the first child SA."""
-    assert sa.local_id is not None
+    method = _to_try(sa, task)
+    sa.local_id = proof.local_identity(sa, method)
+    if sa.remote_id is None and isinstance(method, PskAuth):
+        sa.remote_id = proof.identity_of(sa.remote.address)
     ours = IdiPayload.of(sa.local_id)
-    payloads: list[Payload] = [ours]
-    if sa.pad.remote_id is not None:
-        payloads.append(IdrPayload.of(sa.pad.remote_id))
-    octets = _initiator_octets(sa, ours)
-    payloads.append(AuthPayload(AuthMethodId.SHARED_KEY_MIC, psk_auth(_prf(sa), _secret_to_try(sa, task), octets)))
+    try:
+        proved = proof.make(ctx, sa, method, _initiator_octets(sa, ours))
+    except CredentialError as error:
+        _cannot(ctx, sa, task, error)
+        return None
+    wanted = [IdrPayload.of(sa.pad.remote_id)] if sa.pad.remote_id is not None else []
+    payloads: list[Payload] = [ours, *proved[:-1], *proof.requests(sa.pad), *wanted, proved[-1]]
     if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
         payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
     proposal = propose_want(ctx, sa, task)
@@ -43,15 +48,23 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     return payloads + proposal
 
 
+def _cannot(ctx: Context, sa: IkeSa, task: Task, error: CredentialError) -> None:
+    """We have no proof that this peer would take."""
+    ctx.tell(notices.no_proof(sa, str(error)), sa.remote.address)
+    if not _try_next(ctx, sa, task):
+        lifecycle.close(ctx, sa, linger=False)
+        _fail(ctx, task)
+
+
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer's proof, and the first child SA or the reason why there is none."""
-    identity, proof = message.first(IdrPayload), message.first(AuthPayload)
-    if identity is None or proof is None:
+    identity, proved = message.first(IdrPayload), message.first(AuthPayload)
+    if identity is None or proved is None:
         _refused(ctx, sa, task, message)
         return
-    expected, sa.remote_id = sa.remote_id, identity.identity
-    why = _wrong_identity(expected, identity.identity) or _prove(sa, _responder_octets(sa, identity), proof)[1]
-    if why:
+    sa.remote_id = identity.identity
+    method, why = proof.judge(ctx, sa, message, Claim(identity, proved, _responder_octets(sa, identity)))
+    if method is None:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
         lifecycle.delete(ctx, sa, "authentication failed", reason=NotifyType.AUTHENTICATION_FAILED)
         _fail(ctx, task)
@@ -100,10 +113,10 @@ def _try_next(ctx: Context, sa: IkeSa, task: Task) -> bool:
     return True
 
 
-def _secret_to_try(sa: IkeSa, task: Task) -> Secret:
+def _to_try(sa: IkeSa, task: Task) -> AuthMethod:
     """The plan may have changed since the method was chosen; then it is the first again."""
-    secrets, number = _secrets(sa), task.want.method if task.want is not None else 0
-    return secrets[number if number < len(secrets) else 0]
+    methods, number = sa.pad.auth, task.want.method if task.want is not None else 0
+    return methods[number if number < len(methods) else 0]
 
 
 def _fail(ctx: Context, task: Task) -> None:
@@ -116,17 +129,19 @@ def _fail(ctx: Context, task: Task) -> None:
 
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Judge the initiator's proof and answer with ours. AUTHENTICATION_FAILED ends the IKE SA."""
-    identity, proof = message.first(IdiPayload), message.first(AuthPayload)
+    identity, proved = message.first(IdiPayload), message.first(AuthPayload)
     assert identity is not None
-    assert proof is not None
-    sa.local_id = sa.pad.local_id or identity_of(sa.local.address)
+    assert proved is not None
+    sa.local_id = sa.pad.local_id
     sa.remote_id = identity.identity
-    secret = _authenticate(ctx, sa, message, identity, proof)
+    method = _authenticate(ctx, sa, message, identity, proved)
+    assert sa.local_id is not None
     ours = IdrPayload.of(sa.local_id)
-    payloads: list[Payload] = [
-        ours,
-        AuthPayload(AuthMethodId.SHARED_KEY_MIC, psk_auth(_prf(sa), secret, _responder_octets(sa, ours))),
-    ]
+    try:
+        payloads = [ours, *proof.make(ctx, sa, method, _responder_octets(sa, ours))]
+    except CredentialError as error:
+        ctx.tell(notices.no_proof(sa, str(error)), sa.remote.address)
+        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error), fatal=True) from error
     if message.notify(NotifyType.INITIAL_CONTACT) is not None:
         _forget_older(ctx, sa)
     _established(ctx, sa)
@@ -141,18 +156,21 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     return payloads + more
 
 
-def _authenticate(ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload, proof: AuthPayload) -> Secret:
-    """The secret that the initiator has proved to know."""
-    expected = sa.pad.remote_id or identity_of(sa.remote.address)
-    wanted = message.first(IdrPayload)
-    secret, why = _prove(sa, _initiator_octets(sa, identity), proof)
-    if wanted is not None and wanted.identity != sa.local_id:
-        why = f"it wants to talk to {wanted.identity}"
-    why = _wrong_identity(expected, identity.identity) or why
-    if why or secret is None:
+def _authenticate(
+    ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload, proved: AuthPayload
+) -> AuthMethod:
+    """Judge the initiator, and choose our own identity and method."""
+    method, why = proof.judge(ctx, sa, message, Claim(identity, proved, _initiator_octets(sa, identity)))
+    if method is not None:
+        method = proof.answering(sa, message, method)
+        wanted = message.first(IdrPayload)
+        sa.local_id = proof.local_identity(sa, method, wanted.identity if wanted is not None else None)
+        if wanted is not None and wanted.identity != sa.local_id:
+            why = f"it wants to talk to {spoken(wanted.identity)}"
+    if why or method is None:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
         raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why, fatal=True)
-    return secret
+    return method
 
 
 def _install(ctx: Context, sa: IkeSa, made: Made) -> None:
@@ -186,20 +204,6 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     ctx.touch(sa)
 
 
-def _wrong_identity(expected: Identity | None, found: Identity) -> str:
-    return "" if found == expected else f"the rule expects {expected}"
-
-
-def _prove(sa: IkeSa, octets: bytes, proof: AuthPayload) -> tuple[Secret | None, str]:
-    """The secret of ours that made this proof; if none did, why."""
-    if proof.method != AuthMethodId.SHARED_KEY_MIC:
-        return None, f"it proves itself by {AuthMethodId(proof.method).name}, the rule wants a preshared key"
-    for secret in _secrets(sa):
-        if psk_verify(_prf(sa), secret, octets, proof.data):
-            return secret, ""
-    return None, "its preshared key is not ours"
-
-
 def _initiator_octets(sa: IkeSa, identity: IdPayload) -> bytes:
     """What the initiator's AUTH covers (RFC 7296 2.15)."""
     handshake: Handshake = sa.greeting
@@ -210,10 +214,6 @@ def _responder_octets(sa: IkeSa, identity: IdPayload) -> bytes:
     """What the responder's AUTH covers."""
     handshake: Handshake = sa.greeting
     return handshake.response + handshake.nonce_i + prf_compute(_prf(sa), handshake.sk_pr, identity.body)
-
-
-def _secrets(sa: IkeSa) -> list[Secret]:
-    return [method.secret for method in sa.pad.auth]
 
 
 def _prf(sa: IkeSa) -> Transform:

@@ -15,26 +15,20 @@ from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.select import Choice, Mismatch, Suite
-from xfrmd.ike.v2 import cardinality, nat, offers, sending
+from xfrmd.ike.v2 import cardinality, nat, offers, proof, sending
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, build_clear
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.replies import RefusalError, error_of
-from xfrmd.model.addresses import Address
-from xfrmd.model.pad import Identity, IdType, PadEntry
+from xfrmd.model.pad import PadEntry
 from xfrmd.model.proposals import Transform, TransformType
 from xfrmd.transforms.compute import key_exchange_new
 from xfrmd.transforms.keymat import ike_keys
 
 NONCE: Final = 32
 """Octets of our nonces: at least half the key size of every prf we have (RFC 7296 2.10)."""
-
-
-def identity_of(address: Address) -> Identity:
-    """An address as an identity."""
-    return Identity(IdType.IPV4_ADDR if address.family == 4 else IdType.IPV6_ADDR, address.packed)
 
 
 # Initiator
@@ -45,8 +39,8 @@ def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, wan
     sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
     # A peer that has refused an earlier method speaks IKE: silence now does not let traffic go in the clear.
     sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=want.method > 0)
-    sa.local_id = pad.local_id or identity_of(local.address)
-    sa.remote_id = pad.remote_id or identity_of(remote.address)
+    sa.local_id = pad.local_id
+    sa.remote_id = pad.remote_id
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)
     _choose_method(ctx, sa.handshake, select.key_exchanges(pad.main_mode.proposals)[0])
     sending.send_watched(ctx, sa, _request(sa))
@@ -67,6 +61,7 @@ def _request(sa: IkeSa) -> bytes:
         KePayload(handshake.method.id, handshake.exchange.public),
         NoncePayload(handshake.nonce_i),
         *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote),
+        *proof.hash_algorithms(sa.pad),
     ]
     if handshake.cookie:
         payloads.insert(0, NotifyPayload(NotifyType.COOKIE, handshake.cookie))
@@ -139,6 +134,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
     handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
+    proof.listen(sa, message)
     derive(ctx, sa, spi_r)
     sa.spi_r = spi_r
     sending.answered(ctx, sa)
@@ -207,7 +203,11 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
         KePayload(exchange.method, handshake.exchange.public),
         NoncePayload(handshake.nonce_r),
         *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote),
+        *proof.requests(sa.pad),
     ]
+    proof.listen(sa, message)
+    if handshake.hashes:
+        payloads += proof.hash_algorithms(sa.pad)
     header = Header.of(sa.spi_i, sa.spi_r, ExchangeType.IKE_SA_INIT, 0, initiator=False, response=True)
     handshake.response = build_clear(header, payloads)
     sa.window.responded(message.raw, handshake.response)

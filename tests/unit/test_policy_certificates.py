@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`rootca` with files: what becomes of a good one, and what is told of each mistake in the words and in the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from tests.unit import pki
+from tests.unit.pki import issue, root
+from tests.unit.policy_text import SECRET, changed
+from xfrmd.credentials.own import outdated
+from xfrmd.credentials.secret_files import secret_reader
+from xfrmd.errors import CredentialError
+from xfrmd.model.pad import PskAuth, RootcaAuth
+from xfrmd.model.secret import SecretRef, SecretSource
+from xfrmd.model.source import Severity
+from xfrmd.policy import PolicyErrors, load
+from xfrmd.policy.resolve import blank
+from xfrmd.policy.words import PolicySet
+
+CA = root()
+ONE = issue("One", by=CA, ca=True)
+HOST = issue("host", by=ONE, san=["host.example", "10.0.0.1"])
+GOOD = {"/ca.pem": CA.pem, "/host.pem": HOST.pem + ONE.pem, "/host.key": HOST.key_pem, "/psk": SECRET}
+WORDS = "ca: {file: /ca.pem}, certificate: {file: /host.pem}, key: {file: /host.key}"
+
+
+def policy(words: str = WORDS, more: str = "") -> str:
+    return changed("psk: a shared secret of some length", f"rootca: {{{words}}}{more}")
+
+
+def files(**other: bytes) -> Callable[[SecretRef], bytes]:
+    """A reader of the good files, with others in place of some: `ca_pem` is /ca.pem."""
+    held = GOOD | {f"/{name.replace('_', '.')}": content for name, content in other.items()}
+
+    def read(ref: SecretRef) -> bytes:
+        if ref.name not in held:
+            raise CredentialError(f"secret file {ref.name}: No such file or directory")
+        return held[ref.name]
+
+    return read
+
+
+def loaded(text: str, read: Callable[[SecretRef], bytes] | None = None) -> PolicySet:
+    return load(text, "policy.yaml", read or files())
+
+
+def errors(text: str, read: Callable[[SecretRef], bytes] | None = None) -> list[str]:
+    with pytest.raises(PolicyErrors) as caught:
+        loaded(text, read)
+    return [one.message for one in caught.value.problems if one.severity is Severity.ERROR]
+
+
+def test_the_files_become_a_method() -> None:
+    policies = loaded(policy(f"{WORDS}, name: 'O=Example, CN=Root', excludecaname: yes"))
+    assert policies.warnings == ()
+    (found,) = policies.policies[0].rules[0].auth
+    assert isinstance(found, RootcaAuth)
+    assert (found.authority, found.certificates) == (CA.der, (HOST.der, ONE.der))
+    assert (found.key, found.name, found.exclude_ca_name) == (HOST.secret, "O=Example, CN=Root", True)
+    assert "PRIVATE" not in repr(found)
+    assert HOST.secret.reveal().hex() not in repr(found)
+
+
+def test_beside_a_secret() -> None:
+    text = changed("psk: a shared secret of some length", f"auth: [{{rootca: {{{WORDS}}}}}, {{psk: {{file: /psk}}}}]")
+    assert [type(one) for one in loaded(text).policies[0].rules[0].auth] == [RootcaAuth, PskAuth]
+
+
+def test_where_secrets_are_not_looked_at() -> None:
+    policies = load(policy(), "policy.yaml", blank)
+    (found,) = policies.policies[0].rules[0].auth
+    assert isinstance(found, RootcaAuth)
+    assert (found.certificates, found.name) == ((), "file /ca.pem")
+
+
+ENCRYPTED = HOST.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+BAD_FILES = {
+    "no authority": (files(ca_pem=b"nothing"), "file /ca.pem: it holds no certificate in PEM form"),
+    "two authorities": (files(ca_pem=CA.pem + ONE.pem), "file /ca.pem: it holds 2 certificates; write a method for"),
+    "a host as authority": (files(ca_pem=HOST.pem), "file /ca.pem: certificate 'O=Example, CN=host' is not that of"),
+    "no key": (files(host_key=HOST.pem), "file /host.key: it holds no private key in PEM form"),
+    "an encrypted key": (files(host_key=ENCRYPTED), "file /host.key: the key is encrypted"),
+    "another's key": (files(host_key=CA.key_pem), "file /host.key: the key is not that of certificate 'O=Example, CN="),
+    "the middle missing": (files(host_pem=HOST.pem), "file /host.pem: certificate 'O=Example, CN=host' was issued by"),
+    "a stranger's": (files(ca_pem=root("Other").pem), "which is no authority of the rule ('O=Example, CN=Other')"),
+    "a weak key": (files(host_pem=issue("weak", by=CA, own_key=pki.key("rsa1024")).pem), "an RSA key of 1024 bits"),
+    "too many": (files(host_pem=HOST.pem * 9), "file /host.pem: it holds 9 certificates; 8 at most are taken"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_files(case: tuple[Callable[[SecretRef], bytes], str]) -> None:
+    (message,) = errors(policy(), case[0])
+    assert case[1] in message
+
+
+def test_a_missing_file() -> None:
+    assert errors(policy(WORDS.replace("/ca", "/da"))) == ["secret file /da.pem: No such file or directory"]
+    unused = policy(WORDS.replace("/ca", "/da")).replace("assign: yes", "assign: no")
+    assert [one.message for one in loaded(unused).warnings if "/da.pem" in one.message]
+
+
+BAD_WORDS = {
+    "certmap": (f"{WORDS}, certmap: yes", "certmap: mapping certificates to accounts is not built yet"),
+    "strongcrlcheck": (f"{WORDS}, strongcrlcheck: 1", "strongcrlcheck: checking revocation lists is not built yet"),
+    "no key": (WORDS.rpartition(",")[0], "certification authority has no key"),
+    "a relative path": (WORDS.replace("/host.key", "host.key"), "the file of a key needs an absolute path"),
+    "no name": (f"{WORDS}, name: Example", "'Example' is no distinguished name"),
+    "another's name": (f"{WORDS}, name: 'O=Example, CN=Other'", "it is the certificate of 'O=Example, CN=Root', not"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WORDS.values(), ids=BAD_WORDS)
+def test_bad_words(case: tuple[str, str]) -> None:
+    (message,) = errors(policy(case[0]))
+    assert case[1] in message
+
+
+def test_our_identity_must_be_in_our_certificate() -> None:
+    for good in ("HOST.example", "10.0.0.1", "O=Example, CN=host"):
+        loaded(policy(more=f'\n        local_id: "{good}"'))
+    (message,) = errors(policy(more="\n        local_id: other.example"))
+    assert message == "our certificate 'O=Example, CN=host' does not carry the identity other.example"
+
+
+def test_our_own_certificate_outdates() -> None:
+    (found,) = loaded(policy()).policies[0].rules[0].auth
+    assert isinstance(found, RootcaAuth)
+    assert outdated(found, pki.NOW) == ""
+    assert "CN=host' expired at" in outdated(found, pki.NOW + 400 * pki.DAY)
+
+
+def test_certificates_are_public_and_nobody_else_writes_them(tmp_path: Path) -> None:
+    path, read = tmp_path / "ca.pem", secret_reader(None)
+    path.write_bytes(CA.pem)
+    public = SecretRef(SecretSource.FILE, str(path), public=True)
+    path.chmod(0o644)
+    assert read(public) == CA.pem.rstrip(b"\n")
+    path.chmod(0o664)
+    with pytest.raises(CredentialError, match=r"other users may write it \(mode 0664\); run chmod go-w"):
+        read(public)
+    path.chmod(0o644)
+    with pytest.raises(CredentialError, match="other users may use it"):
+        read(public._replace(public=False))

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Proofs of identity in IKE_AUTH (RFC 7296 2.15): ours by a method of the rule, and the judgement of the peer's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from xfrmd import limits
+from xfrmd.credentials import names, own, paths, signatures
+from xfrmd.credentials.certificates import Certificate, key_hash, parse
+from xfrmd.credentials.psk import psk_auth, psk_verify
+from xfrmd.errors import CredentialError
+from xfrmd.ike import notices
+from xfrmd.ike.context import Context
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.v2.constants import AuthMethodId, CertEncoding, NotifyType
+from xfrmd.ike.v2.message import Message
+from xfrmd.ike.v2.payloads import AuthPayload, CertPayload, CertreqPayload, IdPayload, NotifyPayload, Payload
+from xfrmd.model.addresses import Address
+from xfrmd.model.pad import AuthMethod, Identity, IdType, PadEntry, PskAuth, RootcaAuth
+
+_Method = TypeVar("_Method", PskAuth, RootcaAuth)
+_BY_URL: Final = (CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
+
+
+class Claim(NamedTuple):
+    """Who a peer says to be, its AUTH payload, and the octets that this must cover."""
+
+    identity: IdPayload
+    auth: AuthPayload
+    octets: bytes
+
+
+Verdict = tuple[AuthMethod | None, str]
+"""The method of the rule by which a peer has proved itself; None, and why it has not."""
+
+
+def identity_of(address: Address) -> Identity:
+    """An address as an identity."""
+    return Identity(IdType.IPV4_ADDR if address.family == 4 else IdType.IPV6_ADDR, address.packed)
+
+
+def _of_kind(pad: PadEntry, kind: type[_Method]) -> list[_Method]:
+    return [method for method in pad.auth if isinstance(method, kind)]
+
+
+# What is said in IKE_SA_INIT
+
+
+def hash_algorithms(pad: PadEntry) -> list[Payload]:
+    """SIGNATURE_HASH_ALGORITHMS (RFC 7427 4), where certificates may be used."""
+    if not _of_kind(pad, RootcaAuth):
+        return []
+    return [NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, signatures.announcement())]
+
+
+def requests(pad: PadEntry) -> list[Payload]:
+    """CERTREQ (RFC 7296 3.7) for the authorities of the rule that may be named; none at all where none may."""
+    named = [own.known(one.authority) for one in _of_kind(pad, RootcaAuth) if not one.exclude_ca_name]
+    hashes = dict.fromkeys(map(key_hash, named))
+    return [CertreqPayload(CertEncoding.X509_SIGNATURE, b"".join(hashes))] if hashes else []
+
+
+def listen(sa: IkeSa, message: Message) -> None:
+    """Remember which hash algorithms the peer verifies."""
+    notify = message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS)
+    sa.greeting.hashes = signatures.announced(notify.data) if notify is not None else frozenset()
+
+
+# Ours
+
+
+def local_identity(sa: IkeSa, method: AuthMethod, wanted: Identity | None = None) -> Identity:
+    """Who we are by this method. `wanted`: whom the peer wants to talk to; our certificate may carry that name too."""
+    if sa.pad.local_id is not None:
+        return sa.pad.local_id
+    if isinstance(method, RootcaAuth) and method.certificates:
+        certificate = own.known(method.certificates[0])
+        if wanted is not None and names.carries(certificate, wanted):
+            return wanted
+        return next(iter(names.identities(certificate)), identity_of(sa.local.address))
+    return identity_of(sa.local.address)
+
+
+def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Payload]:
+    """CERT payloads, if any, and AUTH. CredentialError when the peer takes nothing that we can make."""
+    if isinstance(method, PskAuth):
+        proof = psk_auth(sa.agreed_channel.prf, method.secret, octets)
+        return [AuthPayload(AuthMethodId.SHARED_KEY_MIC, proof)]
+    if not method.certificates:
+        raise CredentialError("the files of our certificate have not been read")
+    outdated = own.outdated(method, ctx.today())
+    if outdated:
+        ctx.tell(notices.own_certificate(sa, outdated))
+    number, data = signatures.sign(method.key, octets, sa.greeting.hashes)
+    certificates = [CertPayload(CertEncoding.X509_SIGNATURE, one) for one in method.certificates]
+    return [*certificates, AuthPayload(number, data)]
+
+
+def answering(sa: IkeSa, message: Message, proved: AuthMethod) -> AuthMethod:
+    """The method to answer with: by the authority that the initiator asks for, else as it has proved itself."""
+    if isinstance(proved, PskAuth):
+        return proved
+    asked = {
+        one for request in message.every(CertreqPayload) if request.encoding == CertEncoding.X509_SIGNATURE
+        for one in request.key_hashes
+    }  # fmt: skip
+    if key_hash(own.known(proved.authority)) in asked:
+        return proved
+    others = _of_kind(sa.pad, RootcaAuth)
+    return next((one for one in others if key_hash(own.known(one.authority)) in asked), proved)
+
+
+# The peer's
+
+
+def judge(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> Verdict:
+    """Has the peer proved to be who it says, and may it be that?"""
+    number = claim.auth.method
+    if number == AuthMethodId.SHARED_KEY_MIC and _of_kind(sa.pad, PskAuth):
+        return _by_secret(sa, claim)
+    if number in signatures.METHODS and _of_kind(sa.pad, RootcaAuth):
+        try:
+            return _by_certificate(ctx, sa, message, claim), ""
+        except CredentialError as error:
+            return None, str(error)
+    wanted = {PskAuth: "a preshared key", RootcaAuth: "a certificate"}
+    words = " or ".join(dict.fromkeys(wanted[type(one)] for one in sa.pad.auth))
+    return None, f"it proves itself by {AuthMethodId(number).name}, the rule wants {words}"
+
+
+def _by_secret(sa: IkeSa, claim: Claim) -> Verdict:
+    expected = sa.pad.remote_id or identity_of(sa.remote.address)
+    if claim.identity.identity != expected:
+        return None, f"the rule expects {names.spoken(expected)}"
+    for method in _of_kind(sa.pad, PskAuth):
+        if psk_verify(sa.agreed_channel.prf, method.secret, claim.octets, claim.auth.data):
+            return method, ""
+    return None, "its preshared key is not ours"
+
+
+def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> AuthMethod:
+    """The method whose authority speaks for the peer. CredentialError with the reason when none does."""
+    chain, unusable = _chain(sa, message.every(CertPayload))
+    methods = {one.authority: one for one in reversed(_of_kind(sa.pad, RootcaAuth))}
+    try:
+        path = paths.find(chain, [own.known(one) for one in reversed(methods)], ctx.today())
+    except CredentialError as error:
+        raise CredentialError("; ".join([str(error), *unusable])) from error
+    _check_identity(sa, path[0], claim.identity.identity)
+    why = signatures.verify(path[0].key, claim.auth.method, claim.octets, claim.auth.data)
+    if why:
+        raise CredentialError(f"{why} (certificate {path[0].subject!r})")
+    return methods[path[-1].der]
+
+
+def _chain(sa: IkeSa, payloads: Iterable[CertPayload]) -> tuple[Sequence[Certificate], list[str]]:
+    """The peer's certificates, its own first, and what is wrong with those of the others that are of no use."""
+    found = list(payloads)
+    if any(one.encoding in _BY_URL for one in found):
+        raise CredentialError("it sends the address of its certificate in place of the certificate (hash and URL)")
+    octets = [one.data for one in found if one.encoding == CertEncoding.X509_SIGNATURE]
+    if not octets:
+        unasked = "it was not asked for one, as every rootca of the rule has excludecaname: let it send one unasked"
+        raise CredentialError("it sends no certificate" + ("" if requests(sa.pad) else f"; {unasked}"))
+    if len(octets) > limits.CERTIFICATES:
+        raise CredentialError(f"it sends {len(octets)} certificates ({limits.CERTIFICATES} at most are looked at)")
+    try:
+        chain, unusable = [parse(octets[0])], []
+    except CredentialError as error:
+        raise CredentialError(f"its certificate cannot be used: {error}") from error
+    for number, one in enumerate(octets[1:], 2):
+        try:
+            chain.append(parse(one))
+        except CredentialError as error:  # it may be of no importance (RFC 7296 3.6)
+            unusable.append(f"certificate {number} of those it sends cannot be used: {error}")
+    return chain, unusable
+
+
+def _check_identity(sa: IkeSa, certificate: Certificate, identity: Identity) -> None:
+    """The peer must be whom the rule names, if it names somebody, and whom its certificate names (RFC 4945 3.1)."""
+    said, expected = names.spoken(identity), sa.pad.remote_id
+    if expected is not None and not names.same(expected, identity):
+        raise CredentialError(f"the rule expects {names.spoken(expected)}")
+    if not names.carries(certificate, identity):
+        carried = ", ".join(map(names.spoken, names.identities(certificate))) or "none"
+        raise CredentialError(f"its certificate {certificate.subject!r} carries {carried}, not the identity {said}")
+    address = identity.type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR)
+    if address and expected is None and identity != identity_of(sa.remote.address):
+        raise CredentialError(f"it says to be {said} and is at {sa.remote.address}")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Authentication by certificates as a rule names it: an authority, our certificate under it, and its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from xfrmd.credentials import own
+from xfrmd.credentials.certificates import Certificate
+from xfrmd.credentials.names import carries, distinguished, identities, same, spoken
+from xfrmd.errors import CredentialError
+from xfrmd.model.pad import AuthMethod, Identity, IdType, RootcaAuth
+from xfrmd.model.secret import Secret, SecretRef
+from xfrmd.model.source import Span
+from xfrmd.policy.identities import reference
+from xfrmd.policy.kinds import FLAG, one_of, text
+from xfrmd.policy.nodes import MappingNode
+from xfrmd.policy.problems import BAD, Problems, quoted
+from xfrmd.policy.records import Field, Later, Read, Record
+
+
+class RootcaRef(NamedTuple):
+    """An authority by reference."""
+
+    ca: SecretRef
+    certificate: SecretRef
+    key: SecretRef
+    name: Identity | None
+    excluded: bool
+
+
+def _name(read: Read, problems: Problems) -> Any:
+    """The distinguished name of the authority, None when it is not given."""
+    value = read["name"]
+    if value is None:
+        return None
+    try:
+        return distinguished(value)
+    except ValueError:
+        remedy = "write it as C=DE, O=Example, CN=Example Root, or leave it out"
+        return problems.error(read.place("name"), f"{quoted(value)} is no distinguished name", remedy)
+
+
+def _build(read: Read, problems: Problems) -> Any:
+    name = _name(read, problems) if read.good("name") else BAD
+    if not read.whole or name is BAD:
+        return BAD
+    return RootcaRef(read["ca"], read["certificate"], read["key"], name, read["excludecaname"])
+
+
+AUTHORITY: Final = reference(
+    "ca",
+    "Where the certificate of an authority is kept.",
+    "one certificate in PEM form, which nobody else may write",
+    public=True,
+)
+CERTIFICATE: Final = reference(
+    "certificate",
+    "Where our own certificate is kept.",
+    "it in PEM form, then those between it and the authority; nobody else may write it",
+    public=True,
+)
+KEY: Final = reference(
+    "key", "Where the private key of our certificate is kept.", "it in PEM form, not encrypted, readable by xfrmd alone"
+)
+ROOTCA: Final = Record(
+    "certification authority",
+    "Peers have certificates of this authority, and so have we.",
+    (
+        Field("ca", AUTHORITY.kind(), "the authority's certificate", required=True),
+        Field(
+            "certificate", CERTIFICATE.kind(), "our certificate, and those between it and the authority", required=True
+        ),
+        Field("key", KEY.kind(), "the private key of our certificate", required=True),
+        Field(
+            "name",
+            text("a distinguished name", 1),
+            "whose certificate the file of the authority must be",
+            shown="not looked at",
+        ),
+        Field(
+            "excludecaname",
+            FLAG,
+            "do not tell peers that we trust this authority",
+            default=False,
+            shown="no",
+            netsh="excludecaname",
+        ),
+    ),
+    (
+        Later("certmap", "mapping certificates to accounts", "remove it, and name the peer by the rule's remote_id"),
+        Later("strongcrlcheck", "checking revocation lists", "remove it"),
+    ),
+    build=_build,
+)
+RECORDS: Final = (ROOTCA, AUTHORITY, CERTIFICATE, KEY)
+_BY_FILES: Final = ROOTCA.kind()
+_BY_NAME: Final = text("a distinguished name, certmap:yes|no and excludecaname:yes|no behind it as netsh has it", 1)
+ROOTCA_KIND: Final = one_of(
+    (_BY_NAME, _BY_FILES), lambda node: _BY_FILES if isinstance(node, MappingNode) else _BY_NAME
+)
+
+
+def check_identity(local: Identity | None, methods: Iterable[AuthMethod], at: Span, problems: Problems) -> None:
+    """Report an identity of ours that a certificate of ours does not carry: no peer would believe it."""
+    for method in methods:
+        if local is None or not isinstance(method, RootcaAuth) or not method.certificates:
+            continue
+        certificate = own.known(method.certificates[0])
+        if not carries(certificate, local):
+            carried = ", ".join(map(spoken, identities(certificate))) or "none"
+            message = f"our certificate {certificate.subject!r} does not carry the identity {spoken(local)}"
+            problems.error(at, message, f"write one of those it carries ({carried}), or remove local_id")
+
+
+def load(ref: RootcaRef, read: Callable[[SecretRef], bytes], blank: bytes) -> RootcaAuth:
+    """The method of authentication that a reference stands for. Where a file reads as `blank` nothing is looked at.
+
+    Raises CredentialError, which says what is wrong with which file.
+    """
+    contents = [read(one) for one in (ref.ca, ref.certificate, ref.key)]
+    if blank in contents:
+        return RootcaAuth(b"", (), Secret(b""), str(ref.ca), ref.excluded)
+    authority: Certificate = _of(ref.ca, own.authority_of, contents[0])
+    if ref.name is not None and not same(ref.name, Identity(IdType.DER_ASN1_DN, authority.subject_octets)):
+        raise CredentialError(f"{ref.ca}: it is the certificate of {authority.subject!r}, not of the name given")
+    chain: tuple[Certificate, ...] = _of(ref.certificate, own.certificates_of, contents[1])
+    key: Secret = _of(ref.key, lambda pem: own.key_of(pem, chain[0]), contents[2])
+    try:
+        return own.assemble(authority, chain, key, excluded=ref.excluded)
+    except CredentialError as error:
+        raise CredentialError(f"{ref.certificate}: {error}") from error
+
+
+def _of(ref: SecretRef, make: Callable[[bytes], Any], content: bytes) -> Any:
+    try:
+        return make(content)
+    except CredentialError as error:
+        raise CredentialError(f"{ref}: {error}") from error
