@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conversations import dialogue
+from tests.conversations import dialogue, plans
 from tests.conversations.dialogue import Dialogue, Side, datagrams, established, forge
 from tests.conversations.plans import Settings
+from tests.conversations.scenes import A4, B4
 from tests.unit import pki
 from tests.unit.pki import DAY, NOW, Holder, issue, method, root
 from xfrmd.credentials.certificates import key_hash
 from xfrmd.credentials.names import distinguished
 from xfrmd.ike.effects import Effect
+from xfrmd.ike.saving import proof
 from xfrmd.ike.v2.constants import AuthMethodId, CertEncoding, ExchangeType, NotifyType
 from xfrmd.ike.v2.message import build_clear, open_sealed, parse_clear
 from xfrmd.ike.v2.payloads import (
@@ -25,7 +27,7 @@ from xfrmd.ike.v2.payloads import (
     IdrPayload,
     Payload,
 )
-from xfrmd.model.pad import AuthMethod, Identity, IdType, PskAuth
+from xfrmd.model.pad import AuthMethod, Identity, IdType, PskAuth, RootcaAuth
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import Secret
 
@@ -246,6 +248,27 @@ def test_a_certificate_first_and_a_preshared_key_behind_it() -> None:
 def test_a_preshared_key_is_refused_where_certificates_are_wanted() -> None:
     talk = Dialogue(by(PSK), by(method(CA, [host("b")])))
     refused(talk, talk.b, "it proves itself by SHARED_KEY_MIC, the rule wants a certificate")
+
+
+def test_files_that_could_not_be_read_are_a_method_that_nobody_meets() -> None:
+    unread = by(RootcaAuth(b"", (), Secret(b""), "file /ca.pem"))
+    talk = Dialogue(by(method(CA, [host("a")])), unread)
+    refused(talk, talk.b, "the files of our certificate have not been read")
+    talk = Dialogue(unread, by(method(CA, [host("b")])))
+    refused(talk, talk.a, "we cannot prove ourselves to 10.0.0.2 (rule 'everything'): the files of our certificate")
+
+
+def test_what_is_kept_of_an_authentication_tells_methods_apart() -> None:
+    """An SA is adopted by a later run only under the same certificates."""
+    (entry,) = plans.plan(A4, [B4], by(method(CA, [host("a")]))).pad
+    others = [
+        method(CA, [host("b")]),
+        method(CA, [host("a")], excluded=True),
+        method(root("Other"), [host("a", by=root("Other"))]),
+    ]
+    marks = {proof(entry, b"key"), *(proof(replace(entry, auth=(one,)), b"key") for one in others)}
+    assert len(marks) == 4
+    assert proof(entry, b"key") in marks
 
 
 def deaf(talk: Dialogue) -> list[Effect]:

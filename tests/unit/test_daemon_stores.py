@@ -20,6 +20,8 @@ from xfrmd.daemon.held import MATRIX, Condition, Resort, Row
 from xfrmd.daemon.parts import StartError
 from xfrmd.daemon.startup import Startup
 from xfrmd.errors import CredentialError
+from xfrmd.model.pad import PskAuth
+from xfrmd.model.plan import Plan
 from xfrmd.model.secret import SecretRef
 from xfrmd.model.store import Store
 from xfrmd.policy.package import Kept, Package
@@ -315,6 +317,10 @@ def test_a_directory_that_cannot_be_reached_opens_nothing_where_nothing_else_is_
     run(scenario)
 
 
+def secrets_of(plan: Plan) -> set[bytes]:
+    return {method.secret.reveal() for one in plan.pad for method in one.auth if isinstance(method, PskAuth)}
+
+
 def test_a_secret_that_is_gone_leaves_the_last_good_policy_in_force_with_one_that_nobody_knows(host: Host) -> None:
     async def scenario() -> None:
         host.local.write_text(SECRET)
@@ -323,12 +329,12 @@ def test_a_secret_that_is_gone_leaves_the_last_good_policy_in_force_with_one_tha
         place = await host.start()
         assert plans(place) == ["Office"]
         assert condition(place, LOCAL) is Condition.SECRETS
-        secrets = {method.secret.reveal() for entry in place.kernel.plans[-1].pad for method in entry.auth}
+        secrets = secrets_of(place.kernel.plans[-1])
         assert secrets == {STAND_IN}
         host.secrets["/run/secret"] = gone
         await place.do("reload")
         assert place.house.degraded() == ()
-        secrets = {method.secret.reveal() for entry in place.kernel.plans[-1].pad for method in entry.auth}
+        secrets = secrets_of(place.kernel.plans[-1])
         assert secrets == {gone}
 
     run(scenario)

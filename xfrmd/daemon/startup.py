@@ -17,7 +17,7 @@ from xfrmd.daemon.parts import StartError, start_error
 from xfrmd.daemon.stores import Stores, trouble_of
 from xfrmd.errors import CredentialError, KernelError, PolicyError
 from xfrmd.model.notice import Level, Notice
-from xfrmd.model.secret import SecretRef
+from xfrmd.model.secret import SecretRef, StandIn
 from xfrmd.model.source import Severity
 from xfrmd.model.store import Store
 from xfrmd.policy import PolicyErrors, load
@@ -148,7 +148,7 @@ class Startup:
                 if not copy:
                     raise
                 missing.append(str(error))
-                return self._entropy(_STAND_IN)
+                return StandIn(self._entropy(_STAND_IN))
 
         package = kept.package
         policies = await asyncio.to_thread(load, package.text, package.file, read_secret, sources=package.sources)

@@ -58,18 +58,16 @@ class Agenda:
     """They have lost the IKE SA that was to fulfil them."""
     idle: dict[Lineage, None] = field(default_factory=dict)
     """They may be of no more use."""
+    closing: IkeSa | None = None
+    """It ends once its request is answered."""
 
 
 class Context:
-    """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response.
-
-    `closing` is an IKE SA that ends once its request is answered.
-    """
+    """One per engine. `now` is that of the current call; `out` its effects so far, `later` those after a response."""
 
     __slots__ = (
         "agenda",
         "changed",
-        "closing",
         "demand",
         "entropy",
         "index",
@@ -96,7 +94,6 @@ class Context:
         self.agenda = Agenda()
         self.changed: dict[Lineage | DynamicFilter, None] = {}
         """What of that which outlives the process is not as it was saved last."""
-        self.closing: IkeSa | None = None
 
     def send(self, sa: IkeSa, octets: bytes) -> None:
         """Send a datagram to the peer of an IKE SA."""

@@ -29,7 +29,7 @@ from xfrmd.ike.saved import (
     SavedTask,
     encode,
 )
-from xfrmd.model.pad import PadEntry
+from xfrmd.model.pad import AuthMethod, PadEntry, PskAuth
 
 _Sign = tuple[ChildState, ChildSa | None, ChildSa | None, bool]
 _KEPT: Final = (IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
@@ -95,8 +95,14 @@ class Recorder:
 def proof(pad: PadEntry, sk_d: bytes) -> bytes:
     """How a peer is authenticated, in a form that is of no use elsewhere: another secret or identity gives another."""
     ids = [b"" if one is None else one.type.to_bytes(1) + one.value for one in (pad.local_id, pad.remote_id)]
-    parts = [*ids, *(method.secret.reveal() for method in pad.auth)]
+    parts = [*ids, *(part for method in pad.auth for part in _known_by(method))]
     return hmac.digest(sk_d, b"".join(len(part).to_bytes(4) + part for part in parts), "sha256")
+
+
+def _known_by(method: AuthMethod) -> tuple[bytes, ...]:
+    if isinstance(method, PskAuth):
+        return (method.secret.reveal(),)
+    return (b"rootca", method.authority, *method.certificates, method.key.reveal(), bytes((method.exclude_ca_name,)))
 
 
 def _is_kept(sa: IkeSa) -> bool:

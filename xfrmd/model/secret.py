@@ -36,6 +36,12 @@ class Secret:
         raise TypeError("a Secret is not pickled")
 
 
+class StandIn(bytes):
+    """Octets in place of a secret or certificate that is not read: nobody knows them, and they are no certificate."""
+
+    __slots__ = ()
+
+
 class SecretSource(enum.Enum):
     """Where a policy says that a secret is kept."""
 

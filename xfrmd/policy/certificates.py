@@ -11,7 +11,7 @@ from xfrmd.credentials.certificates import Certificate
 from xfrmd.credentials.names import carries, distinguished, identities, same, spoken
 from xfrmd.errors import CredentialError
 from xfrmd.model.pad import AuthMethod, Identity, IdType, RootcaAuth
-from xfrmd.model.secret import Secret, SecretRef
+from xfrmd.model.secret import Secret, SecretRef, StandIn
 from xfrmd.model.source import Span
 from xfrmd.policy.identities import reference
 from xfrmd.policy.kinds import FLAG, one_of, text
@@ -114,13 +114,13 @@ def check_identity(local: Identity | None, methods: Iterable[AuthMethod], at: Sp
             problems.error(at, message, f"write one of those it carries ({carried}), or remove local_id")
 
 
-def load(ref: RootcaRef, read: Callable[[SecretRef], bytes], blank: bytes) -> RootcaAuth:
-    """The method of authentication that a reference stands for. Where a file reads as `blank` nothing is looked at.
+def load(ref: RootcaRef, read: Callable[[SecretRef], bytes]) -> RootcaAuth:
+    """The method of authentication that a reference stands for. Where a StandIn is read, a method that nobody meets.
 
     Raises CredentialError, which says what is wrong with which file.
     """
     contents = [read(one) for one in (ref.ca, ref.certificate, ref.key)]
-    if blank in contents:
+    if any(isinstance(one, StandIn) for one in contents):
         return RootcaAuth(b"", (), Secret(b""), str(ref.ca), ref.excluded)
     authority: Certificate = _of(ref.ca, own.authority_of, contents[0])
     if ref.name is not None and not same(ref.name, Identity(IdType.DER_ASN1_DN, authority.subject_octets)):

@@ -10,7 +10,7 @@ from typing import Any, Final
 from xfrmd.errors import CredentialError
 from xfrmd.model.pad import AuthMethod, PskAuth, RootcaAuth
 from xfrmd.model.proposals import Lifetime, Proposal
-from xfrmd.model.secret import Secret, SecretRef
+from xfrmd.model.secret import Secret, SecretRef, StandIn
 from xfrmd.model.source import Severity, Span
 from xfrmd.policy import certificates
 from xfrmd.policy.authentication import methods
@@ -24,7 +24,7 @@ from xfrmd.policy.words import Action, Config, DefaultResponse, FilterAction, Fi
 
 SecretReader = Callable[[SecretRef], bytes]
 """Gives the octets of a secret, the line break at its end left out; raises CredentialError when it cannot."""
-_BLANK: Final = bytes(32)
+_BLANK: Final = StandIn(32)
 
 
 def blank(ref: SecretRef) -> bytes:
@@ -105,7 +105,7 @@ class Resolver:
         """Many rules name the same files: they are read once, and what is wrong with them is told at each place."""
         if ref not in self._authorities:
             try:
-                self._authorities[ref] = certificates.load(ref, self._read_secret, _BLANK)
+                self._authorities[ref] = certificates.load(ref, self._read_secret)
             except CredentialError as error:
                 self._authorities[ref] = error
         found = self._authorities[ref]

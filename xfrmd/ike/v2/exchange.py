@@ -72,9 +72,9 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         _refuse(ctx, sa, message, error)
         return
     sending.respond(ctx, sa, message, payloads)
-    if ctx.closing is sa:
+    if ctx.agenda.closing is sa:
         informational.ended(ctx, sa)
-    ctx.closing = None
+    ctx.agenda.closing = None
     ctx.touch(sa)
 
 

@@ -73,9 +73,9 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     deletes = message.every(DeletePayload)
     if message.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
         ctx.tell(notices.auth_refused(sa, NotifyType.AUTHENTICATION_FAILED), sa.remote.address)
-        ctx.closing = sa
+        ctx.agenda.closing = sa
     if any(delete.protocol == ProtocolId.IKE for delete in deletes):
-        ctx.closing = sa
+        ctx.agenda.closing = sa
         return []
     spis = [spi for delete in deletes for spi in delete.spis]
     found = [child for spi in spis if (child := ctx.store.child_of(sa.lineage, spi)) is not None]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.credentials import names, own, paths, signatures
@@ -20,7 +20,6 @@ from xfrmd.ike.v2.payloads import AuthPayload, CertPayload, CertreqPayload, IdPa
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import AuthMethod, Identity, IdType, PadEntry, PskAuth, RootcaAuth
 
-_Method = TypeVar("_Method", PskAuth, RootcaAuth)
 _BY_URL: Final = (CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
 
 
@@ -41,8 +40,13 @@ def identity_of(address: Address) -> Identity:
     return Identity(IdType.IPV4_ADDR if address.family == 4 else IdType.IPV6_ADDR, address.packed)
 
 
-def _of_kind(pad: PadEntry, kind: type[_Method]) -> list[_Method]:
-    return [method for method in pad.auth if isinstance(method, kind)]
+def _secrets(pad: PadEntry) -> list[PskAuth]:
+    return [method for method in pad.auth if isinstance(method, PskAuth)]
+
+
+def _authorities(pad: PadEntry) -> list[RootcaAuth]:
+    """Those whose files have been read."""
+    return [method for method in pad.auth if isinstance(method, RootcaAuth) and method.certificates]
 
 
 # What is said in IKE_SA_INIT
@@ -50,14 +54,14 @@ def _of_kind(pad: PadEntry, kind: type[_Method]) -> list[_Method]:
 
 def hash_algorithms(pad: PadEntry) -> list[Payload]:
     """SIGNATURE_HASH_ALGORITHMS (RFC 7427 4), where certificates may be used."""
-    if not _of_kind(pad, RootcaAuth):
+    if not _authorities(pad):
         return []
     return [NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, signatures.announcement())]
 
 
 def requests(pad: PadEntry) -> list[Payload]:
     """CERTREQ (RFC 7296 3.7) for the authorities of the rule that may be named; none at all where none may."""
-    named = [own.known(one.authority) for one in _of_kind(pad, RootcaAuth) if not one.exclude_ca_name]
+    named = [own.known(one.authority) for one in _authorities(pad) if not one.exclude_ca_name]
     hashes = dict.fromkeys(map(key_hash, named))
     return [CertreqPayload(CertEncoding.X509_SIGNATURE, b"".join(hashes))] if hashes else []
 
@@ -108,7 +112,7 @@ def answering(sa: IkeSa, message: Message, proved: AuthMethod) -> AuthMethod:
     }  # fmt: skip
     if key_hash(own.known(proved.authority)) in asked:
         return proved
-    others = _of_kind(sa.pad, RootcaAuth)
+    others = _authorities(sa.pad)
     return next((one for one in others if key_hash(own.known(one.authority)) in asked), proved)
 
 
@@ -118,15 +122,17 @@ def answering(sa: IkeSa, message: Message, proved: AuthMethod) -> AuthMethod:
 def judge(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> Verdict:
     """Has the peer proved to be who it says, and may it be that?"""
     number = claim.auth.method
-    if number == AuthMethodId.SHARED_KEY_MIC and _of_kind(sa.pad, PskAuth):
+    if number == AuthMethodId.SHARED_KEY_MIC and _secrets(sa.pad):
         return _by_secret(sa, claim)
-    if number in signatures.METHODS and _of_kind(sa.pad, RootcaAuth):
+    if number in signatures.METHODS and _authorities(sa.pad):
         try:
             return _by_certificate(ctx, sa, message, claim), ""
         except CredentialError as error:
             return None, str(error)
     wanted = {PskAuth: "a preshared key", RootcaAuth: "a certificate"}
-    words = " or ".join(dict.fromkeys(wanted[type(one)] for one in sa.pad.auth))
+    words = " or ".join(dict.fromkeys(wanted[type(one)] for one in (*_secrets(sa.pad), *_authorities(sa.pad))))
+    if not words:
+        return None, "the files of our certificate have not been read"
     return None, f"it proves itself by {AuthMethodId(number).name}, the rule wants {words}"
 
 
@@ -134,7 +140,7 @@ def _by_secret(sa: IkeSa, claim: Claim) -> Verdict:
     expected = sa.pad.remote_id or identity_of(sa.remote.address)
     if claim.identity.identity != expected:
         return None, f"the rule expects {names.spoken(expected)}"
-    for method in _of_kind(sa.pad, PskAuth):
+    for method in _secrets(sa.pad):
         if psk_verify(sa.agreed_channel.prf, method.secret, claim.octets, claim.auth.data):
             return method, ""
     return None, "its preshared key is not ours"
@@ -143,7 +149,7 @@ def _by_secret(sa: IkeSa, claim: Claim) -> Verdict:
 def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> AuthMethod:
     """The method whose authority speaks for the peer. CredentialError with the reason when none does."""
     chain, unusable = _chain(sa, message.every(CertPayload))
-    methods = {one.authority: one for one in reversed(_of_kind(sa.pad, RootcaAuth))}
+    methods = {one.authority: one for one in reversed(_authorities(sa.pad))}
     try:
         path = paths.find(chain, [own.known(one) for one in reversed(methods)], ctx.today())
     except CredentialError as error:
