@@ -295,6 +295,10 @@ APPLY_TIMEOUT: Final = 600.0
 """A policy of 100,000 filters takes a minute on a slow machine."""
 CONTROL_WAIT: Final = 300.0
 """The longest `--wait`."""
+FILTERS_LISTED: Final = 1000
+"""Filters with their counts in one answer: half a megabyte."""
+FILTERS_SHOWN: Final = 20
+"""Of these, as many as are listed when nobody says how many."""
 
 # Notices.
 NOTICE_INTERVAL: Final = 10.0

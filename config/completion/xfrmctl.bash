@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/xfrmctl
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_xfrmctl_subparsers=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan assign unassign stores completion)
+_shtab_xfrmctl_subparsers=(check compile diff explain import export status sas apply reload initiate rekey delete counters filters facts plan assign unassign stores completion)
 
 _shtab_xfrmctl_check_option_strings=(-h --help --facts --persistent --var --vars --json --control --color)
 _shtab_xfrmctl_compile_option_strings=(-h --help --facts --persistent --var --vars --section --json --control --color)
@@ -21,6 +21,7 @@ _shtab_xfrmctl_initiate_option_strings=(-h --help --local --rule --wait --json -
 _shtab_xfrmctl_rekey_option_strings=(-h --help --wait --json --control --color)
 _shtab_xfrmctl_delete_option_strings=(-h --help --wait --json --control --color)
 _shtab_xfrmctl_counters_option_strings=(-h --help --json --control --color)
+_shtab_xfrmctl_filters_option_strings=(-h --help --top --unused --json --control --color)
 _shtab_xfrmctl_facts_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_plan_option_strings=(-h --help --json --control --color)
 _shtab_xfrmctl_assign_option_strings=(-h --help --store --var --vars --allow-lockout --json --control --color)
@@ -50,6 +51,7 @@ _shtab_xfrmctl_initiate___color_choices=(auto always never)
 _shtab_xfrmctl_rekey___color_choices=(auto always never)
 _shtab_xfrmctl_delete___color_choices=(auto always never)
 _shtab_xfrmctl_counters___color_choices=(auto always never)
+_shtab_xfrmctl_filters___color_choices=(auto always never)
 _shtab_xfrmctl_facts___color_choices=(auto always never)
 _shtab_xfrmctl_plan___color_choices=(auto always never)
 _shtab_xfrmctl_assign___store_choices=(persistent directory local)
@@ -59,7 +61,7 @@ _shtab_xfrmctl_unassign___color_choices=(auto always never)
 _shtab_xfrmctl_stores___color_choices=(auto always never)
 _shtab_xfrmctl_completion_pos_0_choices=(bash zsh)
 _shtab_xfrmctl_completion___color_choices=(auto always never)
-_shtab_xfrmctl_pos_0_choices=(check compile diff explain import export status sas apply reload initiate rekey delete counters facts plan assign unassign stores completion)
+_shtab_xfrmctl_pos_0_choices=(check compile diff explain import export status sas apply reload initiate rekey delete counters filters facts plan assign unassign stores completion)
 _shtab_xfrmctl___color_choices=(auto always never)
 
 _shtab_xfrmctl_check__h_nargs=0
@@ -110,6 +112,10 @@ _shtab_xfrmctl_delete___json_nargs=0
 _shtab_xfrmctl_counters__h_nargs=0
 _shtab_xfrmctl_counters___help_nargs=0
 _shtab_xfrmctl_counters___json_nargs=0
+_shtab_xfrmctl_filters__h_nargs=0
+_shtab_xfrmctl_filters___help_nargs=0
+_shtab_xfrmctl_filters___unused_nargs=0
+_shtab_xfrmctl_filters___json_nargs=0
 _shtab_xfrmctl_facts__h_nargs=0
 _shtab_xfrmctl_facts___help_nargs=0
 _shtab_xfrmctl_facts___json_nargs=0

@@ -10,12 +10,14 @@ import pytest
 
 from lab.netns import Host, namespaces
 from tests.unit.compiler_cases import HOST, one, policy, rule
+from xfrmd import limits
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.compiler import Compilation
+from xfrmd.compiler.counting import tally_json
 from xfrmd.compiler.expand import Generic
 from xfrmd.daemon.reconcile import Reconciler
-from xfrmd.model.nft import MAP_ROOM
+from xfrmd.model.nft import MAP_ROOM, Counted
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)")]
 
@@ -85,3 +87,24 @@ def test_a_smaller_policy_keeps_its_larger_maps_and_their_counts(running: Runnin
     assert outcome.changes.keys() == {"ChangeElements"}
     assert running.reconciler.apply(running.made.plan).changes == {}
     assert running.sizes() == larger
+
+
+def test_a_larger_map_goes_on_counting(running: Running) -> None:
+    one = next(found for found in running.made.plan.nft.maps if found.counted)
+    key = next(iter(one.elements))
+    word = f"inet {limits.NFT_TABLE} {one.name}"
+    text = one.key_text(key)
+    running.nft.load(
+        f"delete element {word} {{ {text} }}\n"
+        f"add element {word} {{ {text} counter packets 5 bytes 300 : {one.elements[key]} }}\n"
+    )
+    assert running.grow(range(1, MAP_ROOM + 2)).keys() == {"ExchangeTable"}
+    assert min(running.sizes()) > 2 * MAP_ROOM
+    counts = running.nft.element_counters(running.made.plan.nft)
+    assert counts[one.name][key] == Counted(5, 300)
+    assert len(counts[one.name]) > MAP_ROOM
+    found = tally_json(running.made, counts, 3, unused=False)
+    assert (found["packets"], found["octets"], found["count"], found["unused"]) == (5, 300, MAP_ROOM + 2, MAP_ROOM + 1)
+    (first, *_) = found["filters"]
+    assert (first["packets"], first["filter"], first["action"]) == (5, "me <-> 10.9.0.0 any", "permit")
+    assert tally_json(running.made, counts, 3, unused=True)["filters"]

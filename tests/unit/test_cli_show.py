@@ -39,6 +39,28 @@ def test_what_was_done_to_the_kernel_is_told_in_words() -> None:
         assert step.__name__ not in shown
 
 
+def test_filters_are_told_by_what_they_decided() -> None:
+    one = {
+        "packets": 1200,
+        "octets": 2048,
+        "rule": "web",
+        "filter_list": "www",
+        "filter_action": "let",
+        "action": "permit",
+        "filter": "me <-> any tcp 80",
+        "weight": [32, 32, 0, 1, 1, 1, 0],
+        "at": "/p.yaml:3:9",
+        "store": "local",
+    }
+    answer = {"filters": [one], "count": 2, "unused": 1, "packets": 1200, "octets": 2048}
+    assert show.filters(answer, OUTPUT).splitlines() == [
+        "1,200 packets 2.0 KiB  permit  me <-> any tcp 80",
+        "    rule 'web', filter list 'www' at /p.yaml:3:9",
+        "2 filters decided 1,200 packets, 2.0 KiB; 1 of them none",
+    ]
+    assert show.filters({**answer, "filters": []}, OUTPUT).count("\n") == 0
+
+
 def test_an_ike_sa_without_methods_leaves_no_gap() -> None:
     shown = show.sas({"ike_sas": [CONNECTING], "child_sas": []}, OUTPUT)
     assert "no methods agreed yet" in shown

@@ -40,6 +40,7 @@ from xfrmd.ike.events import Delete, Endpoint, Event, Initiate, PlanChanged, Rek
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceKind
+from xfrmd.model.nft import Counted
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, PlanDelta
 from xfrmd.model.proposals import ProtocolId, Transform
@@ -235,6 +236,9 @@ class Place:
             sas=self.kernel,
             changes=changes,
             counters=lambda: {"ike": self.engine.counters(), "hold": {"waiting": 1}},
+            filter_counters=lambda table: {
+                one.name: {key: Counted(2, 120) for key in one.elements} for one in table.maps
+            },
             degraded=lambda: (*self.kernel.degraded, *self.stores.degraded()),
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), 1000.0),
             since=900.0,
@@ -665,6 +669,21 @@ def test_explain_and_plan_speak_of_the_policy_in_force() -> None:
         assert "correct horse" not in json.dumps(await place.do("plan"))
         assert (await place.do("counters"))["counters"]["ike"] == {"malformed": 2, "replayed": 0}
         assert (await place.do("version"))["since"] == 900.0
+
+    run(scenario)
+
+
+def test_filters_tells_what_each_has_decided() -> None:
+    async def scenario() -> None:
+        place = Place()
+        assert (await place.refused("filters")).code == "no-policy"
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        answer = await place.do("filters", top=1)
+        (first,) = answer["filters"]
+        assert (first["rule"], first["action"], first["at"]) == ("protect", "negotiate", "/p.yaml:5:15")
+        assert (first["packets"], first["octets"], answer["unused"]) == (answer["packets"], answer["octets"], 0)
+        assert first["packets"] == 2 * sum(len(one.elements) for one in place.kernel.plans[-1].nft.maps if one.counted)
+        assert (await place.do("filters", unused=True))["filters"] == []
 
     run(scenario)
 

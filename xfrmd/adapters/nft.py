@@ -45,6 +45,8 @@ class NftLoader:
         self._socket = NftSocket()
         self._counts = NftSocket()
         """For whoever wants counters while the thread is busy."""
+        self._element_counts = NftSocket()
+        """For those of elements: reading them takes a second, and is another thread's."""
 
     def close(self) -> None:
         """Let the context go. The table stays."""
@@ -52,6 +54,7 @@ class NftLoader:
         self._thread.shutdown()
         self._socket.close()
         self._counts.close()
+        self._element_counts.close()
 
     def load(self, text: str) -> None:
         """Carry out nft commands in one transaction. KernelError with line and column of errors: nothing is done."""
@@ -90,8 +93,11 @@ class NftLoader:
         self._call(lambda: self._prepared(change))
 
     def exchange(self, change: TableChange) -> None:
-        """Put the new table in the place of the old one, in one transaction. KernelError: nothing is done."""
-        self.load(nft_text.exchanged(change))
+        """Put the new table in the place of the old one, in one transaction. KernelError: nothing is done.
+
+        Elements of a full map that is made anew go on counting where they stood a moment before.
+        """
+        self._call(lambda: self._from_file(nft_text.exchanged(change, self._carried(change)), dry_run=False))
 
     def change(self, changes: Mapping[str, ElementChange], generation: int) -> None:
         """Change elements in one transaction, if nobody has changed anything since that generation.
@@ -109,8 +115,11 @@ class NftLoader:
         return self._counts.counters()
 
     def element_counters(self, table: NftTable) -> dict[str, dict[ElementKey, Counted]]:
-        """What each element of the table's counted maps has seen, by map."""
-        return self._call(lambda: {one.name: self._counted(one) for one in table.maps if one.counted})
+        """What each element of the table's counted maps has seen, by map. Not for two threads at once, but beside
+        everything else: it takes a second for 100,000 filters. KernelError, also when others change nftables all the
+        time.
+        """
+        return {one.name: self._counted(one, self._element_counts) for one in table.maps if one.counted}
 
     def delete(self) -> None:
         """Remove our table: what it held back flows again. That it is gone already is no error."""
@@ -189,11 +198,25 @@ class NftLoader:
                 found.update(nft_elements.verdicts(columns))
         return found
 
-    def _counted(self, one: NftMap) -> dict[ElementKey, Counted]:
-        found: dict[ElementKey, Counted] = {}
-        for columns in self._socket.elements(one.name, one.key_size):
-            found.update(zip(columns.keys, map(Counted, columns.packets, columns.octets), strict=False))
-        return found
+    def _carried(self, change: TableChange) -> dict[str, dict[ElementKey, Counted]]:
+        """What elements that stay in a full map have counted."""
+        return {one.name: self._counted(one, self._socket) for one in nft_text.outgrown(change) if one.counted}
+
+    def _counted(self, one: NftMap, socket: NftSocket) -> dict[ElementKey, Counted]:
+        """Of a map that is not there any more, or not yet, nothing."""
+        for _ in range(_TRIES):
+            found: dict[ElementKey, Counted] = {}
+            try:
+                for columns in socket.elements(one.name, one.key_size):
+                    found.update(zip(columns.keys, map(Counted, columns.packets, columns.octets), strict=False))
+            except ChangedElsewhereError:
+                continue
+            except KernelError as error:
+                if error.errno == errno.ENOENT:
+                    return {}
+                raise
+            return found
+        raise KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
 
     def _frame(self) -> str | None:
         """Our table without elements of maps: those come faster through netlink.

@@ -26,6 +26,13 @@ def _seconds(word: str) -> float:
     raise argparse.ArgumentTypeError(f"{word!r} is not 0 to {limits.CONTROL_WAIT:g} seconds")
 
 
+def _listed(word: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 1 <= (value := int(word)) <= limits.FILTERS_LISTED:
+            return value
+    raise argparse.ArgumentTypeError(f"{word!r} is not 1 to {limits.FILTERS_LISTED}")
+
+
 _WAIT: Final = Argument(
     ("--wait",),
     f"wait until it is done, {limits.CONTROL_TIMEOUT:g} s or as many as given",
@@ -98,6 +105,13 @@ def _initiate(arguments: argparse.Namespace, output: Output) -> int:
 def _counters(arguments: argparse.Namespace, output: Output) -> int:
     answer = ask("counters", {}, arguments.control)
     output.answer(answer, show.counters(answer))
+    return ExitCode.OK
+
+
+def _filters(arguments: argparse.Namespace, output: Output) -> int:
+    request = {**_given(arguments, "top"), "unused": arguments.unused}
+    answer = ask("filters", request, arguments.control, limits.APPLY_TIMEOUT)
+    output.answer(answer, show.filters(answer, output))
     return ExitCode.OK
 
 
@@ -199,6 +213,27 @@ COMMANDS: Final[tuple[Command, ...]] = (
         examples=(("xfrmctl counters", "what was held, dropped, refused, and why"),),
         story="Show packets by fate, datagrams of IKE that were dropped and why, and errors of XFRM, since the daemon\n"
         "started. What the kernel counts goes on when the daemon is started again.",
+    ),
+    Command(
+        "filters",
+        "packets and octets by filter",
+        _filters,
+        (
+            Argument(
+                ("--top",),
+                f"list so many filters, {limits.FILTERS_SHOWN} by default, {limits.FILTERS_LISTED:,} at most",
+                {"type": _listed, "metavar": "N"},
+            ),
+            Argument(("--unused",), "list filters that have decided no packet", {"action": "store_true"}),
+        ),
+        (
+            ("xfrmctl filters --top 5", "which filters decide most"),
+            ("xfrmctl filters --unused --top 1000", "which decide nothing"),
+        ),
+        "Show the filters of the policies in force that decided most packets, or none, with their rule, filter list\n"
+        "and place, and sums over all filters. Counts outlive changes of the policy, as long as what decides stays.\n"
+        "A packet that this host sends in the clear counts twice where a policy negotiates: before it could be\n"
+        "held, and when it leaves. Clear traffic of soft SAs and of default responses is not in it.",
     ),
     Command(
         "facts",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from xfrmd.cli.output import Output
+from xfrmd.cli.output import VERDICT_STYLES, Output
 from xfrmd.cli.show_stores import store_lines
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
@@ -36,6 +36,24 @@ def duration(seconds: float | None) -> str:
     if rest or not parts:
         parts.append(f"{rest}s")
     return " ".join(parts[:2])
+
+
+def filters(answer: Answer, output: Output) -> str:
+    """`xfrmctl filters`."""
+    listed: list[Answer] = answer["filters"]
+    rows = [(f"{one['packets']:,}", octets(one["octets"]), one["action"]) for one in listed]
+    widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
+    lines = []
+    for one, (packets, size, action) in zip(listed, rows, strict=True):
+        told = output.paint(f"{action:<{widths[2]}}", VERDICT_STYLES.get(action, "strong"))
+        store = "" if one["store"] == "local" else f"{one['store']} "
+        lines += [
+            f"{packets:>{widths[0]}} packets {size:>{widths[1]}}  {told}  {one['filter']}",
+            f"    {store}rule {one['rule']!r}, filter list {one['filter_list']!r} at {one['at']}",
+        ]
+    count, unused = answer["count"], answer["unused"]
+    head = f"{count:,} filter{'s' * (count != 1)} decided {answer['packets']:,} packets, {octets(answer['octets'])}"
+    return "\n".join([*lines, f"{head}; {unused:,} of them none"])
 
 
 def octets(count: int) -> str:

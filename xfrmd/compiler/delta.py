@@ -25,10 +25,11 @@ def _between(before: Mapping[ElementKey, str], after: Mapping[ElementKey, str]) 
 
 def same_kind(old: NftMap, new: NftMap) -> bool:
     """Can the elements of the new one stand in the old one?"""
-    return old.typeof == new.typeof and old.counted == new.counted and not _outgrown(old, new)
+    return old.typeof == new.typeof and old.counted == new.counted and not is_outgrown(old, new)
 
 
-def _outgrown(old: NftMap, new: NftMap) -> bool:
+def is_outgrown(old: NftMap, new: NftMap) -> bool:
+    """Is the old one too small for the elements of the new one?"""
     return 0 < old.size < len(new.elements)
 
 

@@ -10,22 +10,28 @@ anybody asks them (`prepared`), so that the exchange itself is small, and one tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from xfrmd import limits
-from xfrmd.compiler.delta import same_kind
-from xfrmd.model.nft import NftChain, NftMap, NftTable, TableChange
+from xfrmd.compiler.delta import is_outgrown, same_kind
+from xfrmd.model.nft import Counted, ElementKey, NftChain, NftMap, NftTable, TableChange
 
 _HEAD: Final = (
     "# Compiled from a policy: edit that, not this.",
     "# In a map, accept and drop are final; return means negotiate: the packet meets the fence behind the maps, which",
     "# lets pass what is on an SA.",
 )
+NOTHING: Final = MappingProxyType[Any, Any]({})
 _TABLE: Final = f"inet {limits.NFT_TABLE}"
 
 
-def _map(one: NftMap, *, filled: bool = True) -> Iterator[str]:
+Counts = Mapping[str, Mapping[ElementKey, Counted]]
+"""What elements have counted, by map."""
+
+
+def _map(one: NftMap, counts: Mapping[ElementKey, Counted] = NOTHING, *, filled: bool = True) -> Iterator[str]:
     yield f"  map {one.name} {{"
     yield f"    typeof {one.typeof}"
     yield f"    size {one.room}"
@@ -33,7 +39,10 @@ def _map(one: NftMap, *, filled: bool = True) -> Iterator[str]:
         yield "    counter"
     if one.elements and filled:
         yield "    elements = {"
-        yield ",\n".join(f"      {one.key_text(key)} : {verdict}" for key, verdict in one.elements.items())
+        seen = {key: f" counter packets {found.packets} bytes {found.octets}" for key, found in counts.items()}
+        yield ",\n".join(
+            f"      {one.key_text(key)}{seen.get(key, '')} : {verdict}" for key, verdict in one.elements.items()
+        )
         yield "    }"
     yield "  }"
 
@@ -47,12 +56,16 @@ def _chain(one: NftChain) -> Iterator[str]:
 
 
 def _block(
-    maps: Iterable[NftMap], chains: Iterable[NftChain], counters: Iterable[str], name: str = _TABLE
+    maps: Iterable[NftMap],
+    chains: Iterable[NftChain],
+    counters: Iterable[str],
+    name: str = _TABLE,
+    counts: Counts = NOTHING,
 ) -> Iterator[str]:
     yield f"table {name} {{"
     yield from (f"  counter {counter} {{ }}" for counter in counters)
     for one in maps:
-        yield from _map(one)
+        yield from _map(one, counts.get(one.name, NOTHING))
     for chain in chains:
         yield from _chain(chain)
     yield "}"
@@ -99,8 +112,18 @@ def unprepared(change: TableChange) -> str:
     return _text(f"delete map {_TABLE} {one.name}" for one in fresh_maps(change))
 
 
-def exchanged(change: TableChange) -> str:
-    """The exchange itself, when the fresh maps stand. One transaction."""
+def outgrown(change: TableChange) -> tuple[NftMap, ...]:
+    """Maps that are made anew under their name as they are full: their elements go on counting where they stood."""
+    there = {} if change.old is None else {one.name: one for one in change.old.maps}
+    return tuple(
+        one
+        for one in change.new.maps
+        if one.name in there and is_outgrown(there[one.name], one) and one.typeof == there[one.name].typeof
+    )
+
+
+def exchanged(change: TableChange, counts: Counts = NOTHING) -> str:
+    """The exchange itself, when the fresh maps stand. One transaction. `counts`: of elements that go on counting."""
     old, new = change.old, change.new
     if old is not None and not _is_plain(old):
         return render(new)
@@ -112,7 +135,7 @@ def exchanged(change: TableChange) -> str:
     lines = [*_HEAD]
     if old is not None:
         lines += _cleared(old, new, kept)
-    lines += _block(anew, new.chains, [one for one in new.counters if one not in counters])
+    lines += _block(anew, new.chains, [one for one in new.counters if one not in counters], counts=counts)
     for one in new.maps:
         lines += _changed(one, change) if one.name in kept else ()
     return _text(lines)

@@ -118,6 +118,15 @@ COMMANDS: Final = (
     Command("facts", "what is known of this host, and from where", (), {"facts": dict, "sources": dict}),
     Command("counters", "every counter", (), {"counters": dict}),
     Command(
+        "filters",
+        "packets and octets by filter of the policies in force",
+        (
+            Argument("top", float, "how many filters to list", required=False, limit=limits.FILTERS_LISTED),
+            Argument("unused", bool, "those that have decided no packet, in their order", required=False),
+        ),
+        {"filters": list, "count": int, "unused": int, "packets": int, "octets": int},
+    ),
+    Command(
         "explain",
         "which filter decides a packet, by the plan in force",
         (Argument("packet", str, "as in direction=out src=10.1.0.5 dst=10.1.2.3 protocol=tcp dport=445"),),

@@ -8,17 +8,20 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
-from xfrmd import __version__
+from xfrmd import __version__, limits
+from xfrmd.compiler.counting import tally_json
 from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import policy_commands, views
+from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.house import House, in_force
 from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
 from xfrmd.policy import PolicyErrors
+from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.packets import parse_packet
 
 
@@ -63,6 +66,19 @@ async def facts(house: House, _: Json) -> Json:
 async def counters(house: House, _: Json) -> Json:
     """Every counter, by part."""
     return {"counters": {name: dict(values) for name, values in house.counters().items()}}
+
+
+async def filters(house: House, arguments: Json) -> Json:
+    """Packets and octets by filter: those that decided most, or none."""
+    most, unused = int(arguments.get("top") or limits.FILTERS_SHOWN), bool(arguments.get("unused"))
+
+    def look(now: InForce | None) -> Json:
+        if now is None or now.made is None:
+            raise ControlError("no-policy", "no policy is in force", "xfrmctl apply FILE")
+        with collector_paused():
+            return tally_json(now.made, house.filter_counters(now.plan.nft), most, unused=unused)
+
+    return await house.enforcement.at_rest(look)
 
 
 async def explain_packet(house: House, arguments: Json) -> Json:
@@ -207,6 +223,7 @@ TABLE: Final[Mapping[str, Command]] = {
     "plan": plan,
     "facts": facts,
     "counters": counters,
+    "filters": filters,
     "explain": explain_packet,
     **policy_commands.TABLE,
     "delete": delete,

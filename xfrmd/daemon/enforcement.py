@@ -10,7 +10,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from xfrmd.compiler import Checked, Compilation, compile_and_check, examine
 from xfrmd.compiler.compile import NO_PLAN, Prospect
@@ -25,6 +25,7 @@ from xfrmd.policy import PolicyErrors
 from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import PolicySet
 
+T = TypeVar("T")
 EXAMINED: Final = 20_000
 """Filters of a policy that is examined anew after each change of facts; of larger ones what was told at first stays."""
 
@@ -144,6 +145,11 @@ class Enforcement:
                 await self._change(before, self.now, delta)
             await self._examine()
             return delta != PlanDelta()
+
+    async def at_rest(self, look: Callable[[InForce | None], T]) -> T:
+        """What a thread finds when it looks at what is in force, while nothing changes it."""
+        async with self._turn:
+            return await asyncio.to_thread(look, self.now)
 
     def overlay(self, overlay: Overlay) -> None:
         """Have something else beside the Plan in force. Raises KernelError, also while a policy is being applied."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from xfrmd.compiler.counting import Counts
 from xfrmd.control.schema import ControlError
 from xfrmd.daemon import views
 from xfrmd.daemon.changes import Changes
@@ -14,13 +15,14 @@ from xfrmd.daemon.enforcement import Enforcement, InForce
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
 from xfrmd.daemon.stores import Stores
+from xfrmd.model.nft import NftTable
 from xfrmd.model.plan import Overlay
 
 
 @dataclass(slots=True)
 class House:
     """The parts of a running daemon. `overlay` is what stands in the kernel beside the Plan, `counters` gathers those
-    of all parts, `degraded` what is not as it should be.
+    of all parts, `filter_counters` those of the elements of a table, `degraded` says what is not as it should be.
     """
 
     engine: Engine
@@ -33,6 +35,7 @@ class House:
     sas: SaDatabase
     changes: Changes
     counters: Callable[[], Mapping[str, Mapping[str, int]]]
+    filter_counters: Callable[[NftTable], Counts]
     degraded: Callable[[], tuple[str, ...]]
     clocks: Callable[[], views.Clocks]
     since: float

@@ -186,6 +186,7 @@ class Service:
             sas=self.kernel.xfrm,
             changes=changes,
             counters=self.counters,
+            filter_counters=self.kernel.nft.element_counters,
             degraded=self.degraded,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
             since=time.time(),
