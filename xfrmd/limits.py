@@ -320,6 +320,12 @@ BOOT_TABLE: Final = "xfrmd_boot"
 BOOT_EXEMPTIONS: Final = 1024
 """Each is two rules that every packet meets: as many as Windows takes."""
 
+# What outlives the daemon.
+STATE_SIZE: Final = 256 * 1024 * 1024
+"""Of the state file: 50,000 IKE SAs of 4 KB each, with a quarter to spare."""
+STATE_STALE: Final = 1024 * 1024
+"""The state file is written anew when it is larger than four times what counts, and this: then that is seldom."""
+
 # The daemon's life.
 STOP_WAIT: Final = 2.0
 """For answers of peers to the DELETE of a stop: three tries on a LAN; who is gone is not waited for."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xfrmd import limits
 from xfrmd.adapters.journal import Journal, fields, line, printable, stream_sink
-from xfrmd.adapters.notify import Notifier, inherited_sockets
+from xfrmd.adapters.notify import Inherited, Notifier, inherited
 from xfrmd.model.notice import Level, Notice
 
 
@@ -105,4 +105,4 @@ def test_without_systemd_nothing_happens() -> None:
     notifier = Notifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"})
     notifier.ready("fine")
     assert notifier.watchdog_interval is None
-    assert inherited_sockets({"LISTEN_FDS": "2", "LISTEN_PID": "1"}) == ()
+    assert inherited({"LISTEN_FDS": "2", "LISTEN_PID": "1"}) == Inherited()

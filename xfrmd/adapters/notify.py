@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import time
 from collections.abc import Mapping
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 FIRST_FD: Final = 3
 """SD_LISTEN_FDS_START: inherited descriptors count from here."""
@@ -24,6 +26,16 @@ class Notifier:
         path = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._watchdog = _watchdog_interval(environ)
+        self.inherited = inherited(environ)
+
+    @property
+    def present(self) -> bool:
+        """Is there a service manager?"""
+        return bool(self._address)
+
+    def hold(self, name: str, fd: int) -> None:
+        """Have the service manager hold a descriptor, and hand it to later runs under this name."""
+        self._send(f"FDSTORE=1\nFDNAME={name}", fd)
 
     @property
     def watchdog_interval(self) -> float | None:
@@ -50,12 +62,12 @@ class Notifier:
         """The sign of life that the watchdog waits for."""
         self._send("WATCHDOG=1")
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, *fds: int) -> None:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.connect(self._address)
-            sock.send(text.encode())
+            socket.send_fds(sock, [text.encode()], fds)
 
 
 def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
@@ -66,13 +78,27 @@ def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
     return int(text) / 2e6 or None
 
 
-def inherited_sockets(environ: Mapping[str, str]) -> tuple[socket.socket, ...]:
-    """Sockets that the service manager bound for us, in its order; () when there are none."""
+class Inherited(NamedTuple):
+    """What the service manager hands over: sockets in its order, and other descriptors by their names."""
+
+    sockets: tuple[socket.socket, ...] = ()
+    others: Mapping[str, int] = MappingProxyType({})
+
+
+def inherited(environ: Mapping[str, str]) -> Inherited:
+    """What was handed over to this process, and is ours from now on: to be asked for once."""
     count, pid = environ.get("LISTEN_FDS", ""), environ.get("LISTEN_PID", "")
     if not count.isdecimal() or pid != str(os.getpid()):
-        return ()
-    sockets = []
-    for fd in range(FIRST_FD, FIRST_FD + int(count)):
+        return Inherited()
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    sockets: list[socket.socket] = []
+    others: dict[str, int] = {}
+    for number in range(int(count)):
+        fd = FIRST_FD + number
         os.set_inheritable(fd, False)
-        sockets.append(socket.socket(fileno=fd))
-    return tuple(sockets)
+        name = names[number] if number < len(names) else ""
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            sockets.append(socket.socket(fileno=fd))
+        elif others.setdefault(name, fd) != fd:
+            os.close(fd)
+    return Inherited(tuple(sockets), others)

@@ -47,7 +47,9 @@ class Faults:
 
 
 class Core:
-    """`carry` does what an effect says, `settled` hears that an event and all that followed is over."""
+    """`carry` does what an effect says; `keep` is called before that, when the engine has heard an event; `settled`
+    hears that an event and all that followed is over.
+    """
 
     def __init__(
         self,
@@ -55,11 +57,13 @@ class Core:
         carry: Callable[[Effect], Event | None],
         faults: Faults,
         settled: Callable[[], None] = lambda: None,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._carry = carry
         self._faults = faults
         self._settled = settled
+        self._keep = keep
         self._events: collections.deque[Event] = collections.deque()
         self._busy = False
         self._paused_until = 0.0
@@ -83,6 +87,7 @@ class Core:
     def _one(self, event: Event) -> None:
         try:
             effects = self._engine.handle(event, self._loop.time())
+            self._keep()
         except Exception as error:  # noqa: BLE001 (one event's fault must not end all peers' SAs)
             self._faults(f"engine, {type(event).__name__}", error)
             self._paused_until = self._loop.time() + FAULT_PAUSE

@@ -17,6 +17,7 @@ from xfrmd.ike.effects import (
     DropHeld,
     Effect,
     InstallSa,
+    KeepSa,
     OpenClear,
     ReleaseHeld,
     RemoveFilter,
@@ -50,6 +51,7 @@ class Executor:
         self._rows: dict[type, Callable[[Any], Event | None]] = {
             SendDatagram: self._send,
             InstallSa: self._install,
+            KeepSa: self._keep,
             RemoveSa: self._remove,
             AskUsed: self._ask,
             ReleaseHeld: self._release,
@@ -97,6 +99,9 @@ class Executor:
             return SaFailed(sa.spi, sa.protocol, sa.dst, str(error))
         self._ledger.installed(sa)
         return None
+
+    def _keep(self, effect: KeepSa) -> None:
+        self._ledger.kept(effect.sa, effect.added)
 
     def _remove(self, effect: RemoveSa) -> None:
         self._ledger.removed((effect.dst, effect.protocol, effect.spi))

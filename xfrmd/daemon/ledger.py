@@ -57,6 +57,11 @@ class Ledger:
             record.worked_at, record.failures = self.clock(), 0
             self._strangers.pop(str(sa.dst), None)
 
+    def kept(self, sa: SadEntry, at: float) -> None:
+        """The kernel has an SA of an earlier run, which goes on."""
+        self.sas[sa.key] = Installed(sa, at)
+        self.counters["sas-kept"] += 1
+
     def removed(self, key: SaKey) -> None:
         """An SA is gone from the kernel."""
         if self.sas.pop(key, None) is not None:

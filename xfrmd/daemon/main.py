@@ -3,7 +3,8 @@
 
 Start: the policy is read, compiled and put into the kernel, blocks first; then IKE sockets, hold queue, control, READY.
 A policy that cannot be used ends the start and leaves the kernel as it was found: what an earlier run enforced stays
-enforced. Stop: peers are told, our SAs are removed; policies and the nftables table stay.
+enforced. Stop: policies, the nftables table and SAs stay, for the next run to go on with. SIGINT, or a stop of
+which no later run could know, ends SAs: peers are told, and ours are removed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 from xfrmd import limits
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.adapters.journal import Journal
-from xfrmd.adapters.notify import inherited_sockets
 from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
@@ -34,23 +34,27 @@ from xfrmd.model.notice import Level, Notice
 
 async def serve(settings: Settings, journal: Journal) -> int:
     """Run the daemon until SIGTERM or SIGINT; the exit code. Raises StartError."""
-    ended = asyncio.Event()
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, signals.put_nowait, number)
     try:
         service = Service(settings, journal)
     except KernelError as error:
         raise start_error(error) from error
-    asyncio.get_running_loop().set_exception_handler(service.unhandled)
+    loop.set_exception_handler(service.unhandled)
     try:
         server = await _start(service)
         service.notifier.ready(service.story())
         journal.tell(Notice(Level.INFO, "started", f"ready: {service.story()}"))
-        await ended.wait()
+        stays = await signals.get() is signal.SIGTERM and service.custody.active
         service.notifier.stopping()
         await server.stop()
-        await service.say_goodbye()
-        journal.tell(Notice(Level.INFO, "stopped", "stopped; policies stay in the kernel and keep blocking"))
+        if stays:
+            service.leave()
+        else:
+            await service.say_goodbye()
+        what = "policies and SAs stay" if stays else "policies stay"
+        journal.tell(Notice(Level.INFO, "stopped", f"stopped; {what} in the kernel and keep protecting and blocking"))
     finally:
         await _close(service)
     return ExitCode.OK
@@ -58,20 +62,22 @@ async def serve(settings: Settings, journal: Journal) -> int:
 
 async def _start(service: Service) -> ControlServer:
     """Everything that must stand before READY, in this order."""
-    inherited = inherited_sockets(service.settings.environ)
+    inherited = service.notifier.inherited.sockets
     try:
         _probe(service)
         # Before any change: who finds another daemon on its control socket must not touch that one's kernel state.
         control = _control_socket(service.settings.control, inherited)
         # Listened to from before the first policy on, or its first packet and the ACQUIRE for it would be lost.
-        service.events.open()
+        service.kernel.events.open()
         service.hold.open()
         service.others.open()
+        service.find_heritage()
         await _first_policy(service)
+        service.adopt()
         service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
         service.datagrams.attach(asyncio.get_running_loop())
-        # SAs of an earlier run, whose keys are lost; the fence of the policies stands, so their traffic waits.
-        service.kernel.remove_sas()
+        # SAs of an earlier run that nobody knows; the fence of the policies stands, so their traffic waits.
+        service.kernel.remove_sas(service.house.ledger.sas)
         service.facts.watch(service.facts_changed)
         service.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:
@@ -160,10 +166,12 @@ async def _close(service: Service) -> None:
     service.house.core.stop()
     service.others.close()
     service.events.close()
+    service.kernel.events.close()
     service.hold.close()
     service.facts.close()
     service.datagrams.detach(loop)
     service.datagrams.close()
+    service.custody.close()
     service.kernel.close()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)

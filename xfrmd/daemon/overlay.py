@@ -14,7 +14,7 @@ from xfrmd.compiler.dynamic import dynamic_part
 from xfrmd.compiler.soft import soft_part
 from xfrmd.errors import KernelError
 from xfrmd.model.nft import ElementKey
-from xfrmd.model.plan import Overlay, Plan, SpecificFilter
+from xfrmd.model.plan import NO_OVERLAY, Overlay, Plan, SpecificFilter
 from xfrmd.model.sad import SadEntry
 from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Direction, SpdEntry
@@ -67,11 +67,21 @@ class Overlays:
             raise
         self._refused.discard(name)
 
+    def expect(self, kind: Kind, reqid: int, selector: Selector) -> None:
+        """Have a part of an earlier run stand again with the first Plan, in the moment that Plan comes in force."""
+        self._parts[kind, reqid, selector] = NO_OVERLAY
+
     def remove(self, kind: Kind, reqid: int, selector: Selector) -> None:
         """Have one part less; that it is not there is no error. KernelError when the kernel refuses: see `catch_up`."""
         self._refused.discard((kind, reqid, selector))
         if self._parts.pop((kind, reqid, selector), None) is not None:
             self._carry()
+
+    def close(self, kind: Kind) -> None:
+        """Have no part of a kind. KernelError when the kernel refuses."""
+        for of, reqid, selector in list(self._parts):
+            if of is kind:
+                self.remove(of, reqid, selector)
 
     def catch_up(self) -> None:
         """Try once more what the kernel has refused, if there is such a thing. KernelError when it refuses again."""

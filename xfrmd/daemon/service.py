@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from xfrmd import limits
@@ -27,12 +27,13 @@ from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.daemon.boot import BootFilter
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core, Faults
+from xfrmd.daemon.custody import Custody, state_file
 from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger, SaKey
 from xfrmd.daemon.others import Others
-from xfrmd.daemon.overlay import Overlays
+from xfrmd.daemon.overlay import Kind, Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
@@ -40,7 +41,8 @@ from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
+from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
+from xfrmd.ike.saved import KernelSa, Saved
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -49,9 +51,17 @@ from xfrmd.model.selector import Selector
 class Kernel:
     """The kernel's side: sockets to it, and the plan as packets see it."""
 
-    def __init__(self, journal: Journal, boot_files: BootFiles | None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        boot_files: BootFiles | None,
+        hear: Callable[[XfrmEvent], None],
+        lost: Callable[[], None],
+    ) -> None:
+        """`hear` is told what happens to SAs, `lost` that something was not told."""
         self.journal = journal
         self.xfrm = XfrmSocket()
+        self.events = XfrmEvents(hear, lost, friends=(self.xfrm,))
         self.spd = Spd((self.xfrm,))
         self.nft = NftLoader()
         self.boot = BootFilter(boot_files, self.nft.lift_boot_filter, journal.tell)
@@ -88,12 +98,11 @@ class Kernel:
         for reqid, selector in late:
             self.kick(reqid, selector)
 
-    def remove_sas(self) -> int:
-        """Remove all SAs of ours, those of an earlier run included. How many there were."""
-        ours = [sa for sa in self.xfrm.sas() if sa.ours]
-        for sa in ours:
-            self.xfrm.remove_sa(sa.protocol, sa.spi, sa.dst)
-        return len(ours)
+    def remove_sas(self, known: Collection[SaKey] = ()) -> None:
+        """Remove all SAs of ours but those that are known, those of an earlier run included."""
+        for sa in self.xfrm.sas():
+            if sa.ours and (sa.dst, sa.protocol, sa.spi) not in known:
+                self.xfrm.remove_sa(sa.protocol, sa.spi, sa.dst)
 
     def counters(self) -> dict[str, Mapping[str, int]]:
         """What nftables and XFRM dropped and let by, in packets."""
@@ -136,14 +145,13 @@ class Service:
         self.notifier = Notifier(settings.environ)
         self.faults = Faults(journal.tell)
         self.errands = Errands(self.faults)
-        self.kernel = Kernel(journal, settings.boot_files)
+        self.kernel = Kernel(journal, settings.boot_files, self._kernel_event, self.resynchronise)
         self.datagrams = UdpSockets(self._datagram)
         self.hold = PacketHold(
             self.kernel.reqid,
             lambda reqid, packet: self.house.core.post(Acquire(reqid, packet)),
             self.kernel.kick,
         )
-        self.events = XfrmEvents(self._kernel_event, self.resynchronise, friends=(self.kernel.xfrm,))
         self.facts = FactsWatcher(tell=journal.tell, names=NameSources(store=settings.name_store))
         self.house = self._house()
         self.kernel.enforce = self.house.enforcement.overlay
@@ -155,6 +163,7 @@ class Service:
         ledger, changes = Ledger(time.time), Changes()
         engine = Engine(NO_PLAN, system_entropy, time.time)
         tell = self.kernel.journal.tell
+        self.custody = Custody(state_file(self.settings.environ, self.notifier, tell), engine, tell)
         overlays = self.kernel.overlays
         carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays).carry
         secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
@@ -170,7 +179,7 @@ class Service:
         settings = self.settings
         return House(
             engine=engine,
-            core=Core(engine, carry, self.faults, changes.happened),
+            core=Core(engine, carry, self.faults, changes.happened, self.custody.keep),
             enforcement=enforcement,
             stores=Stores(
                 enforcement,
@@ -224,6 +233,26 @@ class Service:
         self.others.forget()
         self.kernel.settle()
         self.hold.reclassify()
+
+    def find_heritage(self) -> None:
+        """Read what an earlier run has left. What it protected by filters of its own stands again with the policy."""
+        for one in self.custody.look().filters:
+            self.kernel.overlays.expect(Kind.DYNAMIC, one.reqid, one.selector)
+
+    def adopt(self) -> None:
+        """SAs of an earlier run go on under the policies that are in force now."""
+        saved = self.custody.take()
+        if saved == Saved():
+            return
+        now, faults = time.time(), self.faults.count
+        there = {
+            (sa.dst, sa.protocol, sa.spi): KernelSa(sa.due(now), sa.soft, sa.added)
+            for sa in self.kernel.xfrm.sas()
+            if sa.ours
+        }
+        self.house.core.post(Adopt(saved, there))
+        if self.faults.count > faults:  # what is half adopted is not to be trusted
+            self.house.core.post(Delete(None))
 
     def _kernel_event(self, event: XfrmEvent) -> None:
         if isinstance(event, SaExpired) and event.hard:
@@ -292,17 +321,26 @@ class Service:
                 **self.house.ledger.counters,
                 "internal-errors": self.faults.count,
                 "kernel-mended": self.others.mended,
-                "damaged-kernel-events": self.events.damaged,
+                "damaged-kernel-events": self.kernel.events.damaged,
                 "notices-lost": self.kernel.journal.lost,
             },
             **self.kernel.counters(),
         }
 
+    def leave(self) -> None:
+        """SAs stay, for the next run to go on with. What passes in the clear without IKE does not: nobody ends it."""
+        try:
+            self.kernel.overlays.close(Kind.SOFT)
+        except KernelError as error:
+            text = f"soft SAs cannot be ended: {error}"
+            self.kernel.journal.tell(Notice(Level.ERROR, "soft-left", text, {}, "the next start ends them"))
+
     async def say_goodbye(self) -> None:
         """Tell the peers, give their answers a moment, and take our SAs out of the kernel."""
         self._stopping = True
-        self.events.close()
+        self.kernel.events.close()
         self.hold.close()
         self.house.core.post(Delete(None))
         await self.house.changes.until(lambda: not self.house.engine.ike_sas(), limits.STOP_WAIT)
         self.kernel.remove_sas()
+        self.custody.forget()

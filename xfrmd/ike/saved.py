@@ -218,8 +218,8 @@ class KernelSa(NamedTuple):
     """An SA that the kernel has. `due`: its soft lifetime is over, which the kernel tells only once."""
 
     due: bool
-    soft: Lifetime = Lifetime(0)
-    added: float = 0.0
+    soft: Lifetime
+    added: float
     """Wall-clock time."""
 
 

@@ -13,7 +13,7 @@ from xfrmd.adapters.xfrm import uapi
 from xfrmd.adapters.xfrm.selectors import covering_block, packed_address, selector_fields, unpacked_address
 from xfrmd.errors import KernelError, LocalProtocolError
 from xfrmd.model.addresses import Address
-from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.proposals import Lifetime, ProtocolId
 from xfrmd.model.sad import SadEntry
 from xfrmd.transforms import catalog
 
@@ -21,6 +21,9 @@ IP_PROTOCOLS: Final = {ProtocolId.ESP: uapi.PROTO_ESP, ProtocolId.AH: uapi.PROTO
 PROTOCOL_IDS: Final = {number: protocol for protocol, number in IP_PROTOCOLS.items()}
 _SPI: Final = struct.Struct(">I")
 _PORT_PAIR: Final = struct.Struct(">HH")
+
+
+NO_LIMIT: Final = Lifetime(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,18 @@ class ObservedSa:
     """First use, seconds of the epoch; 0 for never."""
     replay_failures: int
     integrity_failures: int
+    soft: Lifetime = NO_LIMIT
+    """When the kernel tells that the SA is to be replaced."""
 
     @property
     def ours(self) -> bool:
         """Its reqid is one of ours."""
         return limits.REQID_FIRST <= self.reqid <= limits.REQID_LAST
+
+    def due(self, now: float) -> bool:
+        """Is its soft lifetime over? The kernel tells that only once. `now` in seconds of the epoch."""
+        late = bool(self.soft.seconds) and now >= self.added + self.soft.seconds
+        return late or (bool(self.soft.kilobytes) and self.octets >= self.soft.kilobytes * 1024)
 
     def __str__(self) -> str:
         return f"{self.protocol.name} {self.spi:08x} {self.src} -> {self.dst} reqid {self.reqid}"
@@ -132,6 +142,7 @@ def decode(body: bytes) -> ObservedSa | None:
     values = uapi.SA.unpack_from(body)
     daddr, spi, protocol, saddr = values[9:13]
     octets, packets, added, used = values[21:25]
+    soft_octets, soft_seconds = values[13], values[17]
     _, replay, integrity, _, reqid, family, mode, _, _ = values[25:]
     version = uapi.VERSIONS.get(family)
     if version is None or protocol not in PROTOCOL_IDS or not any(spi):
@@ -149,4 +160,5 @@ def decode(body: bytes) -> ObservedSa | None:
         used=used,
         replay_failures=replay,
         integrity_failures=integrity,
+        soft=Lifetime(soft_seconds, 0 if soft_octets == uapi.INFINITE else soft_octets // 1024),
     )
