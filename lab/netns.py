@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -91,6 +91,7 @@ class Host:
         stderr: int | IO[str] | None = subprocess.STDOUT,
         stdin: int | None = subprocess.DEVNULL,
         env: dict[str, str] | None = None,
+        pass_fds: Iterable[int] = (),
     ) -> subprocess.Popen[str]:
         """Start a command that ends, at the latest, with the host. `env` is added to ours."""
         process = self.inside(
@@ -102,6 +103,7 @@ class Host:
                 text=True,
                 env=_with(env),
                 start_new_session=True,
+                pass_fds=tuple(pass_fds),
             )
         )
         self.processes.append(process)

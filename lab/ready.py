@@ -29,6 +29,8 @@ class Readiness:
         path.unlink(missing_ok=True)
         self.path = path
         self.lines: list[str] = []
+        self.held: dict[str, int] = {}
+        """Descriptors that the daemon wants held for its next life (FDSTORE=1), by name. They are the caller's."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
 
@@ -46,13 +48,20 @@ class Readiness:
                 watched = [self._socket.fileno(), pidfd]
                 ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
                 if self._socket.fileno() in ready:
-                    self.lines += self._socket.recv(4096).decode(errors="replace").splitlines()
+                    self._hear()
                 elif ready:
                     raise NotReady(f"ended with status {process.wait()} before it was ready", process.wait())
                 else:
                     raise NotReady(f"not ready within {timeout} s")
         finally:
             os.close(pidfd)
+
+    def _hear(self) -> None:
+        data, fds, _, _ = socket.recv_fds(self._socket, 4096, 8)
+        lines = data.decode(errors="replace").splitlines()
+        self.lines += lines
+        name = next((line.removeprefix("FDNAME=") for line in lines if line.startswith("FDNAME=")), "stored")
+        self.held.update((name, fd) for fd in fds)
 
     def close(self) -> None:
         """Close and remove the socket."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,9 @@ class XfrmdHost:
 
     `instead` are files or directories that the daemon sees in the place of others, such as its own /etc/resolv.conf;
     write into the file to change it, as another one in its place would not be seen.
+
+    With `lasting` the daemon finds what a unit of systemd with a file descriptor store gives it: a runtime directory
+    that stays, and what it had held in an earlier life.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class XfrmdHost:
         directory: Path,
         arguments: tuple[str, ...] = (),
         instead: Mapping[str, Path] = MappingProxyType({}),
+        *,
+        lasting: bool = False,
     ) -> None:
         self.host = host
         self.directory = directory
@@ -57,6 +63,8 @@ class XfrmdHost:
         self.process: subprocess.Popen[str] | None = None
         self._arguments = arguments
         self._instead = instead
+        self._lasting = lasting
+        self._held: dict[str, int] = {}
 
     def write_policy(self, text: str) -> Path:
         """Replace the policy file; its path."""
@@ -76,16 +84,34 @@ class XfrmdHost:
         options: list[str | Path] = ["--policy", self.policy, "--control", self.control]
         with (self.directory / "log").open("a") as log:
             state = {"STATE_DIRECTORY": str(self.directory)}
-            environment = {"PYTHONPATH": str(ROOT), **state, **readiness.environment}
-            command = [*self._own_files(), *program("xfrmd"), "run", *options, *self._arguments]
-            self.process = self.host.popen(*command, stdout=log, env=environment)
+            environment = {"PYTHONPATH": str(ROOT), **state, **readiness.environment, **self._lasting_environment()}
+            command = [*self._own_files(), *self._program(), "run", *options, *self._arguments]
+            self.process = self.host.popen(*command, stdout=log, env=environment, pass_fds=self._held.values())
         try:
             readiness.wait(self.process)
+            self._held.update(readiness.held)
         except NotReady as error:
             self.kill()
             raise NotReady(f"xfrmd {error}\n{self.log}", error.status) from error
         finally:
             readiness.close()
+
+    def _lasting_environment(self) -> dict[str, str]:
+        names = {"LISTEN_FDS": str(len(self._held)), "LISTEN_FDNAMES": ":".join(self._held)} if self._held else {}
+        return {"RUNTIME_DIRECTORY": str(self.directory), **names} if self._lasting else {}
+
+    def _program(self) -> list[str]:
+        """The daemon, with what is held for it under the numbers that sd_listen_fds(3) has."""
+        python, option, code = program("xfrmd")
+        moves = "".join(f"os.dup2({fd}, {number}); " for number, fd in enumerate(self._held.values(), 3))
+        listens = f"import os; {moves}os.environ['LISTEN_PID'] = str(os.getpid()); " if self._held else ""
+        return [python, option, listens + code]
+
+    def forget_held(self) -> None:
+        """As systemd does when the unit has stopped."""
+        for fd in self._held.values():
+            os.close(fd)
+        self._held.clear()
 
     def _own_files(self) -> list[str]:
         """What runs the rest of a command line where the files of `instead` are seen."""
@@ -141,6 +167,7 @@ def xfrmd(
     *arguments: str,
     secret: str | None = None,
     instead: Mapping[str, Path] = MappingProxyType({}),
+    lasting: bool = False,
 ) -> Iterator[XfrmdHost]:
     """A running xfrmd in `host` with this policy; `{psk}` in the policy stands for the path of a file with `secret`.
     It sees the files of `instead` in the place of others.
@@ -148,7 +175,7 @@ def xfrmd(
     Stopped with SIGTERM at the end of the block, if it still runs; killed if that fails.
     """
     with TemporaryDirectory(prefix="xfrmd-") as name:
-        daemon = XfrmdHost(host, Path(name), arguments, instead)
+        daemon = XfrmdHost(host, Path(name), arguments, instead, lasting=lasting)
         if secret is not None:
             policy = policy.replace("{psk}", str(daemon.write_secret("psk", secret)))
         daemon.write_policy(policy)
@@ -158,3 +185,4 @@ def xfrmd(
         finally:
             if daemon.process is not None and daemon.process.poll() is None:
                 daemon.stop()
+            daemon.forget_held()

@@ -192,13 +192,14 @@ class Record(NamedTuple):
 Value = SavedLineage | SavedChild | SavedFilter
 _KINDS: Final[dict[str, type]] = {"lineage": SavedLineage, "child": SavedChild, "filter": SavedFilter}
 _WORDS: Final = {kind: word for word, kind in _KINDS.items()}
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _WRITERS: Final = {kind: writer(kind) for kind in _WORDS}
 
 
 def encode(value: Value) -> Secret:
     """A value as the content of a record."""
     kind = type(value)
-    return Secret(json.dumps([_WORDS[kind], _WRITERS[kind](value)], separators=(",", ":")).encode())
+    return Secret(_ENCODER.encode([_WORDS[kind], _WRITERS[kind](value)]).encode())
 
 
 def decode(records: Iterable[bytes]) -> Saved:
