@@ -165,7 +165,7 @@ async def _close(service: Service) -> None:
     await service.errands.cancel()
     service.house.core.stop()
     service.others.close()
-    service.events.close()
+    service.kernel.events.close()
     service.kernel.events.close()
     service.hold.close()
     service.facts.close()
