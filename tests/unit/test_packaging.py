@@ -53,7 +53,7 @@ def test_every_unit_and_what_it_runs_is_in_the_package() -> None:
 
 def test_purging_knows_every_unit() -> None:
     purged = (PACKAGING / "debian" / "postrm").read_text()
-    assert all(path.name in purged for path in (ROOT / "units").glob("*.service"))
+    assert all(path.name in purged for path in (ROOT / "units").glob("xfrmd*.*"))
 
 
 def test_purging_takes_out_exactly_our_band_of_priorities() -> None:
