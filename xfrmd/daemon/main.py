@@ -22,7 +22,7 @@ from xfrmd.adapters.journal import Journal
 from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
-from xfrmd.daemon import commands, policy_commands
+from xfrmd.daemon import commands, heritage, policy_commands
 from xfrmd.daemon.parts import Settings, StartError, every, start_error
 from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
@@ -50,7 +50,7 @@ async def serve(settings: Settings, journal: Journal) -> int:
         service.notifier.stopping()
         await server.stop()
         if stays:
-            service.leave()
+            heritage.leave(service)
         else:
             await service.say_goodbye()
         what = "policies and SAs stay" if stays else "policies stay"
@@ -71,13 +71,11 @@ async def _start(service: Service) -> ControlServer:
         service.kernel.events.open()
         service.hold.open()
         service.others.open()
-        service.find_heritage()
+        heritage.find(service)
         await _first_policy(service)
-        service.adopt()
         service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
         service.datagrams.attach(asyncio.get_running_loop())
-        # SAs of an earlier run that nobody knows; the fence of the policies stands, so their traffic waits.
-        service.kernel.remove_sas(service.house.ledger.sas)
+        heritage.adopt(service)
         service.facts.watch(service.facts_changed)
         service.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:

@@ -33,7 +33,7 @@ from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger, SaKey
 from xfrmd.daemon.others import Others
-from xfrmd.daemon.overlay import Kind, Overlays
+from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
@@ -41,8 +41,7 @@ from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
-from xfrmd.ike.saved import KernelSa, Saved
+from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -234,26 +233,6 @@ class Service:
         self.kernel.settle()
         self.hold.reclassify()
 
-    def find_heritage(self) -> None:
-        """Read what an earlier run has left. What it protected by filters of its own stands again with the policy."""
-        for one in self.custody.look().filters:
-            self.kernel.overlays.expect(Kind.DYNAMIC, one.reqid, one.selector)
-
-    def adopt(self) -> None:
-        """SAs of an earlier run go on under the policies that are in force now."""
-        saved = self.custody.take()
-        if saved == Saved():
-            return
-        now, faults = time.time(), self.faults.count
-        there = {
-            (sa.dst, sa.protocol, sa.spi): KernelSa(sa.due(now), sa.soft, sa.added)
-            for sa in self.kernel.xfrm.sas()
-            if sa.ours
-        }
-        self.house.core.post(Adopt(saved, there))
-        if self.faults.count > faults:  # what is half adopted is not to be trusted
-            self.house.core.post(Delete(None))
-
     def _kernel_event(self, event: XfrmEvent) -> None:
         if isinstance(event, SaExpired) and event.hard:
             self.house.ledger.removed((event.dst, event.protocol, event.spi))
@@ -326,14 +305,6 @@ class Service:
             },
             **self.kernel.counters(),
         }
-
-    def leave(self) -> None:
-        """SAs stay, for the next run to go on with. What passes in the clear without IKE does not: nobody ends it."""
-        try:
-            self.kernel.overlays.close(Kind.SOFT)
-        except KernelError as error:
-            text = f"soft SAs cannot be ended: {error}"
-            self.kernel.journal.tell(Notice(Level.ERROR, "soft-left", text, {}, "the next start ends them"))
 
     async def say_goodbye(self) -> None:
         """Tell the peers, give their answers a moment, and take our SAs out of the kernel."""

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From one run to the next (docs/decisions/0023): what is looked for before the policy, adopted with it, and left."""
+
+from __future__ import annotations
+
+import time
+
+from xfrmd.daemon.overlay import Kind
+from xfrmd.daemon.service import Service
+from xfrmd.errors import KernelError
+from xfrmd.ike.events import Adopt, Delete
+from xfrmd.ike.saved import KernelSa, Saved
+from xfrmd.model.notice import Level, Notice
+
+
+def find(service: Service) -> None:
+    """Read what an earlier run has left. What it protected by filters of its own stands again with the policy."""
+    for one in service.custody.look().filters:
+        service.kernel.overlays.expect(Kind.DYNAMIC, one.reqid, one.selector)
+
+
+def adopt(service: Service) -> None:
+    """SAs of an earlier run go on under the policies that are in force now; those that nobody knows are removed: the
+    fence of the policies stands, so their traffic waits. Raises KernelError.
+    """
+    saved, faults = service.custody.take(), service.faults.count
+    if saved != Saved():
+        now = time.time()
+        there = {
+            (sa.dst, sa.protocol, sa.spi): KernelSa(sa.due(now), sa.soft, sa.added)
+            for sa in service.kernel.xfrm.sas()
+            if sa.ours
+        }
+        service.house.core.post(Adopt(saved, there))
+    if service.faults.count > faults:  # what is half adopted is not to be trusted
+        service.house.core.post(Delete(None))
+    service.kernel.remove_sas(service.house.ledger.sas)
+
+
+def leave(service: Service) -> None:
+    """SAs stay, for the next run to go on with. What passes in the clear without IKE does not: nobody would end it."""
+    try:
+        service.kernel.overlays.close(Kind.SOFT)
+    except KernelError as error:
+        text = f"soft SAs cannot be ended: {error}"
+        service.kernel.journal.tell(Notice(Level.ERROR, "soft-left", text, {}, "the next start ends them"))
