@@ -52,7 +52,7 @@ def _ours(rows: Sequence[filters.Row], family: int, turns: Turns, classes: int) 
     """A host with these filters; it is made sure that they are in so many classes, and that hits hit."""
     scene = Scene()
     made = scene.compiled(rows)
-    asked = sum(rule.count("vmap") for chain in made.plan.nft.chains if chain.name == "classify_out"
+    asked = sum(rule.count("vmap") for chain in made.plan.nft.chains if chain.name.startswith("classify_out")
                 for rule in chain.rules)  # fmt: skip
     if asked != classes:
         raise RuntimeError(f"{asked} maps in the place of {classes}")

@@ -34,6 +34,8 @@ from xfrmd.model.plan import Plan
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET: Final = 0x4000_0000
+_MTU_DISCOVER, _ALWAYS = 10, 2
+"""IP_MTU_DISCOVER and IP_PMTUDISC_DO."""
 _AT_ONCE: Final = 1024
 """UIO_MAXIOV: the kernel takes no more with one call."""
 _LINKS: Final = f"""
@@ -141,6 +143,9 @@ class Sender:
         for source, names in by_source.items():
             made = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == 4:
+                # Else IPv4 packets are numbered by destination, in a table of 2 MB: many flows, many looks at memory.
+                made.setsockopt(socket.IPPROTO_IP, _MTU_DISCOVER, _ALWAYS)
             made.bind((OWN[family], source))
             for at in range(0, len(names), _AT_ONCE):
                 part = names[at : at + _AT_ONCE]

@@ -14,10 +14,12 @@ import pytest
 from pyroute2 import netns as namespaces
 
 from tests.unit.compiler_cases import HOST, facts, one, policy, rule
+from tests.worlds.engines import ALWAYS
 from xfrmd import limits
 from xfrmd.adapters.nft_listing import differences, parse
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.nft_text import render
+from xfrmd.compiler.runs import WORTH, Worth
 from xfrmd.model.nft import NftTable
 from xfrmd.policy.words import Config, PolicySet
 
@@ -74,11 +76,15 @@ def loadable(table: NftTable, namespace: str) -> NftTable:
     return replace(table, chains=tuple(chains))
 
 
+WORTHS = pytest.mark.parametrize("worth", [WORTH, ALWAYS], ids=["maps alone", "sets ahead of maps"])
+
+
+@WORTHS
 @pytest.mark.parametrize("level", [0, 3])
 @pytest.mark.parametrize("name", POLICIES)
-def test_the_kernel_lists_what_was_compiled(name: str, level: int, namespace: str) -> None:
+def test_the_kernel_lists_what_was_compiled(name: str, level: int, worth: Worth, namespace: str) -> None:
     policies = replace(POLICIES[name], config=Config(level))
-    table = loadable(compile_policy(policies, HOST).nft, namespace)
+    table = loadable(compile_policy(policies, HOST, worth=worth).nft, namespace)
     for _ in range(2):  # the second time the table is there already
         run(namespace, "nft", "-f", "-", text=render(table))
         listing = run(namespace, "nft", "-s", "-p", "-y", "list", "table", "inet", limits.NFT_TABLE)
@@ -162,12 +168,15 @@ CASES: tuple[tuple[str, PolicySet, bool], ...] = (
 )
 
 
+@WORTHS
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize(("policies", "passes"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_an_inbound_datagram(pair: tuple[str, str], policies: PolicySet, passes: bool, family: int) -> None:
+def test_an_inbound_datagram(
+    pair: tuple[str, str], policies: PolicySet, passes: bool, family: int, worth: Worth
+) -> None:
     ours, theirs = ("10.1.0.5", "10.1.0.9") if family == 4 else ("fd00:1::5", "fd00:1::9")
     near, far = pair
-    run(near, "nft", "-f", "-", text=render(loadable(compile_policy(policies, NEAR).nft, near)))
+    run(near, "nft", "-f", "-", text=render(loadable(compile_policy(policies, NEAR, worth=worth).nft, near)))
     with udp(near, family, (ours, 7000)) as receiver, udp(far, family, (theirs, 7100)) as sender:
         if not passes:
             receiver.settimeout(0.3)

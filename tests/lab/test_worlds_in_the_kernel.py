@@ -17,7 +17,7 @@ from itertools import islice
 import pytest
 
 from tests.lab.world_host import Seen, WorldHost, world_host, world_hosts
-from tests.worlds.engines import UNSEEN_BY_XFRM, impossible, in_nftables
+from tests.worlds.engines import ALWAYS, UNSEEN_BY_XFRM, impossible, in_nftables
 from tests.worlds.golden import packet_text, story
 from tests.worlds.shrink import shrink
 from tests.worlds.traffic import Traffic
@@ -26,6 +26,7 @@ from xfrmd.compiler import compile_policy
 from xfrmd.compiler.exempt import LOOPBACK
 from xfrmd.compiler.explain import winner
 from xfrmd.compiler.oracle import Decision, decide
+from xfrmd.compiler.runs import WORTH, Worth
 from xfrmd.model.plan import Plan, Verdict
 from xfrmd.model.selector import Packet
 
@@ -115,9 +116,9 @@ def packets_of(one: World, seed: str) -> list[Packet]:
     return list(dict.fromkeys(islice(Traffic(one, seed), PACKETS)))
 
 
-def tried(host: WorldHost, one: World, packets: list[Packet], control: Seen) -> Judge:
-    """Apply a world and send."""
-    plan = compile_policy(*one)
+def tried(host: WorldHost, one: World, packets: list[Packet], control: Seen, worth: Worth) -> Judge:
+    """Apply a world and send. `worth`: when maps are asked about some packets only."""
+    plan = compile_policy(*one, worth=worth)
     host.apply(plan)
     return Judge(one, plan, packets, control, host.send(packets))
 
@@ -130,7 +131,8 @@ def run(host: WorldHost, worlds: dict[str, World]) -> str:
     seeds = list(worlds)
     for start in range(0, len(seeds), CHUNK):
         judges = {
-            seed: tried(host, worlds[seed], traffic[seed], controls[seed]) for seed in seeds[start : start + CHUNK]
+            seed: tried(host, worlds[seed], traffic[seed], controls[seed], (WORTH, ALWAYS)[at % 2])
+            for at, seed in enumerate(seeds[start : start + CHUNK])
         }
         entered = host.entered()
         for seed, judge in judges.items():
@@ -140,11 +142,15 @@ def run(host: WorldHost, worlds: dict[str, World]) -> str:
     return ""
 
 
+def _has_sets(plan: Plan) -> bool:
+    return any(one.is_set for one in plan.nft.maps)
+
+
 def shrunk(host: WorldHost, judge: Judge) -> str:
     """The story of a smaller world that fails with the same packets."""
 
     def said(one: World) -> list[str]:
-        again = tried(host, one, judge.packets, judge.control)
+        again = tried(host, one, judge.packets, judge.control, ALWAYS if _has_sets(judge.plan) else WORTH)
         return list(again.judge(host, host.entered()))
 
     small = shrink(judge.world, lambda one: bool(said(one)), SHRINKING)

@@ -12,10 +12,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.worlds.engines import ALWAYS
 from tests.worlds.hosts import addressed, moved
 from tests.worlds.world import World, world
 from xfrmd.compiler import Compilation
 from xfrmd.compiler.expand import Generic
+from xfrmd.compiler.runs import WORTH
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.nft import NftTable
 from xfrmd.model.plan import Plan, PlanDelta
@@ -90,7 +92,8 @@ def test_filters_come_and_go_one_by_one() -> None:
     carried = refused = 0
     for seed in range(WORLDS):
         one, dice = world(f"changes {seed}"), random.Random(seed)
-        made, out = Compilation(one.policies, one.host), dict[int, Generic]()
+        worth = ALWAYS if seed % 2 else WORTH
+        made, out = Compilation(one.policies, one.host, worth=worth), dict[int, Generic]()
         for _ in range(STEPS):
             before = state(made.plan)
             delta = toggled(made, out, dice)
@@ -99,23 +102,24 @@ def test_filters_come_and_go_one_by_one() -> None:
                 continue
             carried += 1
             generics = [generic for _, generic in sorted(made.generics.items())]
-            assert_equal(made, Compilation(one.policies, one.host, made.reqids, generics))
+            assert_equal(made, Compilation(one.policies, one.host, made.reqids, generics, worth=worth))
             assert_delta(before, delta, made.plan)
     assert carried > 2 * refused
 
 
 def follow(one: World, seed: int, change: Callable[[HostFacts, random.Random], HostFacts]) -> int:
     dice = random.Random(seed)
-    made, followed, host = Compilation(one.policies, one.host), 0, one.host
+    worth = ALWAYS if seed % 2 else WORTH
+    made, followed, host = Compilation(one.policies, one.host, worth=worth), 0, one.host
     for _ in range(STEPS):
         host, last = change(host, dice), host
         before, plan = state(made.plan), made.plan
         delta = made.refresh(host)
         if delta is None:
-            made = Compilation(one.policies, host, made.reqids)
+            made = Compilation(one.policies, host, made.reqids, worth=worth)
             continue
         followed += host != last
-        assert_equal(made, Compilation(one.policies, host, made.reqids))
+        assert_equal(made, Compilation(one.policies, host, made.reqids, worth=worth))
         assert_delta(before, delta, made.plan)
         assert delta != PlanDelta() or made.plan is plan
     return followed

@@ -48,8 +48,8 @@ def test_what_is_compiled_without_reading_is_what_the_file_says(rows: Sequence[f
 def test_filters_are_in_as_many_classes_as_asked(classes: int, family: int) -> None:
     policy, facts, made = filters.generics(list(filters.classed(max(classes, 50), classes, family)))
     table = Compilation(policy, facts, generics=made).plan.nft
-    (chain,) = (chain for chain in table.chains if chain.name == "classify_out")
-    assert sum("vmap" in rule for rule in chain.rules) == classes
+    chains = (chain for chain in table.chains if chain.name.startswith("classify_out"))
+    assert sum("vmap" in rule for chain in chains for rule in chain.rules) == classes
     assert len({*filters.classed(10_000, classes, family)}) == 10_000, "no filter comes twice"
 
 

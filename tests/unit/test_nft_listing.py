@@ -10,7 +10,7 @@ import pytest
 from tests.unit.nft_cases import nft_map
 from xfrmd.adapters.nft_listing import differences, frame_differences, parse, recognised, spelled
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import NftChain, NftTable
+from xfrmd.model.nft import NftChain, NftMap, NftTable
 
 # As nft 1.0.6 prints it with `--stateless --numeric-protocol --numeric-priority`.
 LISTING = """table inet xfrmd {
@@ -113,7 +113,7 @@ def test_a_listing_equals_what_was_wanted() -> None:
         ("ip saddr : verdict", "ip saddr : verdict\n\t\tcounter", "map empty counts"),
         ("ip saddr : verdict", "ip saddr : verdict\n\t\tflags interval", "map empty has keys"),
         ("\tmap empty", "\tmap fully", "map empty is missing"),
-        ("\tmap empty", "\tset empty", "chain set empty is not ours"),
+        ("\tmap empty", "\tset empty", "map empty is a set"),
         ("meta ipsec missing drop", "meta ipsec exists drop", "chain hold_output differs from rule 4 on"),
         ("& 65520 vmap", "& 65521 vmap", "chain classify_out differs from rule 1 on"),
         ("policy accept", "policy drop", "chain hold_output is"),
@@ -195,3 +195,36 @@ def test_a_map_is_made_with_buckets_that_are_a_quarter_full(elements: int, room:
     made = nft_map("m", "ip saddr", {f"10.0.{number >> 8}.{number & 255}": "drop" for number in range(elements)})
     assert made.room == room
     assert elements <= room * 4 // 3 // 4
+
+
+SETS = """table inet xfrmd {
+\tset hosts_out4_s32_d24 {
+\t\ttypeof ip saddr . ip daddr
+\t\tsize 192
+\t\telements = { 10.0.0.1 . 10.9.0.0,
+\t\t\t     10.0.0.2 . 10.9.1.0 }
+\t}
+
+\tset dport_out_fff0 {
+\t\ttypeof th dport
+\t\tsize 192
+\t\telements = { 16, 7008 }
+\t}
+}
+"""
+
+
+def test_sets_are_read_and_what_differs_in_them_is_told() -> None:
+    hosts = as_set(nft_map("hosts_out4_s32_d24", "ip saddr . ip daddr & 255.255.255.0", {
+        "10.0.0.1 . 10.9.0.0": "", "10.0.0.2 . 10.9.1.0": "",
+    }))  # fmt: skip
+    ports = as_set(nft_map("dport_out_fff0", "th dport & 65520", {"16": "", "7008": ""}))
+    wanted = NftTable((hosts, ports), ())
+    assert differences(wanted, parse(SETS)) == ()
+    assert differences(wanted, parse(SETS.replace("16, ", ""))) == ("set dport_out_fff0: 16 is missing",)
+    assert differences(wanted, parse(SETS.replace("16, ", "16, 32, "))) == ("set dport_out_fff0: 32 is not ours",)
+    assert "set dport_out_fff0 is a map" in differences(wanted, parse(SETS.replace("set dport", "map dport")))
+
+
+def as_set(one: NftMap) -> NftMap:
+    return dataclasses.replace(one, counted=False, is_set=True)

@@ -11,6 +11,7 @@ from xfrmd.compiler.exempt import LOOPBACK
 from xfrmd.compiler.explain import explain, winner
 from xfrmd.compiler.interpreter import Interpreter, Seen, SpdIndex
 from xfrmd.compiler.oracle import Decision, decide
+from xfrmd.compiler.runs import WORTH, Worth
 from xfrmd.model.plan import Plan, Verdict
 from xfrmd.model.selector import Packet
 from xfrmd.model.spd import Direction, SpdAction, SpdEntry
@@ -36,12 +37,17 @@ def impossible(plan: Plan, packet: Packet) -> bool:
     return (selector.src if packet.inbound else selector.dst).address in plan.local
 
 
+ALWAYS = Worth(elements=1, maps=1, price=0, runs=6)
+"""Sets ahead of all maps that can have them, as only large policies have otherwise."""
+
+
 class Engines:
     """The engines of one world, compiled."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, worth: Worth = WORTH) -> None:
+        """`worth`: when nftables' maps are asked about some packets only."""
         self.world = world
-        self.plan = compile_policy(world.policies, world.host)
+        self.plan = compile_policy(world.policies, world.host, worth=worth)
         self._table = Interpreter(self.plan.nft)
         self._spd = SpdIndex(self.plan.spd)
         self._holds = any(chain.name == "hold_output" for chain in self.plan.nft.chains)

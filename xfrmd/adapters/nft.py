@@ -194,7 +194,7 @@ class NftLoader:
         """Of a map whose keys are none of ours, nothing: it is another one anyhow."""
         found: dict[ElementKey, str] = {}
         if one.fields:
-            for columns in self._socket.elements(one.name, one.key_size):
+            for columns in self._socket.elements(one):
                 found.update(nft_elements.verdicts(columns))
         return found
 
@@ -207,7 +207,7 @@ class NftLoader:
         for _ in range(_TRIES):
             found: dict[ElementKey, Counted] = {}
             try:
-                for columns in socket.elements(one.name, one.key_size):
+                for columns in socket.elements(one):
                     found.update(zip(columns.keys, map(Counted, columns.packets, columns.octets), strict=False))
             except ChangedElsewhereError:
                 continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Elements of verdict maps in nfnetlink messages (<linux/netfilter/nf_tables.h>), both ways.
+"""Elements of verdict maps and sets in nfnetlink messages (<linux/netfilter/nf_tables.h>), both ways.
 
 A hundred thousand filters are two hundred thousand elements, so each way is one pass in C over octets that are equal
 but for key and verdict. What does not look like that (elements of others) is read attribute by attribute.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
@@ -62,7 +62,8 @@ def _data(verdict: str) -> bytes:
     return _nest(_DATA, _nest(_VERDICT, netlink.attribute(_CODE, _I32.pack(VERDICTS[verdict]))))
 
 
-_DATA_OF: Final = {verdict: _data(verdict) for verdict in VERDICTS}
+_DATA_OF: Final = {verdict: _data(verdict) for verdict in VERDICTS} | {"": b""}
+"""By what an element says; those of sets say nothing."""
 _DATA_SIZE: Final = len(_DATA_OF["drop"])
 
 
@@ -74,9 +75,10 @@ def _around(size: int, data: int) -> tuple[bytes, bytes]:
 
 
 def _encoded(added: Iterable[tuple[ElementKey, str]], size: int) -> Iterator[bytes]:
-    head, tail = _around(size, _DATA_SIZE)
-    tails = {verdict: tail + data for verdict, data in _DATA_OF.items()}
-    return (head + key + tails[verdict] for key, verdict in added)
+    around = {verdict: (_around(size, len(data)), data) for verdict, data in _DATA_OF.items()}
+    heads = {verdict: head for verdict, ((head, _), _) in around.items()}
+    tails = {verdict: tail + data for verdict, ((_, tail), data) in around.items()}
+    return (heads[verdict] + key + tails[verdict] for key, verdict in added)
 
 
 def _encoded_keys(keys: Iterable[ElementKey], size: int) -> Iterator[bytes]:
@@ -115,7 +117,9 @@ def encode_get(table: str, name: str, key: ElementKey) -> bytes:
 
 
 class Columns(NamedTuple):
-    """Elements of one map, column by column. The counters' columns are empty in a map without."""
+    """Elements of one map, column by column. What they do not have is an empty column: codes in a set, counters in a
+    map without.
+    """
 
     keys: tuple[ElementKey, ...]
     codes: tuple[int, ...]
@@ -130,7 +134,9 @@ def verdict_name(code: int) -> str:
 
 
 def verdicts(columns: Columns) -> Iterator[tuple[ElementKey, str]]:
-    """Each key with its verdict."""
+    """Each key with its verdict, "" in a set."""
+    if not columns.codes:
+        return ((key, "") for key in columns.keys)
     names = {code: verdict_name(code) for code in set(columns.codes)}
     return zip(columns.keys, map(names.__getitem__, columns.codes), strict=True)
 
@@ -138,17 +144,22 @@ def verdicts(columns: Columns) -> Iterator[tuple[ElementKey, str]]:
 class ElementReader:
     """Reads the messages of one map's dump."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, is_set: bool = False) -> None:
         """`size`: octets of a key."""
         padding = -size % 4
-        self._constants = (
-            _HEAD.pack(4 + 8 + size + padding + _DATA_SIZE + _COUNTER_SIZE, _LIST_ELEM)
+        data = 0 if is_set else _DATA_SIZE + _COUNTER_SIZE
+        self._is_set = is_set
+        self._constants: tuple[bytes, ...] = (
+            _HEAD.pack(4 + 8 + size + padding + data, _LIST_ELEM)
             + _HEAD.pack(8 + size, _KEY)
             + _HEAD.pack(4 + size, _VALUE),
-            bytes(padding) + _HEAD.pack(16, _DATA) + _HEAD.pack(12, _VERDICT) + _HEAD.pack(8, _CODE),
-            _COUNTER_HEAD,
-            _PACKETS_HEAD,
+            bytes(padding),
         )
+        if is_set:
+            self._row = struct.Struct(f"{len(self._constants[0])}s{size}s{padding}s")
+            return
+        verdict = _HEAD.pack(16, _DATA) + _HEAD.pack(12, _VERDICT) + _HEAD.pack(8, _CODE)
+        self._constants = (self._constants[0], bytes(padding) + verdict, _COUNTER_HEAD, _PACKETS_HEAD)
         head, middle, counter, packets = map(len, self._constants)
         self._row = struct.Struct(f">{head}s{size}s{middle}si{counter}sQ{packets}sQ")
 
@@ -156,33 +167,45 @@ class ElementReader:
         """All elements in the body of one NFT_MSG_NEWSETELEM. KernelError for damaged octets."""
         elements = netlink.attributes(body, _GENMSG_SIZE).get(_LIST_ELEMENTS, b"")
         if elements and len(elements) % self._row.size == 0:
-            heads, keys, middles, codes, counters, octets, heads_again, packets = zip(
-                *self._row.iter_unpack(elements), strict=True
-            )
-            if all(
-                set(column) == {constant}
-                for column, constant in zip((heads, middles, counters, heads_again), self._constants, strict=True)
-            ):
-                return Columns(keys, codes, octets, packets)
+            columns = tuple(zip(*self._row.iter_unpack(elements), strict=True))
+            found, constants = self._sorted_out(columns)
+            if all(set(one) == {constant} for one, constant in zip(constants, self._constants, strict=True)):
+                return found
         return _columns(elements)
+
+    def _sorted_out(self, columns: tuple[tuple[Any, ...], ...]) -> tuple[Columns, tuple[tuple[bytes, ...], ...]]:
+        """What elements say, and what must be the same of all."""
+        if self._is_set:
+            heads, keys, tails = columns
+            return Columns(keys, (), (), ()), (heads, tails)
+        heads, keys, middles, codes, counters, octets, heads_again, packets = columns
+        return Columns(keys, codes, octets, packets), (heads, middles, counters, heads_again)
 
 
 def _columns(elements: bytes) -> Columns:
     """The same for elements of any form."""
     rows = [_row(one) for one in netlink.attribute_list(elements, 0)]
     keys, codes, counted = (tuple(column) for column in zip(*rows, strict=True)) if rows else ((), (), ())
+    if rows and None in codes:
+        if set(codes) != {None}:
+            raise KernelError("nftables: an element without verdict")
+        codes = ()
     if not rows or None in counted:
         return Columns(keys, codes, (), ())
     return Columns(keys, codes, *(tuple(column) for column in zip(*counted, strict=True)))
 
 
-def _row(element: bytes) -> tuple[ElementKey, int, tuple[int, int] | None]:
+def _row(element: bytes) -> tuple[ElementKey, int | None, tuple[int, int] | None]:
     found = netlink.attributes(element, 0)
     key = netlink.attributes(found.get(_KEY, b""), 0).get(_VALUE, b"")
-    verdict = netlink.attributes(found.get(_DATA, b""), 0).get(_VERDICT, b"")
+    if not key:
+        raise KernelError("nftables: an element without key")
+    if _DATA not in found:
+        return key, None, None
+    verdict = netlink.attributes(found[_DATA], 0).get(_VERDICT, b"")
     code = netlink.attributes(verdict, 0).get(_CODE, b"")
-    if not key or len(code) != _I32.size:
-        raise KernelError("nftables: an element without key or verdict")
+    if len(code) != _I32.size:
+        raise KernelError("nftables: an element without verdict")
     return key, _I32.unpack(code)[0], _counter(found.get(_EXPR, b""))
 
 

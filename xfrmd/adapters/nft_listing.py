@@ -24,6 +24,7 @@ _SPELLINGS: Final = (
 )
 _MEMBERS: Final = re.compile(r"\{ ([^{}]*) \}")
 _ELEMENT: Final = re.compile(r"\s*([^{},]*?\S)(?: counter)? : (\w+)\s*(?:,|$)")
+_MEMBER: Final = re.compile(r"\s*([^{},]*?\S)\s*(?:,|$)")
 _SIZE: Final = re.compile(r"size \d+")
 _BLOCK: Final = re.compile(r"\t(\w+) (\S+) \{")
 _SAME_TYPES: Final = {
@@ -62,8 +63,8 @@ def parse(listing: str) -> NftTable:
     for kind, name, lines in _blocks(listing):
         if kind == "counter":
             counters.append(name)
-        elif kind == "map":
-            maps.append(_map(name, lines))
+        elif kind in ("map", "set"):
+            maps.append(_map(name, lines, is_set=kind == "set"))
         else:
             chains.append(_chain(name if kind == "chain" else f"{kind} {name}", lines))
     return NftTable(tuple(maps), tuple(chains), tuple(counters))
@@ -90,7 +91,7 @@ def _chain(name: str, lines: list[str]) -> NftChain:
     return NftChain(name, hook, tuple(lines[1:] if hook else lines))
 
 
-def _map(name: str, lines: list[str]) -> NftMap:
+def _map(name: str, lines: list[str], *, is_set: bool) -> NftMap:
     """A map whose keys are of fields that we never use has none: it is another one than ours all the same."""
     declared, _, elements = "\n".join(lines).partition("elements = {")
     found: dict[ElementKey, str] = {}
@@ -98,12 +99,12 @@ def _map(name: str, lines: list[str]) -> NftMap:
     size = next((int(line[5:]) for line in declared.split("\n") if _SIZE.fullmatch(line)), 0)
     try:
         fields = tuple(_fields(declared.split("\n")))
-        for element in _ELEMENT.finditer(elements.rpartition("}")[0]):
+        for element in (_MEMBER if is_set else _ELEMENT).finditer(elements.rpartition("}")[0]):
             values = [field.value(part) for field, part in zip(fields, element[1].split(" . "), strict=True)]
-            found[pack_key(fields, values)] = element[2]
+            found[pack_key(fields, values)] = "" if is_set else element[2]
     except (KeyError, ValueError, OverflowError):
-        return NftMap(name, (), {}, counted=counted)
-    return NftMap(name, fields, found, counted=counted, size=size)
+        return NftMap(name, (), {}, counted=counted, is_set=is_set)
+    return NftMap(name, fields, found, counted=counted, size=size, is_set=is_set)
 
 
 def _fields(declared: list[str]) -> Iterator[KeyField]:
@@ -120,7 +121,8 @@ def _fields(declared: list[str]) -> Iterator[KeyField]:
 def _same_keys(one: NftMap, other: NftMap) -> bool:
     """Are the keys of one type? The kernel knows no more of them; what a key is made of, the rules say."""
     alike = (_SAME_TYPES.get(field.words, field.words) for field in one.fields)
-    return other.typeof in (one.typeof, f"{' . '.join(alike)} : verdict")
+    end = "" if one.is_set else " : verdict"
+    return other.typeof in (one.typeof, f"{' . '.join(alike)}{end}")
 
 
 def differences(wanted: NftTable, observed: NftTable | None) -> tuple[str, ...]:
@@ -170,12 +172,14 @@ def _map_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
         other = there.get(one.name)
         if other is None:
             continue
-        if not _same_keys(one, other):
-            yield f"map {one.name} has keys {other.typeof}, not {one.typeof}"
+        if one.kind != other.kind:
+            yield f"{one.kind} {one.name} is a {other.kind}"
+        elif not _same_keys(one, other):
+            yield f"{one.kind} {one.name} has keys {other.typeof}, not {one.typeof}"
         if one.counted != other.counted:
             yield f"map {one.name} {'does not count' if one.counted else 'counts'}"
         if 0 < other.size < len(one.elements):
-            yield f"map {one.name} has room for {other.size} elements, not {len(one.elements)}"
+            yield f"{one.kind} {one.name} has room for {other.size} elements, not {len(one.elements)}"
 
 
 def _element_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
@@ -186,6 +190,9 @@ def _element_differences(wanted: NftTable, observed: NftTable) -> Iterator[str]:
             continue
         changed = one.elements.items() ^ other.elements.items()
         for key, _ in islice(sorted(changed), _DIFFERENCES_SHOWN):
+            if one.is_set:
+                yield f"set {one.name}: {one.key_text(key)} is {'missing' if key in one.elements else 'not ours'}"
+                continue
             has, should = other.elements.get(key, "nothing"), one.elements.get(key, "nothing")
             yield f"map {one.name}: {one.key_text(key)} is {has}, not {should}"
 

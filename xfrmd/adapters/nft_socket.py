@@ -18,7 +18,7 @@ from xfrmd import limits
 from xfrmd.adapters import netlink, nft_elements
 from xfrmd.adapters.nft_elements import Columns, ElementReader, Request
 from xfrmd.errors import KernelError
-from xfrmd.model.nft import Counted, ElementChange, ElementKey
+from xfrmd.model.nft import Counted, ElementChange, ElementKey, NftMap
 
 NETLINK_NETFILTER: Final = 12
 _SUBSYSTEM: Final = 10
@@ -134,14 +134,14 @@ class NftSocket:
                 return int(_U32.unpack(value)[0])
         raise KernelError("nftables: no generation")
 
-    def elements(self, name: str, size: int) -> Iterator[Columns]:
-        """All elements of a map whose keys have `size` octets, in parts. ChangedElsewhereError: not of one moment."""
-        reader = ElementReader(size)
-        for message in self._ask(nft_elements.GETSETELEM, netlink.NLM_F_DUMP, nft_elements.names(_TABLE, name)):
+    def elements(self, one: NftMap) -> Iterator[Columns]:
+        """All elements of a map, in parts. ChangedElsewhereError: not of one moment."""
+        reader = ElementReader(one.key_size, is_set=one.is_set)
+        for message in self._ask(nft_elements.GETSETELEM, netlink.NLM_F_DUMP, nft_elements.names(_TABLE, one.name)):
             yield reader.read(message.body)
 
     def element(self, name: str, key: ElementKey) -> str | None:
-        """The verdict of one element, None when there is none."""
+        """The verdict of one element, "" in a set, None when there is none."""
         body = nft_elements.encode_get(_TABLE, name, key)
         try:
             for message in self._ask(nft_elements.GETSETELEM, 0, body):

@@ -18,6 +18,7 @@ from xfrmd.compiler.ground import Ground, ground_of
 from xfrmd.compiler.layers import Overlap, rank
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
+from xfrmd.compiler.runs import WORTH, Worth
 from xfrmd.compiler.size import bounded, expanded
 from xfrmd.compiler.speakers import Own, Speakers, changed_words, moves, speaking_of_me
 from xfrmd.compiler.tunnels import Ends
@@ -57,9 +58,12 @@ class Compilation:
         facts: HostFacts,
         known: Reqids | None = None,
         generics: Iterable[Generic] | None = None,
+        *,
+        worth: Worth = WORTH,
     ) -> None:
         """Compile. `known` gives filters that have reqids already the same again, so that their SAs stay. `generics`
-        are compiled in the place of the policies' filters, if given.
+        are compiled in the place of the policies' filters, if given. `worth`: when maps are asked about some packets
+        only.
 
         Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when they
         have more negotiate filters than there are reqids, or more filters than a policy may become.
@@ -79,7 +83,7 @@ class Compilation:
         self._answering = {family: self.reqids[name] for family, name in answering.items()}
         self.reqids.keep([*(one.reqid for one in numbered), *self._answering.values()])
         self.layers = sort_into_layers(numbered)
-        self.maps = Maps()
+        self.maps = Maps(worth)
         self.maps.fill(self.layers)
         self._speakers = Speakers(self.generics.values())
         self._spd: spd.Database | None = None
@@ -248,7 +252,7 @@ def _restricts_me(generics: Iterable[Generic]) -> bool:
     )
 
 
-def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
+def compile_policy(policies: PolicySet, facts: HostFacts, *, worth: Worth = WORTH) -> Plan:
     """Compile the policies in force for a host with these facts; without any the Plan is empty.
 
     Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when they have
@@ -257,7 +261,7 @@ def compile_policy(policies: PolicySet, facts: HostFacts) -> Plan:
     if not policies.in_force:
         return NO_PLAN
     with collector_paused():
-        return Compilation(policies, facts).plan
+        return Compilation(policies, facts, worth=worth).plan
 
 
 NO_PLAN: Final = Plan("", (), NftTable((), (), nft.COUNTERS), (), (), ())

@@ -115,7 +115,9 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
     )
 )
 _VMAP = re.compile(r"(.+) vmap @(\S+)$")
-_VERDICT = re.compile(r"(accept|drop|queue num \d+|jump \S+)$")
+_UNKNOWN = re.compile(r"(.+) != @(\S+) goto (\S+)$")
+_TEST = re.compile(r"(th [sd]port(?: & \d+)?)(?: ==)? @(\S+) ")
+_VERDICT = re.compile(r"(accept|drop|queue num \d+|(?:jump|goto) \S+)$")
 
 
 def _port_field(selector: Selector, name: str) -> int:
@@ -178,11 +180,15 @@ def _header(selector: Selector) -> int:
     return small | selector.src.value << 48 | selector.dst.value << 176
 
 
-def _asked(expression: str, one: NftMap) -> _Step:
+_Look = Callable[[Seen, int], tuple[bool, str | None]]
+"""Can a packet be asked about at all, and what a map has for it."""
+
+
+def _look_up(expression: str, one: NftMap) -> _Look:
     fields = _fields(expression)
     layers = {field.words.partition(" ")[0] for field in fields}
     if {"ip", "ip6"} <= layers:  # the kernel never sees such a packet
-        return lambda *_: None
+        return lambda *_: (False, None)
     places = [_PLACES[field.words] for field in fields]
     elements = {
         sum(value << place for value, place in zip(unpack_key(one.fields, packed), places, strict=True)): verdict
@@ -191,8 +197,23 @@ def _asked(expression: str, one: NftMap) -> _Step:
     mask = sum(field.mask << place for field, place in zip(fields, places, strict=True))
     family = 4 if "ip" in layers else 6 if "ip6" in layers else 0
 
+    def look(seen: Seen, header: int) -> tuple[bool, str | None]:
+        asked = family in (0, seen.packet.selector.family)
+        return asked, elements.get(header & mask) if asked else None
+
+    return look
+
+
+def _asked(text: str, name: str, maps: Mapping[str, NftMap]) -> _Step:
+    """A verdict map, behind the sets that a packet's ports must be in."""
+    tests = list[_Look]()
+    while test := _TEST.match(text):
+        tests.append(_look_up(test[1], maps[test[2]]))
+        text = text[test.end() :]
+    look = _look_up(text, maps[name])
+
     def step(seen: Seen, header: int) -> _Told:
-        return elements.get(header & mask) if family in (0, seen.packet.selector.family) else None
+        return look(seen, header)[1] if all(test(seen, header)[1] is not None for test in tests) else None
 
     return step
 
@@ -238,9 +259,11 @@ class Interpreter:
         return None
 
     def _step(self, text: str, maps: Mapping[str, NftMap]) -> _Step:
-        vmap = _VMAP.match(text)
+        unknown, vmap = _UNKNOWN.match(text), _VMAP.match(text)
+        if unknown:
+            return self._unless(_look_up(unknown[1], maps[unknown[2]]), unknown[3])
         if vmap:
-            return _asked(vmap[1], maps[vmap[2]])
+            return _asked(vmap[1], vmap[2], maps)
         matches, verdict = _read(text)
         word, _, target = verdict.partition(" ")
 
@@ -248,7 +271,18 @@ class Interpreter:
             for function, arguments in matches:
                 if not function(seen, *arguments):
                     return None
+            if word == "goto":
+                return self._run(target, seen, header) or "return"
             return self._run(target, seen, header) if word == "jump" else word or None
+
+        return step
+
+    def _unless(self, look: _Look, target: str) -> _Step:
+        """Go on in another chain if a set does not have a packet."""
+
+        def step(seen: Seen, header: int) -> _Told:
+            asked, found = look(seen, header)
+            return self._run(target, seen, header) or "return" if asked and found is None else None
 
         return step
 

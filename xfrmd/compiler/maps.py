@@ -17,13 +17,17 @@ from xfrmd.compiler.blocks import (
     possible,
     shaped,
 )
+from xfrmd.compiler.known import Known, KnownKey, difference
 from xfrmd.compiler.layers import Change, Layer
+from xfrmd.compiler.runs import WORTH, Asked, Candidate, Planned, Run, Worth, planned
 from xfrmd.model.addresses import BITS
 from xfrmd.model.nft import ElementChange, ElementKey, NftMap
 from xfrmd.model.plan import SpecificFilter
 
 SIDES: Final = {True: "in", False: "out"}
 NEGOTIATE: Final = "return"
+SOFT: Final = "soft_"
+"""What the names of soft filters' maps begin with."""
 LayerKey = tuple[bool, int]
 """Direction (inbound?) and weight class."""
 
@@ -57,7 +61,9 @@ def element(one: SpecificFilter) -> str:
 class Maps:
     """The maps of both directions, and what is in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, worth: Worth = WORTH) -> None:
+        """`worth`: when maps are asked for some packets only."""
+        self._worth = worth
         self._maps: dict[MapKey, NftMap] = {}
         self._soft: Counter[MapKey] = Counter()
         """How many elements of soft filters a map has."""
@@ -65,6 +71,9 @@ class Maps:
         """How many elements hand packets to the fence, by direction."""
         self._touched: dict[MapKey, dict[ElementKey, str | None]] = {}
         """Elements that were changed since `begin`, with what they were before."""
+        self._known = Known()
+        self._runs: dict[bool, tuple[Planned, ...]] = {}
+        """What is asked, by direction; {} when elements have changed since it was planned."""
         self._frame: tuple[object, ...] = ()
 
     def fill(self, layers: dict[LayerKey, Layer]) -> None:
@@ -93,6 +102,33 @@ class Maps:
                 yield soft_map(key)
             yield self._maps[key]
 
+    def runs(self, inbound: bool) -> Iterator[Run]:
+        """The same, with the sets that spare packets some maps."""
+        maps = {one.name: one for one in self.asked(inbound)}
+        for run in self._planned()[inbound]:
+            asked = (
+                Asked(maps[name], tuple(map(self._known.set_of, ports)))
+                for name, ports in zip(run.maps, run.ports, strict=True)
+            )
+            yield Run(tuple(asked), None if run.hosts is None else self._known.set_of(run.hosts))
+
+    def _planned(self) -> dict[bool, tuple[Planned, ...]]:
+        if not self._runs:
+            wanted: set[KnownKey] = set()
+
+            def count(key: KnownKey) -> int:
+                wanted.add(key)
+                return self._known.count(key, (self._maps[one] for one in self._maps if one.inbound == key.inbound))
+
+            self._runs = {inbound: planned(inbound, self._candidates(inbound), count, self._worth) for inbound in SIDES}
+            self._known.keep(wanted)
+        return self._runs
+
+    def _candidates(self, inbound: bool) -> Iterator[Candidate]:
+        soft = {self._maps[key].name for key, count in self._soft.items() if count and key in self._maps}
+        for one in self.asked(inbound):
+            yield Candidate(one, one.name in soft or one.name.startswith(SOFT))
+
     def negotiates(self, inbound: bool) -> bool:
         """Does any element hand packets to the fence?"""
         return self._negotiating[inbound] > 0
@@ -103,6 +139,7 @@ class Maps:
         """Remember from here on what changes."""
         self._touched = {}
         self._frame = self._outline()
+        self._known.begin()
 
     def change(self, layer: LayerKey, change: Change) -> None:
         """Carry a change of a layer out."""
@@ -124,8 +161,12 @@ class Maps:
             self._touched.setdefault(key, {}).setdefault(packed, before)
             if verdict is not None:
                 made.elements[packed] = verdict
+            step = (verdict is not None) - (before is not None)
+            if step:
+                self._known.change(key.inbound, made, (packed,), step)
             self._negotiating[key.inbound] += (verdict == NEGOTIATE) - (before == NEGOTIATE)
-            self._soft[key] += one.soft * ((verdict is not None) - (before is not None))
+            self._soft[key] += one.soft * step
+        self._runs = {}
 
     def put(self, layer: LayerKey, shape: Shape, owners: dict[int, SpecificFilter]) -> None:
         """Put in the blocks of a shape, none of which is there."""
@@ -154,6 +195,8 @@ class Maps:
                 del known[packed]
         self._negotiating[key.inbound] += sign * verdicts.count(NEGOTIATE)
         self._soft[key] += sign * sum(one.soft for one in owners.values())
+        self._known.change(key.inbound, made, changed, sign)
+        self._runs = {}
 
     def end(self) -> tuple[dict[str, ElementChange], bool]:
         """What changed since `begin`: elements by map, and whether maps came or went, or the fence did."""
@@ -164,28 +207,22 @@ class Maps:
         for key, before in self._touched.items():
             made = self._maps.get(key)
             if made is not None:
-                found = _difference(before, made.elements)
+                found = difference(before, made.elements)
                 if found.removed or found.added:
                     changed[made.name] = found
-        return changed, self._outline() != self._frame
+        outline = self._outline()
+        return self._known.end() | changed, outline != self._frame
 
     def _outline(self) -> tuple[object, ...]:
         soft = frozenset(key for key, count in self._soft.items() if count)
-        return (frozenset(self._maps), soft, self.negotiates(inbound=True), self.negotiates(inbound=False))
-
-
-def _difference(before: dict[ElementKey, str | None], now: dict[ElementKey, str]) -> ElementChange:
-    differ = [(key, was, now.get(key)) for key, was in before.items() if was != now.get(key)]
-    return ElementChange(
-        tuple(key for key, was, _ in differ if was is not None),
-        tuple((key, verdict) for key, _, verdict in differ if verdict is not None),
-    )
+        negotiate = self.negotiates(inbound=True), self.negotiates(inbound=False)
+        return (frozenset(self._maps), soft, negotiate, *self._planned().items())
 
 
 def soft_map(key: MapKey) -> NftMap:
     """The empty map that is asked directly before a map with soft filters: for two hosts of theirs each."""
     shape = key.shape
-    return NftMap(f"soft_{key.name}", fields_of(whole_addresses(shape)), {})
+    return NftMap(f"{SOFT}{key.name}", fields_of(whole_addresses(shape)), {})
 
 
 def whole_addresses(shape: Shape) -> Shape:

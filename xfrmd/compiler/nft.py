@@ -5,8 +5,9 @@ Inbound packets are judged in prerouting: after defragmentation (-400) and conne
 rewrites the destination (-100). Outbound ones in postrouting, after the source was rewritten (100). So filters speak
 of addresses on the wire, and forwarded packets are judged like the host's own.
 
-An element accepts, drops, or returns. Chain `classify_*` ends in accept, so what returns from it is for the fence:
-it passes on an SA only. Packets on an SA go through the maps too, so a narrower block holds for them.
+An element accepts, drops, or returns. Chain `classify_*`, with those that it goes on to, ends in accept, so what
+returns from it is for the fence: it passes on an SA only. Packets on an SA go through the maps too, so a narrower block
+holds for them.
 
 Fragments have no ports: without defragmentation they would meet other filters than their first one, and a fragmented
 IKE datagram would be lost. A tproxy rule turns it on just by being there; no packet reaches it (`defragment`). A ct
@@ -35,6 +36,7 @@ from xfrmd.compiler import source_nat
 from xfrmd.compiler.blocks import DPORT, NAMED, SPORT, WHOLE_PORT, Shape, fields_of
 from xfrmd.compiler.exempt import Exemption, exemptions, groups_exempt
 from xfrmd.compiler.maps import SIDES, Maps, whole_addresses
+from xfrmd.compiler.runs import Asked, Run
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import ElementKey, KeyField, NftChain, NftMap, NftTable
 
@@ -75,9 +77,31 @@ def _exempt(side: str, inbound: bool, exempt: tuple[Exemption, ...]) -> NftChain
     return NftChain(f"exempt_{side}", "", rules)
 
 
-def _classify(side: str, asked: Iterable[NftMap]) -> NftChain:
-    rules = tuple(f"{one.expression} vmap @{one.name}" for one in asked)
-    return NftChain(f"classify_{side}", "", (*rules, f"counter name pass_{side} accept"))
+def _classify(side: str, runs: Iterable[Run]) -> Iterator[NftChain]:
+    """A chain, and another one behind each run that some packets leave out.
+
+    `goto` and not `jump`: an element that returns must return to the chain that jumped to the first of them.
+    """
+    name, rules, number = f"classify_{side}", list[str](), 0
+    for run in runs:
+        asked = [one.rule for one in run.asked]
+        if run.hosts is None:
+            rules += asked
+            continue
+        number += 1
+        behind = f"classify_{side}_{number}"
+        yield NftChain(
+            name, "", (*rules, f"{run.hosts.expression} != @{run.hosts.name} goto {behind}", *asked, f"goto {behind}")
+        )
+        name, rules = behind, []
+    yield NftChain(name, "", (*rules, f"counter name pass_{side} accept"))
+
+
+def _maps(runs: Iterable[Run]) -> Iterator[NftMap]:
+    """What a direction asks, once each: sets, then maps."""
+    listed = list(runs)
+    yield from {one.name: one for run in listed for one in run.sets}.values()
+    yield from (asked.one for run in listed for asked in run.asked)
 
 
 def dynamic_maps(side: str) -> Iterator[NftMap]:
@@ -114,7 +138,7 @@ def _hold(name: str, hook: str, groups: tuple[Prefix, ...]) -> NftChain:
 
 
 def _chains(
-    asked: dict[str, list[NftMap]],
+    runs: dict[str, list[Run]],
     negotiates: dict[str, bool],
     groups: tuple[Prefix, ...],
     exempt: tuple[Exemption, ...],
@@ -124,7 +148,7 @@ def _chains(
     fence = {"in": "meta secpath missing", "out": "rt ipsec missing"}
     for side, inbound in (("in", True), ("out", False)):
         yield _exempt(side, inbound, exempt)
-        yield _classify(side, asked[side])
+        yield from _classify(side, runs[side])
     for side, name, hook, loopback in (
         ("in", "prerouting", PREROUTING, 'iifname "lo" accept'),
         ("out", "postrouting", POSTROUTING, 'oifname "lo" accept'),
@@ -164,16 +188,16 @@ def table(
     `guarded`: the host's addresses, when the policy protects or blocks what `me` sends or receives; None otherwise.
     `responds`: there is a default response rule, whose filters come and go at run time.
     """
-    asked = {side: [*maps.asked(inbound)] for inbound, side in SIDES.items()}
+    runs = {side: [*maps.runs(inbound)] for inbound, side in SIDES.items()}
     if responds:
-        for side in asked:
-            asked[side] += dynamic_maps(side)
-    if guarded is None and not any(asked.values()):
+        for side, asked in runs.items():
+            asked.append(Run(tuple(map(Asked, dynamic_maps(side)))))
+    if guarded is None and not any(runs.values()):
         return NftTable((), (), COUNTERS)
     known = () if guarded is None else _own_maps(guarded)
     guards = () if guarded is None else tuple(_guards(known))
     negotiates = {side: responds or maps.negotiates(inbound) for inbound, side in SIDES.items()}
     exempt, dropped = exemptions(level, groups), () if groups_exempt(level) else groups
-    chains = _chains(asked, negotiates, dropped, exempt, guarded=bool(guards))
+    chains = _chains(runs, negotiates, dropped, exempt, guarded=bool(guards))
     defragment = NftChain("defragment", "", DEFRAGMENT)
-    return NftTable((*known, *asked["in"], *asked["out"]), (*guards, defragment, *chains), COUNTERS)
+    return NftTable((*known, *_maps(runs["in"]), *_maps(runs["out"])), (*guards, defragment, *chains), COUNTERS)

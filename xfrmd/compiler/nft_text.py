@@ -32,7 +32,7 @@ Counts = Mapping[str, Mapping[ElementKey, Counted]]
 
 
 def _map(one: NftMap, counts: Mapping[ElementKey, Counted] = NOTHING, *, filled: bool = True) -> Iterator[str]:
-    yield f"  map {one.name} {{"
+    yield f"  {one.kind} {one.name} {{"
     yield f"    typeof {one.typeof}"
     yield f"    size {one.room}"
     if one.counted:
@@ -41,10 +41,14 @@ def _map(one: NftMap, counts: Mapping[ElementKey, Counted] = NOTHING, *, filled:
         yield "    elements = {"
         seen = {key: f" counter packets {found.packets} bytes {found.octets}" for key, found in counts.items()}
         yield ",\n".join(
-            f"      {one.key_text(key)}{seen.get(key, '')} : {verdict}" for key, verdict in one.elements.items()
+            f"      {_element(one, key, verdict, seen.get(key, ''))}" for key, verdict in one.elements.items()
         )
         yield "    }"
     yield "  }"
+
+
+def _element(one: NftMap, key: ElementKey, verdict: str, seen: str = "") -> str:
+    return f"{one.key_text(key)}{seen} : {verdict}" if verdict else one.key_text(key)
 
 
 def _chain(one: NftChain) -> Iterator[str]:
@@ -109,7 +113,7 @@ def unprepared(change: TableChange) -> str:
     """What takes `prepared` back."""
     if change.old is None:
         return _text([f"delete table {_TABLE}"])
-    return _text(f"delete map {_TABLE} {one.name}" for one in fresh_maps(change))
+    return _text(f"delete {one.kind} {_TABLE} {one.name}" for one in fresh_maps(change))
 
 
 def outgrown(change: TableChange) -> tuple[NftMap, ...]:
@@ -146,7 +150,7 @@ def _cleared(old: NftTable, new: NftTable, kept: set[str]) -> Iterator[str]:
     hooks = {chain.name: chain.hook for chain in new.chains}
     yield f"flush table {_TABLE}"
     yield from (f"delete chain {_TABLE} {one.name}" for one in old.chains if hooks.get(one.name) != one.hook)
-    yield from (f"delete map {_TABLE} {one.name}" for one in old.maps if one.name not in kept)
+    yield from (f"delete {one.kind} {_TABLE} {one.name}" for one in old.maps if one.name not in kept)
     yield from (f"delete counter {_TABLE} {counter}" for counter in old.counters if counter not in new.counters)
 
 
@@ -155,5 +159,5 @@ def _changed(one: NftMap, change: TableChange) -> Iterator[str]:
     if removed:
         yield f"delete element {_TABLE} {one.name} {{ {', '.join(map(one.key_text, removed))} }}"
     if added:
-        pairs = ", ".join(f"{one.key_text(key)} : {verdict}" for key, verdict in added)
+        pairs = ", ".join(_element(one, key, verdict) for key, verdict in added)
         yield f"add element {_TABLE} {one.name} {{ {pairs} }}"

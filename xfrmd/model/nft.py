@@ -114,11 +114,18 @@ class NftMap:
     """Does each element count its packets and octets? (docs/decisions/0013)"""
     size: int = 0
     """Most elements, as the kernel has it; 0 when there is no such bound, or the map is not one that was observed."""
+    is_set: bool = False
+    """Keys only: what elements say is "" then."""
 
     @property
     def typeof(self) -> str:
         """The type of the map as nft prints it, with its verdict."""
-        return " . ".join(field.words for field in self.fields) + " : verdict"
+        return " . ".join(field.words for field in self.fields) + ("" if self.is_set else " : verdict")
+
+    @property
+    def kind(self) -> str:
+        """What nft calls it."""
+        return "set" if self.is_set else "map"
 
     @property
     def room(self) -> int:
