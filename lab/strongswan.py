@@ -6,10 +6,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 from lab.netns import Host, run
 from lab.ready import NotReady, Readiness
@@ -159,15 +160,26 @@ class StrongSwan:
 
 
 @contextlib.contextmanager
-def strongswan(host: Host, conf: str, *, settings: str = "", plugins: str = PLUGINS) -> Iterator[StrongSwan]:
+def strongswan(
+    host: Host,
+    conf: str,
+    *,
+    settings: str = "",
+    plugins: str = PLUGINS,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> Iterator[StrongSwan]:
     """A charon in `host` with `conf` (swanctl.conf) loaded; `settings` are added to its section of strongswan.conf.
 
+    `files` lie beside the configuration, where swanctl looks for them: x509/host.pem, x509ca/ca.pem, private/host.key.
     NotReady with its log when it does not start. It ends with the block; its IKE SAs are deleted at the peers.
     """
     with TemporaryDirectory(prefix="charon-") as name:
         directory = Path(name)
         text = SETTINGS.format(plugins=plugins, directory=directory, settings=settings)
         (directory / "strongswan.conf").write_text(text)
+        for path, content in files.items():
+            (directory / path).parent.mkdir(exist_ok=True)
+            (directory / path).write_bytes(content)
         readiness = Readiness(directory / "notify")
         with (directory / "output").open("w") as output:
             process = host.popen(
