@@ -7,6 +7,7 @@ Its clock is this machine's, so that times taken here tell where in the capture 
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -27,6 +28,8 @@ BOOT_TIMEOUT = 90.0
 """Seconds until the guest takes orders: 8 on an idle machine."""
 END_TIMEOUT = 60.0
 POLL = 0.02
+DISK = 8 << 20
+"""Octets of the file system for the state directory."""
 SECRET = "4f1ba1c77c02a7b6d4a3f6c5de0e8a36"
 """Of the peer outside, and so of the host."""
 HOST_MAC = bytes.fromhex("02000000000a")
@@ -62,14 +65,26 @@ class Said:
 
 
 class Guest:
-    """A host made from `root` (which is copied). Use it as a context; `boot` starts it."""
+    """A host made from `root` (which is copied). Use it as a context; `boot` starts it.
 
-    def __init__(self, root: Path, peer_modules: Path, *, peer_policy: str = "", memory: str = "512M") -> None:
+    `disk` is the image of its state directory (copied too); without it an empty one is made.
+    """
+
+    def __init__(
+        self, root: Path, peer_modules: Path, *, disk: Path | None = None, peer_policy: str = "", memory: str = "512M"
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="xfrmd-boot-", ignore_cleanup_errors=True)
         base = Path(self._directory.name)
         self.root = copied(root, base / "root")
         self.share = base / "share"
         (self.share / "asked").mkdir(parents=True)
+        self.disk = base / "disk"
+        if disk is None:
+            with self.disk.open("wb") as image:
+                image.truncate(DISK)
+            subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", str(self.disk)], check=True)
+        else:
+            shutil.copy(disk, self.disk)
         copied(peer_modules, self.share / "peer", "--link")
         (self.share / "peer.yaml").write_text(peer_policy)
         (self.share / "psk").write_text(SECRET)
@@ -94,7 +109,7 @@ class Guest:
         line = uml_command(
             lab_kernel(), self.share, Path("/lab/init"), memory=self._memory, time_travel=False, root=str(self.root)
         )
-        command = [*line, f"lab_share={self.share}", *options]
+        command = [*line, f"ubd0={self.disk}", f"lab_share={self.share}", *options]
         with (self.share / "console").open("ab") as console:
             self._process = subprocess.Popen(
                 enclosed(command),

@@ -35,6 +35,8 @@ SYSTEM = (
 NEEDED = ("iproute2", "nftables", "python3", "python3-nftables", "python3-systemd")
 """What our package depends on, so that dpkg can install it without a network."""
 TOOLS = ("tcpdump",)
+PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}
+"""Of this machine, and the packages that bring them."""
 OPTIONS = (
     "--variant=custom",
     "--aptopt=APT::Install-Recommends false",
@@ -52,7 +54,8 @@ MASKED = (
 
 def missing() -> str:
     """What is needed and not there, as the command that adds it; "" when all is."""
-    return "" if shutil.which("mmdebstrap") else "apt-get install mmdebstrap"
+    lacking = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    return f"apt-get install {' '.join(lacking)}" if lacking else ""
 
 
 def debian() -> Path:

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from lab.booted import SECRET, Guest
 from lab.debian import missing, with_package
+from tests.boot.scene import PEER_POLICY, POLICY, Row, judged, until
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -54,19 +53,67 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
         yield Installed(root, package, unpacked / "usr/lib/xfrmd/python")
 
 
-MakeGuest = Callable[..., AbstractContextManager[Guest]]
+def assign(host: Guest, policy: str) -> None:
+    """Write the policy, and the secret that it names, as an administrator does."""
+    (host.root / "etc/xfrmd/policy.yaml").write_text(policy)
+    (host.root / "etc/xfrmd/secrets/peer").write_text(SECRET)
 
 
 @pytest.fixture
-def guest(installed: Installed) -> MakeGuest:
-    """`with guest(policy="...", peer_policy="...") as host`: made, not yet booted."""
+def fresh(installed: Installed) -> Iterator[Guest]:
+    """A host with the package, which never had a policy; not yet booted. The peer outside wants protection."""
+    with Guest(installed.root, installed.modules, peer_policy=PEER_POLICY) as host:
+        yield host
 
-    @contextlib.contextmanager
-    def make(policy: str = "", peer_policy: str = "") -> Iterator[Guest]:
-        with Guest(installed.root, installed.modules, peer_policy=peer_policy) as host:
-            if policy:
-                (host.root / "etc/xfrmd/policy.yaml").write_text(policy)
-                (host.root / "etc/xfrmd/secrets/peer").write_text(SECRET)
-            yield host
 
-    return make
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is left of a host that was shut down: its root, and the disk of its state directory."""
+
+    root: Path
+    disk: Path
+
+
+@pytest.fixture(scope="session")
+def had_policy(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Remains:
+    """Of a host that was booted with POLICY in force."""
+    with Guest(installed.root, installed.modules) as host:
+        assign(host, POLICY)
+        host.boot()
+        host.settled()
+        until(lambda: "stateful" in host.run("head -1 /var/lib/xfrmd/boot.nft").out, "a saved boot filter")
+        host.poweroff()
+        kept = tmp_path_factory.mktemp("had-policy")
+        return Remains(host.root.rename(kept / "root"), host.disk.rename(kept / "disk"))
+
+
+@pytest.fixture
+def guest(installed: Installed, had_policy: Remains) -> Iterator[Guest]:
+    """A host whose last life had POLICY in force; not yet booted. The peer outside wants protection."""
+    with Guest(had_policy.root, installed.modules, disk=had_policy.disk, peer_policy=PEER_POLICY) as host:
+        yield host
+
+
+ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture
+def outcome(request: pytest.FixtureRequest) -> Callable[..., Row]:
+    """`outcome(fault, moment, host, since, end)` judges a time of a host's life; its row is in the run's last table."""
+
+    def judge(fault: str, moment: str, host: Guest, since: float, end: float) -> Row:
+        row = judged(fault, moment, host, since, end)
+        request.config.stash.setdefault(ROWS, []).append(row)
+        return row
+
+    return judge
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table fault x moment x packets in the clear x packets lost."""
+    rows = config.stash.get(ROWS, [])
+    if rows:
+        terminalreporter.section("what the policy forbids, in the clear; what it permits, lost")
+        terminalreporter.line(Row.HEAD)
+        for row in rows:
+            terminalreporter.line(str(row))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from lab.booted import Guest, Said, Wire
 from lab.packets import ICMP, TCP, UDP, Kind
@@ -96,13 +98,49 @@ def await_answers(host: Guest, port: int, since: float, *, version: int = 4, cou
     until(enough, f"{count} answers from port {port}, IPv{version}")
 
 
-def assert_closed(host: Guest, since: float = 0.0, until: float = float("inf")) -> None:
-    """In that time nothing that POLICY forbids left or came in."""
-    assert leaked(host.wire(since, until)) == Counter()
-    assert entered(host.said(since, until)) == Counter()
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A time of a host's life. `attacks`: forbidden packets that the attacker sent in it, the control of the zeros;
+    `clear`: those that left in the clear; `came_in`: those that a program received; `lost`: permitted datagrams without
+    an answer, of so many `sent`.
+    """
+
+    HEAD: ClassVar[str] = f"{'fault':32} {'moment':38} {'attacks':>7} {'clear':>5} {'in':>4} {'sent':>5} {'lost':>4}"
+    fault: str
+    moment: str
+    attacks: int
+    clear: int
+    came_in: int
+    sent: int
+    lost: int
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.fault:32} {self.moment:38} {self.attacks:7} {self.clear:5} {self.came_in:4} {self.sent:5} {self.lost:4}"
+
+    def assert_closed(self) -> None:
+        """Nothing forbidden passed, though it was tried."""
+        assert self.attacks > 0, "nobody attacked: this proves nothing"
+        assert (self.clear, self.came_in) == (0, 0), self.examples
+
+    def assert_unharmed(self) -> None:
+        """And nothing that is permitted was lost."""
+        self.assert_closed()
+        assert self.sent > 0
+        assert self.lost == 0
 
 
-def assert_attacked(host: Guest, since: float = 0.0, until: float = float("inf")) -> None:
-    """The control of any silence: in that time the attacker's packets of each kind were on the wire."""
-    kinds = {meant(each) for each in host.wire(since, until) if not each.sent}
-    assert {"blocked", "protected", "permitted"} <= kinds
+def judged(fault: str, moment: str, host: Guest, since: float, end: float) -> Row:
+    """What happened in that time."""
+    wire = host.wire(since, end)
+    clear = leaked(wire)
+    return Row(
+        fault,
+        moment,
+        attacks=sum(meant(each) in ("blocked", "protected") for each in wire if not each.sent),
+        clear=clear.total(),
+        came_in=entered(host.said(since, end)).total(),
+        sent=sum((each.kind, each.port) == ("S", PERMITTED) for each in host.said(since, end)),
+        lost=sum(host.lost(PERMITTED, version, since, end) for version in (4, 6)),
+        examples=tuple(clear)[:5],
+    )

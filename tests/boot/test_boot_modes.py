@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What passes from the boot filter on until the policy is in force, in each mode, where the network comes up early."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lab.booted import Guest
+from tests.boot.conftest import assign
+from tests.boot.scene import PERMITTED, POLICY, PROTECTED, Row, await_answers, meant, until
+
+EXEMPT = "udp:0:7001:inbound"
+# Mode and exemptions; then whether strangers get in at the permitted port, and whether what the host begins is answered.
+LIVES = (
+    ("stateful", EXEMPT, True, True),
+    ("stateful", "", False, True),
+    ("block", "", False, False),
+    ("block", EXEMPT, True, False),
+    ("permit", "", True, True),
+)
+
+
+def configured(mode: str, exemptions: str) -> str:
+    exempt = f', bootexemptions: "{exemptions}"' if exemptions else ""
+    return POLICY + f"config: {{bootmode: {mode}{exempt}}}\n"
+
+
+def prepare(host: Guest, mode: str, exemptions: str) -> None:
+    """Have the filter of the next boot saved by the running daemon."""
+    head = "head -1 /var/lib/xfrmd/boot.nft"
+    before = host.run(head).out
+    assign(host, configured(mode, exemptions))
+    host.run("systemctl reload xfrmd")
+    until(lambda: f" {mode} " in (now := host.run(head).out) and now != before, "a new boot filter")
+
+
+@pytest.mark.timeout(600)
+def test_each_boot_mode_lets_pass_what_it_says_and_nothing_else(guest: Guest, outcome: Callable[..., Row]) -> None:
+    guest.boot()
+    for mode, exemptions, strangers, own in LIVES:
+        prepare(guest, mode, exemptions)
+        guest.poweroff()
+        began = time.time()
+        guest.boot("lab.early")
+        await_answers(guest, PROTECTED, began)
+        lifted = float(guest.run("stat -c %.9Y /run/xfrmd/boot-lifted").out)
+        row = outcome(
+            f"boot, {mode}" + (", exemptions" if exemptions else ""), "before the policy", guest, began, lifted
+        )
+        said = [each for each in guest.said(began, lifted) if each.port == PERMITTED]
+        assert any(each.kind == "A" for each in said) is strangers
+        assert any(each.kind == "R" for each in said) is own
+        if mode == "permit":
+            # The stated exception, and the control of the others: a file, a network and an attacker as theirs.
+            assert row.clear > 0
+            assert row.came_in > 0
+        else:
+            row.assert_closed()
+        if mode == "block" and not exemptions:
+            assert not any(meant(each) for each in guest.wire(began, lifted) if each.sent)
+        outcome("", "policy in force", guest, lifted, time.time()).assert_closed()
