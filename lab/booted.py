@@ -103,8 +103,12 @@ class Guest:
             self._process.wait()
         self._directory.cleanup()
 
-    def boot(self, *options: str) -> None:
-        """Start it with these words more on the kernel's command line; return when it takes orders."""
+    def boot(self, *options: str, before: str = "") -> None:
+        """Start it with these words more on the kernel's command line; return when it takes orders.
+
+        `before` is run as root with all its disks there, ahead of everything else.
+        """
+        (self.share / "before").write_text(before)
         (self.share / "agent-up").unlink(missing_ok=True)
         line = uml_command(
             lab_kernel(), self.share, Path("/lab/init"), memory=self._memory, time_travel=False, root=str(self.root)
@@ -131,7 +135,8 @@ class Guest:
         answer = json.loads(name.with_suffix(".answer").read_text())
         done = Done(answer["status"], answer["out"], answer["err"])
         if check and done.status:
-            raise LabError(f"{line}: status {done.status}\n{done.out}{done.err}")
+            log = self.run("journalctl -b -n 30 --no-pager", check=False).out
+            raise LabError(f"{line}: status {done.status}\n{done.out}{done.err}\n{log}")
         return done
 
     def settled(self) -> None:

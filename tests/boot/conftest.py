@@ -94,26 +94,23 @@ def guest(installed: Installed, had_policy: Remains) -> Iterator[Guest]:
         yield host
 
 
-ROWS = pytest.StashKey[list[Row]]()
-
-
 @pytest.fixture
 def outcome(request: pytest.FixtureRequest) -> Callable[..., Row]:
     """`outcome(fault, moment, host, since, end)` judges a time of a host's life; its row is in the run's last table."""
 
     def judge(fault: str, moment: str, host: Guest, since: float, end: float) -> Row:
         row = judged(fault, moment, host, since, end)
-        request.config.stash.setdefault(ROWS, []).append(row)
+        request.node.user_properties.append(("row", str(row)))
         return row
 
     return judge
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table fault x moment x packets in the clear x packets lost."""
-    rows = config.stash.get(ROWS, [])
+    ended = [report for how in ("passed", "failed") for report in terminalreporter.stats.get(how, [])]
+    rows = [text for report in ended if report.when == "call" for name, text in report.user_properties if name == "row"]
     if rows:
         terminalreporter.section("what the policy forbids, in the clear; what it permits, lost")
-        terminalreporter.line(Row.HEAD)
-        for row in rows:
-            terminalreporter.line(str(row))
+        for line in (Row.HEAD, *rows):
+            terminalreporter.line(line)

@@ -116,7 +116,8 @@ class Row:
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.fault:32} {self.moment:38} {self.attacks:7} {self.clear:5} {self.came_in:4} {self.sent:5} {self.lost:4}"
+        counts = f"{self.attacks:7} {self.clear:5} {self.came_in:4} {self.sent:5} {self.lost:4}"
+        return f"{self.fault:32} {self.moment:38} {counts}"
 
     def assert_closed(self) -> None:
         """Nothing forbidden passed, though it was tried."""

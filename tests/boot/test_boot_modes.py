@@ -13,7 +13,8 @@ from tests.boot.conftest import assign
 from tests.boot.scene import PERMITTED, POLICY, PROTECTED, Row, await_answers, meant, until
 
 EXEMPT = "udp:0:7001:inbound"
-# Mode and exemptions; then whether strangers get in at the permitted port, and whether what the host begins is answered.
+LIFTED = "/run/xfrmd/boot-lifted"
+# Mode and exemptions; do strangers get in at the permitted port? Is what the host begins there answered?
 LIVES = (
     ("stateful", EXEMPT, True, True),
     ("stateful", "", False, True),
@@ -45,11 +46,11 @@ def test_each_boot_mode_lets_pass_what_it_says_and_nothing_else(guest: Guest, ou
         guest.poweroff()
         began = time.time()
         guest.boot("lab.early")
-        await_answers(guest, PROTECTED, began)
-        lifted = float(guest.run("stat -c %.9Y /run/xfrmd/boot-lifted").out)
-        row = outcome(
-            f"boot, {mode}" + (", exemptions" if exemptions else ""), "before the policy", guest, began, lifted
-        )
+        until(lambda: guest.run(f"test -e {LIFTED}", check=False).status == 0, "a policy in force")
+        lifted = float(guest.run(f"stat -c %.9Y {LIFTED}").out)
+        await_answers(guest, PROTECTED, lifted)
+        fault = f"bootmode {mode}" + (" with exemptions" if exemptions else "")
+        row = outcome(fault, "before the policy", guest, began, lifted)
         said = [each for each in guest.said(began, lifted) if each.port == PERMITTED]
         assert any(each.kind == "A" for each in said) is strangers
         assert any(each.kind == "R" for each in said) is own
@@ -61,4 +62,4 @@ def test_each_boot_mode_lets_pass_what_it_says_and_nothing_else(guest: Guest, ou
             row.assert_closed()
         if mode == "block" and not exemptions:
             assert not any(meant(each) for each in guest.wire(began, lifted) if each.sent)
-        outcome("", "policy in force", guest, lifted, time.time()).assert_closed()
+        outcome(fault, "policy in force", guest, lifted, time.time()).assert_closed()

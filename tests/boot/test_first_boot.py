@@ -10,8 +10,6 @@ from lab.booted import Guest
 from tests.boot.conftest import assign
 from tests.boot.scene import BLOCKED, POLICY, PROTECTED, Row, await_answers, entered, leaked, meant
 
-NAMES = ("cap_net_admin", "cap_net_bind_service")
-
 
 def test_a_host_that_never_had_a_policy_is_open_and_its_first_policy_closes_it(
     fresh: Guest, outcome: Callable[..., Row]

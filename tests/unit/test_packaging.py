@@ -57,6 +57,7 @@ def test_purging_knows_every_unit() -> None:
 
 
 def test_purging_takes_out_exactly_our_band_of_priorities() -> None:
-    bounds = re.search(r"\$\(i \+ 1\) >= (\d+) && \$\(i \+ 1\) <= (\d+)", (PACKAGING / "debian" / "postrm").read_text())
+    postrm = (PACKAGING / "debian" / "postrm").read_text()
+    bounds = re.search(r'value\["priority"\] >= (\d+) && value\["priority"\] <= (\d+)', postrm)
     assert bounds is not None
     assert [int(bound) for bound in bounds.groups()] == [limits.PRIORITY_FIRST, limits.PRIORITY_LAST]
