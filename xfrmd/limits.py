@@ -326,6 +326,9 @@ STATE_SIZE: Final = 256 * 1024 * 1024
 STATE_STALE: Final = 1024 * 1024
 """The state file is written anew when it is larger than four times what counts, and this: then that is seldom."""
 
+DIRECTORY_RETRY: Final = 60.0
+"""A directory that could not be used is asked again, as Windows does after its first failure."""
+
 # The daemon's life.
 STOP_WAIT: Final = 2.0
 """For answers of peers to the DELETE of a stop: three tries on a LAN; who is gone is not waited for."""

@@ -20,7 +20,7 @@ from xfrmd.daemon.held import MATRIX, Condition, Resort, Row
 from xfrmd.daemon.parts import StartError
 from xfrmd.daemon.startup import Startup
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import PskAuth
+from xfrmd.model.pad import PskAuth, RootcaAuth
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import SecretRef
 from xfrmd.model.store import Store
@@ -340,6 +340,26 @@ def test_a_secret_that_is_gone_leaves_the_last_good_policy_in_force_with_one_tha
     run(scenario)
 
 
+def test_a_certificate_that_is_damaged_leaves_the_last_good_policy_in_force_and_authenticates_nobody(
+    host: Host,
+) -> None:
+    words = "{ca: {file: /run/ca}, certificate: {file: /run/cert}, key: {file: /run/key}}"
+    text = POLICY.replace('psk: "correct horse battery staple"', f"rootca: {words}")
+
+    async def scenario() -> None:
+        host.local.write_text(text)
+        put(host.disk, LOCAL, kept(text, "Office"))
+        host.secrets |= dict.fromkeys(("/run/ca", "/run/cert", "/run/key"), b"no certificate")
+        place = await host.start()
+        assert plans(place) == ["Office"]
+        assert condition(place, LOCAL) is Condition.SECRETS
+        assert "certificates of rule 'protect'" in place.house.degraded()[0]
+        methods = [method for entry in place.kernel.plans[-1].pad for method in entry.auth]
+        assert {method.certificates for method in methods if isinstance(method, RootcaAuth)} == {()}
+
+    run(scenario)
+
+
 def test_a_persistent_policy_whose_secret_is_gone_is_mended_by_a_reload(host: Host) -> None:
     async def scenario() -> None:
         put(host.disk, PERSISTENT, kept(SECRET.replace("Office", "Base"), "Base"))
@@ -376,6 +396,44 @@ def test_a_policy_that_a_newer_version_keeps_is_told_and_left_alone(host: Host) 
         assert plans(place) == ["Office"]
         assert condition(place, LOCAL) is Condition.UNSAVED
         assert host.disk.read(HERE / "local", 100) == NEWER
+
+    run(scenario)
+
+
+def test_a_directory_that_is_reached_again_takes_its_place_and_is_asked_only_while_there_is_trouble(host: Host) -> None:
+    async def scenario() -> None:
+        host.has_directory = True
+        put(host.disk, DIRECTORY, kept(OLD, "Old"))
+        place = await host.start()
+        assert plans(place) == ["Old"]
+        told = len(place.told)
+        await place.stores.ask_again()
+        assert (plans(place), len(place.told)) == (["Old"], told)
+        host.directory.write_text(NEW)
+        await place.stores.ask_again()
+        assert plans(place) == ["Old", "New"]
+        assert place.house.degraded() == ()
+        host.directory.write_text(OLD)
+        await place.stores.ask_again()
+        assert plans(place) == ["Old", "New"], "a change is for `reload`"
+
+    run(scenario)
+
+
+def test_a_directory_that_is_reached_again_and_assigns_nothing_leaves_the_place_to_the_local_store(host: Host) -> None:
+    async def scenario() -> None:
+        host.has_directory = True
+        put(host.disk, DIRECTORY, kept(OLD, "Old"))
+        place = await host.start()
+        host.directory.write_text(NEW.replace("assign: yes", "assign: no"))
+        host.local.write_text(BAD)
+        await place.stores.ask_again()
+        assert plans(place) == ["Old"]
+        assert condition(place, LOCAL) is Condition.BAD
+        host.local.write_text(POLICY)
+        await place.stores.ask_again()
+        assert plans(place) == ["Old", "Office"]
+        assert place.stores.troubles == {}
 
     run(scenario)
 

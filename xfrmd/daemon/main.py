@@ -85,6 +85,9 @@ async def _start(service: Service) -> ControlServer:
     service.errands.start(
         "SA counters", every(limits.SA_USE_INTERVAL, "SA counters", UseWatch(service.house).look, service.faults)
     )
+    again, stores = limits.DIRECTORY_RETRY, service.house.stores
+    ask = every(again, "directory", lambda: service.errands.start("directory", stores.ask_again()), service.faults)
+    service.errands.start("directory", ask)
     if service.notifier.watchdog_interval:
         service.errands.start(
             "watchdog", every(service.notifier.watchdog_interval, "watchdog", service.notifier.alive, service.faults)

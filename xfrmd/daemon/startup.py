@@ -7,7 +7,7 @@ Where a store's own policy cannot be used, `held.MATRIX` says what takes its pla
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,11 +17,13 @@ from xfrmd.daemon.parts import StartError, start_error
 from xfrmd.daemon.stores import Stores, trouble_of
 from xfrmd.errors import CredentialError, KernelError, PolicyError
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.pad import RootcaAuth
 from xfrmd.model.secret import SecretRef, StandIn
 from xfrmd.model.source import Severity
 from xfrmd.model.store import Store
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.package import Package
+from xfrmd.policy.words import PolicySet
 
 _STAND_IN: Final = 32
 """Octets of what stands in for a secret that cannot be read: nobody guesses it."""
@@ -34,6 +36,13 @@ class Candidate:
     held: Held
     package: Package
     secrets: tuple[str, ...] = ()
+
+
+def _unusable(policies: PolicySet) -> Iterator[str]:
+    """Certificates that could be read, and are none."""
+    for rule in policies.assigned.rules if policies.assigned else ():
+        if any(isinstance(method, RootcaAuth) and not method.certificates for method in rule.auth):
+            yield f"certificates of rule {rule.name!r}"
 
 
 class Startup:
@@ -150,8 +159,10 @@ class Startup:
                 missing.append(str(error))
                 return StandIn(self._entropy(_STAND_IN))
 
-        package = kept.package
-        policies = await asyncio.to_thread(load, package.text, package.file, read_secret, sources=package.sources)
+        package, unread = kept.package, Severity.WARNING if copy else Severity.ERROR
+        sources = package.sources
+        policies = await asyncio.to_thread(load, package.text, package.file, read_secret, unread, sources)
+        missing = missing or [*_unusable(policies)]
         held = Held(policies, package.file, package.checksum, kept.since, origin, kept.allow_lockout)
         return Candidate(held, package, tuple(missing))
 

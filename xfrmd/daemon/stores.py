@@ -99,7 +99,9 @@ class Stores:
         return "; its last good policy is in force" if held.origin is Origin.LAST_GOOD else ""
 
     def trouble(self, store: Store, trouble: Trouble) -> None:
-        """Tell what is wrong with a store, and remember it."""
+        """Tell what is wrong with a store, and remember it. What is known is not told again."""
+        if self.troubles.get(store) == trouble:
+            return
         self.troubles[store] = trouble
         fields = {"store": store.value, "condition": trouble.condition.value}
         text = f"{store.value} store: {trouble.message}"
@@ -122,7 +124,7 @@ class Stores:
             wanted, mended = dict(self.held), await self.persistent.mended()
             if mended is not None:
                 wanted[Store.PERSISTENT] = mended
-            found = await self._directory()
+            found = directory = await self._directory()
             if found is not None:
                 wanted[Store.DIRECTORY] = found[0]
             store = decisive({store: held.policies for store, held in wanted.items()})
@@ -135,7 +137,24 @@ class Stores:
                 now = await self._replace(store, *found, wanted)
             if mended is not None:
                 self.troubles.pop(Store.PERSISTENT, None)
+            if directory is not None and store is not Store.DIRECTORY:
+                self.troubles.pop(Store.DIRECTORY, None)
             return now
+
+    async def ask_again(self) -> None:
+        """Look whether a directory that could not be used can be used now. What its policy cannot be is told."""
+        if Store.DIRECTORY not in self.sources or Store.DIRECTORY not in self.troubles:
+            return
+        async with self.turn:
+            found = await self._directory()
+        if found is None:
+            return
+        try:
+            await self.reload()
+        except (PolicyError, KernelError) as error:
+            nothing = found[0].policies.assigned is None and Store.LOCAL in self.sources
+            store = Store.LOCAL if nothing else Store.DIRECTORY
+            self.trouble(store, trouble_of(store, self.sources[store].first, error))
 
     async def _directory(self) -> tuple[Held, Package] | None:
         """The directory's policy now; None where there is no directory, or it cannot be used (told)."""
