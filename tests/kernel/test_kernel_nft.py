@@ -49,7 +49,9 @@ def nft(host: Host) -> Iterator[NftLoader]:
 
 def test_what_is_loaded_is_what_is_there(nft: NftLoader) -> None:
     assert nft.observe() is None
+    assert not nft.exists()
     nft.load(render(TABLE))
+    assert nft.exists()
     assert differences(TABLE, nft.observe()) == ()
 
 

@@ -76,6 +76,10 @@ class NftLoader:
         """Our table as the kernel has it, without counts; None when there is none. All of it is of one moment."""
         return self._call(self._observed)
 
+    def exists(self) -> bool:
+        """Has the kernel a table of ours, of whatever content?"""
+        return self._call(self._frame) is not None
+
     @property
     def commits(self) -> int:
         """Transactions of ours so far."""

@@ -120,7 +120,7 @@ async def _first_policy(service: Service) -> None:
     Also what locks out: a host without a policy is worse than one that is managed from its console.
     """
     stores, report = service.house.stores, service.kernel.journal.report
-    await Startup(stores, system_entropy, report, fresh=service.kernel.nft.observe() is None).run()
+    await Startup(stores, system_entropy, report, fresh=not service.kernel.nft.exists()).run()
     service.policies_stand()
 
 
