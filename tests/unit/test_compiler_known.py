@@ -43,15 +43,19 @@ def test_a_large_policy_asks_for_known_hosts_and_ports_first(family: int) -> Non
     assert chains(table, "out") == ["classify_out", *(f"classify_out_{number}" for number in (1, 2, 3, 4))]
 
 
-@pytest.mark.parametrize(
-    "worth",
-    [WORTH, SMALL._replace(elements=2_400), SMALL._replace(maps=11), SMALL._replace(price=200)],
-    ids=["few elements", "fewer elements than asked for", "few maps", "too many hosts"],
-)
-def test_a_policy_that_gains_too_little_has_maps_alone(worth: Worth) -> None:
+@pytest.mark.parametrize("worth", [WORTH, SMALL._replace(elements=2_400)], ids=["by default", "few elements"])
+def test_a_small_policy_has_maps_alone(worth: Worth) -> None:
     table = compiled(1_200, 4, worth).plan.nft
     assert sets(table) == {}
     assert chains(table, "out") == ["classify_out"]
+
+
+@pytest.mark.parametrize("worth", [SMALL._replace(maps=11), SMALL._replace(price=200)], ids=["few maps", "many hosts"])
+def test_where_a_set_of_hosts_gains_too_little_ports_are_asked_for_all_the_same(worth: Worth) -> None:
+    table = compiled(1_200, 4, worth).plan.nft
+    assert {name.partition("_")[0] for name in sets(table)} == {"sport", "dport"}
+    assert chains(table, "out") == ["classify_out"]
+    assert_all_known(table)
 
 
 def test_the_largest_runs_get_sets_where_not_all_can() -> None:

@@ -3,13 +3,13 @@
 
 A map that is larger than the processor's caches costs a packet a look at far memory, also when the packet is not in it,
 and a packet that no filter matches asks all maps. So maps that lie behind one another and speak of addresses in the
-same way are a *run*: it is asked only for addresses that some map knows, and each map of it only for ports that some
-map knows (docs/decisions/0027). Small policies have no such runs.
+same way are a *run*. If it is large, its maps are asked only for ports that some map knows, and where that pays, all of
+it only for addresses that some map knows (docs/decisions/0027). Small policies have no sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -18,10 +18,10 @@ from xfrmd.model.nft import KeyField, NftMap
 
 
 class Worth(NamedTuple):
-    """When a run gets a set of its addresses. The defaults are where measurements showed a gain."""
+    """When a run gets sets. The defaults are where measurements showed a gain."""
 
     elements: int = 2048
-    """Fewest elements of its maps: fewer stay in the processor's caches."""
+    """Fewest elements of its maps: fewer stay in the processor's caches. What follows is about sets of addresses."""
     maps: int = 4
     """Fewest maps that the one look-up spares."""
     price: int = 16
@@ -98,16 +98,20 @@ def planned(
 ) -> tuple[Planned, ...]:
     """The runs of a direction. `count` tells how many values its maps have in some fields."""
     groups = [(fields, [one.one for one in group]) for fields, group in groupby(order, _shared)]
-    gains = {
-        at: _elements(maps)
+    sizes = [_elements(maps) if fields else 0 for fields, maps in groups]
+    worth_hosts = [
+        at
         for at, (fields, maps) in enumerate(groups)
-        if fields and _is_large(maps, worth)
-        if count(KnownKey(inbound, fields)) * worth.price <= _elements(maps) * len(maps)
-    }
-    best = set(sorted(gains, key=lambda at: -gains[at])[: worth.runs])
-    return tuple(
-        _planned(inbound, fields if at in best else (), maps, count) for at, (fields, maps) in enumerate(groups)
-    )
+        if len(maps) >= worth.maps and sizes[at] >= worth.elements
+        if fields and count(KnownKey(inbound, fields)) * worth.price <= sizes[at] * len(maps)
+    ]
+    best = set(sorted(worth_hosts, key=lambda at: -sizes[at])[: worth.runs])
+    found = []
+    for at, (fields, maps) in enumerate(groups):
+        large = fields and sizes[at] >= worth.elements
+        ports = tuple(_telling(inbound, one, count) if large else () for one in maps)
+        found.append(Planned(tuple(one.name for one in maps), KnownKey(inbound, fields) if at in best else None, ports))
+    return tuple(found)
 
 
 def _shared(one: Candidate) -> tuple[KeyField, ...]:
@@ -120,23 +124,13 @@ def _elements(maps: Iterable[NftMap]) -> int:
     return sum(len(one.elements) for one in maps)
 
 
-def _is_large(maps: Sequence[NftMap], worth: Worth) -> bool:
-    return len(maps) >= worth.maps and _elements(maps) >= worth.elements
-
-
-def _planned(
-    inbound: bool, hosts: tuple[KeyField, ...], maps: Iterable[NftMap], count: Callable[[KnownKey], int]
-) -> Planned:
-    names = tuple(one.name for one in maps)
-    if not hosts:
-        return Planned(names, None, ((),) * len(names))
-
-    def telling(one: NftMap) -> Iterator[KnownKey]:
-        for part in parts(one.fields):
-            if part.is_port:
-                key = KnownKey(inbound, part.fields)
-                values, width = count(key), 0x10000 >> part.fields[0].mask.bit_count()
-                if values <= _MOST_PORTS and values * width <= _TELLING:
-                    yield key
-
-    return Planned(names, KnownKey(inbound, hosts), tuple(tuple(telling(one)) for one in maps))
+def _telling(inbound: bool, one: NftMap, count: Callable[[KnownKey], int]) -> tuple[KnownKey, ...]:
+    """Ports that a map's key has and many packets do not."""
+    found = []
+    for part in parts(one.fields):
+        if part.is_port:
+            key = KnownKey(inbound, part.fields)
+            values, width = count(key), 0x10000 >> part.fields[0].mask.bit_count()
+            if values <= _MOST_PORTS and values * width <= _TELLING:
+                found.append(key)
+    return tuple(found)
