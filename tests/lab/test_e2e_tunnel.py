@@ -102,6 +102,7 @@ def test_two_networks_reach_each_other_through_the_tunnel_only(net: topology.Two
         assert ping(net.right_host, net.left_host.address(version), 3).lost == 0
         sent = "0123456789abcdef" * 65_536
         assert net.left_host.run("ncat", "-w", "5", there, "7007", stdin=sent).stdout == sent
+        assert ours.ask("filters", {"top": 1})["filters"][0]["packets"] > 4, "also what is on an SA is counted"
         (child,) = e2e.sas(ours)["child_sas"]
         assert (child["mode"], child["state"]) == ("tunnel", "installed")
         assert len(e2e.sas(theirs)["child_sas"]) == 1

@@ -21,6 +21,7 @@ from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.model.source import Severity
+from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import PolicySet
 
 Json = Mapping[str, Any]
@@ -62,8 +63,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     else:
         both = [_policies(arguments, name, output) for name in (old, new)]
         facts = local.facts(arguments.facts, *both)
-        before, after = (compile_policy(policies, facts) for policies in both)
-        answer = traffic_json(traffic(before, after, unanswered=unanswered(both[0], both[1], facts)))
+        with collector_paused():
+            before, after = (compile_policy(policies, facts) for policies in both)
+            answer = traffic_json(traffic(before, after, unanswered=unanswered(both[0], both[1], facts)))
     output.answer(answer, "\n".join(text_lines(answer, output)))
     return _exit(answer, arguments.fail_on or (), output)
 

@@ -15,7 +15,7 @@ from xfrmd.compiler.crowd import Crowd, arriving, cancel, exchange, leaving
 from xfrmd.compiler.delta import element_changes
 from xfrmd.compiler.expand import Expansion, Generic, generic_filters, unresolved_of
 from xfrmd.compiler.ground import Ground, ground_of
-from xfrmd.compiler.layers import Overlap, rank
+from xfrmd.compiler.layers import Overlap, ranked
 from xfrmd.compiler.maps import Maps
 from xfrmd.compiler.reqids import Reqids
 from xfrmd.compiler.runs import WORTH, Worth
@@ -99,7 +99,7 @@ class Compilation:
 
     def negotiated(self) -> list[SpecificFilter]:
         """The regions of negotiate filters, heaviest first."""
-        return sorted(filter(_protects, self.regions()), key=rank)
+        return ranked(filter(_protects, self.regions()))
 
     def filters(self) -> Iterator[SpecificFilter]:
         """All specific filters before cutting."""
@@ -136,7 +136,7 @@ class Compilation:
     def _plan(self, table: NftTable) -> Plan:
         return Plan(
             policy=" + ".join(policy.name for policy in self.policies),
-            filters=View(lambda: tuple(sorted(self.regions(), key=rank))),
+            filters=View(lambda: tuple(ranked(self.regions()))),
             nft=table,
             spd=View(lambda: self._spd.entries() if self._spd else ()),
             protect=View(self._protected),

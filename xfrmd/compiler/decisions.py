@@ -8,7 +8,8 @@ weight are disjoint, so the weight is all of the order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -116,6 +117,10 @@ class _Side:
         # Comparing identities is enough, and quick.
         return (ours, one.inpass and one.inbound, id(self._protections.get(one.reqid)))
 
+    def of(self, keys: AbstractSet[Key]) -> list[SpecificFilter]:
+        """The filters that have one of these keys."""
+        return [one for key, one in zip(self.keys, self.filters, strict=True) if key in keys] if keys else []
+
     def layers(self, one: SpecificFilter, *, only: bool) -> Iterator[Layer]:
         """What a filter decides, the first to decide first."""
         if one.verdict is not Verdict.NEGOTIATE:
@@ -158,12 +163,16 @@ def scenes(old: Plan, new: Plan) -> Iterator[Scene]:
     strange = tuple(set(old.groups) ^ set(new.groups))
     sides = (_Side(old, known, strange), _Side(new, known, strange))
     differing = set(sides[0].keys) ^ set(sides[1].keys)
+    strange_ones = [side.of(differing) for side in sides]
     for inbound in (False, True):
         exempt = _exempt_by_one(sides, inbound=inbound)
         places: OverlapIndex[None] = OverlapIndex()
-        for selector in _places(sides, exempt, differing, inbound=inbound):
+        for selector in _places(strange_ones, exempt, inbound=inbound):
             places.add(selector, None)
-        layers = [_layers(*both, differing, places, inbound=inbound) for both in zip(sides, exempt, strict=True)]
+        layers = [
+            _layers(side, ours, {*map(id, only)}, places, inbound=inbound)
+            for side, ours, only in zip(sides, exempt, strange_ones, strict=True)
+        ]
         for family in (4, 6):
             yield Scene(inbound, family, layers[0][family], layers[1][family])
 
@@ -179,28 +188,33 @@ def _exempt_by_one(sides: tuple[_Side, _Side], *, inbound: bool) -> tuple[_Exemp
 
 
 def _places(
-    sides: tuple[_Side, _Side], exempt: tuple[_Exempt, _Exempt], differing: set[Key], *, inbound: bool
+    strange: Iterable[list[SpecificFilter]], exempt: tuple[_Exempt, _Exempt], *, inbound: bool
 ) -> Iterator[Selector]:
     """Where the Plans can differ."""
     for rows in exempt:
         yield from (selector for _, selector in rows)
-    for side in sides if differing else ():
-        for key, one in zip(side.keys, side.filters, strict=True):
-            if key in differing and one.inbound == inbound:
-                yield one.selector
+    for filters in strange:
+        yield from (one.selector for one in filters if one.inbound == inbound)
 
 
 def _layers(
-    side: _Side, exempt: _Exempt, differing: set[Key], places: OverlapIndex[None], *, inbound: bool
+    side: _Side, exempt: _Exempt, only: AbstractSet[int], places: OverlapIndex[None], *, inbound: bool
 ) -> dict[int, tuple[Layer, ...]]:
-    """The layers of one direction that meet a place where the Plans can differ, by IP version."""
+    """The layers of one direction that meet a place where the Plans can differ, by IP version. `only`: identities of
+    the filters that the other Plan does not have.
+    """
     found: dict[int, list[Layer]] = {4: [], 6: []}
     for (_, selector), decided in exempt.items():
         found[selector.family].append(Layer(box_of(selector), decided, only=True))
-    for key, one in zip(side.keys, side.filters, strict=True):
-        family = one.selector.family
-        if one.inbound == inbound and any(places.meets(family, block) for block in blocks_of(one.selector)):
-            found[family] += side.layers(one, only=key in differing)
+    if places:
+        meets = places.meets
+        for one in side.filters:
+            if one.inbound == inbound:
+                family = one.selector.src.family
+                for block in blocks_of(one.selector):
+                    if meets(family, block):
+                        found[family] += side.layers(one, only=id(one) in only)
+                        break
     return {family: tuple(layers) for family, layers in found.items()}
 
 

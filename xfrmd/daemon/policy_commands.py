@@ -25,6 +25,7 @@ from xfrmd.model.facts import HostFacts
 from xfrmd.model.source import Severity
 from xfrmd.model.store import Store
 from xfrmd.policy import PolicyErrors, load
+from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.package import NewerFormatError, Package
 from xfrmd.policy.resolve import blank
 from xfrmd.policy.words import PolicySet
@@ -62,10 +63,11 @@ def _refusals() -> Iterator[None]:
 
 
 def _compared(policies: PolicySet, facts: HostFacts, now: InForce, *, running_is_old: bool) -> Json:
-    other = compile_policy(policies, facts)
-    names = unanswered(now.policies, policies, facts)
-    plans = (now.plan, other) if running_is_old else (other, now.plan)
-    return traffic_json(traffic(*plans, unanswered=names))
+    with collector_paused():
+        other = compile_policy(policies, facts)
+        names = unanswered(now.policies, policies, facts)
+        plans = (now.plan, other) if running_is_old else (other, now.plan)
+        return traffic_json(traffic(*plans, unanswered=names))
 
 
 async def diff(house: House, arguments: Json) -> Json:
