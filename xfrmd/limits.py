@@ -285,6 +285,9 @@ HOLD_PACE: Final = 0.02
 HELD_SECONDS: Final = 75.0
 """A little longer than the last retransmission: then the negotiation has failed and the packets are dropped."""
 
+MANAGER_WAIT: Final = 2.0
+"""For systemd to say whether the service is stopped or restarted: a part of the 10 s that it gives a stop."""
+
 # The control socket.
 CONTROL_REQUEST: Final = POLICY_FILE_SIZE + 16 * 1024 * 1024
 """One request carries a whole policy file, with its line ends and quotes escaped."""

@@ -5,17 +5,22 @@
 #    source ~/.local/share/bash_completion/xfrmd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_xfrmd_subparsers=(run)
+_shtab_xfrmd_subparsers=(open run)
 
+_shtab_xfrmd_open_option_strings=(-h --help --json --control --color)
 _shtab_xfrmd_run_option_strings=(-h --help --policy --var --vars --directory --debug --json --control --color)
 _shtab_xfrmd_option_strings=(-h --help --version --json --control --color)
 
 
 
+_shtab_xfrmd_open___color_choices=(auto always never)
 _shtab_xfrmd_run___color_choices=(auto always never)
-_shtab_xfrmd_pos_0_choices=(run)
+_shtab_xfrmd_pos_0_choices=(open run)
 _shtab_xfrmd___color_choices=(auto always never)
 
+_shtab_xfrmd_open__h_nargs=0
+_shtab_xfrmd_open___help_nargs=0
+_shtab_xfrmd_open___json_nargs=0
 _shtab_xfrmd_run__h_nargs=0
 _shtab_xfrmd_run___help_nargs=0
 _shtab_xfrmd_run___debug_nargs=0

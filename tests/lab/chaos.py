@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.netns import Host
 from lab.packets import Flow
 from lab.topology import Network
-from lab.traffic import Flood, Udp, udp_echo
+from lab.traffic import PORT, Flood, Udp, udp_echo
 from lab.xfrmd_host import XfrmdHost
+from tests.lab import leaks
 from tests.lab.injection import Sink, sink
 
+UNATTENDED = 1.0
+"""Seconds that a fault lasts while no daemon runs."""
 RATE = 250.0
 """Packets a second of each flow, each of which is answered where it arrives."""
 TABLE = "XFRMD_CHAOS_TABLE"
@@ -42,23 +46,26 @@ class Fault:
 
 RULESET = """\
 printf 'flush ruleset\\ntable inet filter { chain input { type filter hook input priority 0; policy accept; }; }\\n'"""
-LAST_RULE = "nft -a list chain inet xfrmd %s | sed -n 's/.* # handle //p' | tail -1"
+LAST_RULE = "$(nft -a list chain inet xfrmd {0} | sed -n 's/.* # handle //p' | tail -1)"
+CHAINS = ("prerouting", "postrouting")
 FAULTS = (
     Fault("nft flush ruleset", ("nft flush ruleset",)),
     Fault("systemctl reload nftables", (f"{RULESET} | nft -f -",)),
     Fault("nft delete table inet xfrmd", ("nft delete table inet xfrmd",)),
     Fault(
         "the last rule of both chains deleted",
-        tuple(
-            f"nft delete rule inet xfrmd {chain} handle $({LAST_RULE % chain})"
-            for chain in ("prerouting", "postrouting")
+        (
+            'nft "'
+            + "; ".join(f"delete rule inet xfrmd {name} handle {LAST_RULE.format(name)}" for name in CHAINS)
+            + '"',
         ),
     ),
     Fault(
         "a rule that accepts all put first",
-        tuple(f"nft insert rule inet xfrmd {chain} accept" for chain in ("prerouting", "postrouting")),
+        ('nft "' + "; ".join(f"insert rule inet xfrmd {name} accept" for name in CHAINS) + '"',),
     ),
 )
+"""Each is one transaction."""
 XFRM_FAULTS = (
     Fault("ip xfrm policy flush", ("ip xfrm policy flush",)),
     Fault("ip xfrm state flush", ("ip xfrm state flush",), mended=False),
@@ -107,9 +114,16 @@ def whole_again(daemon: XfrmdHost, before: int, timeout: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+Wire = tuple[Host, str]
+"""An end of a link: what its host sends there is looked at."""
+
+
 @dataclass
 class Scene:
-    """Traffic between hosts, of both IP versions, that must not be seen in the clear. `sender` has the daemon."""
+    """Traffic of both IP versions that must not be seen in the clear. Each packet is answered where it arrives.
+
+    The daemon that faults befall is that of `daemon`, somewhere on the way.
+    """
 
     name: str
     net: Network
@@ -117,66 +131,141 @@ class Scene:
     receiver: Host
     daemon: XfrmdHost
     flow: Flow
-    wires: tuple[str, ...]
-    """Hosts whose sending is looked at."""
+    wires: tuple[Wire, ...]
     floods: list[Flood] = field(default_factory=list)
 
     @contextlib.contextmanager
     def traffic(self) -> Iterator[None]:
-        """Floods of both IP versions, each packet of which is answered, are under way."""
-        self.floods = [Flood(self.sender, Udp(self.receiver.address(version)), rate=RATE) for version in (4, 6)]
+        """The traffic is under way."""
         with contextlib.ExitStack() as stack:
             for version in (4, 6):
                 stack.enter_context(udp_echo(self.receiver, self.receiver.address(version)))
-            for flood in self.floods:
-                flood.start()
+            self.floods = [
+                Flood(self.sender, Udp(self.receiver.address(version)), rate=RATE).start() for version in (4, 6)
+            ]
             try:
                 yield
             finally:
-                self._ended()
+                self.ended()
 
-    def _ended(self) -> tuple[int, int]:
-        """Packets sent and lost."""
-        done = [flood.stop() for flood in self.floods]
-        self.floods = []
+    def ended(self) -> tuple[int, int]:
+        """End the traffic; packets sent and lost."""
+        done, self.floods = [flood.stop() for flood in self.floods], []
         return sum(one.sent for one in done), sum(len(one.lost) for one in done)
 
     def flowing(self, more: int = 40) -> None:
-        """Wait until packets of all floods are answered."""
+        """Wait until so many packets more have come and gone."""
         for flood in self.floods:
             flood.wait_for(more)
 
     def clear(self) -> int:
         """Packets of the flow seen in the clear."""
-        return sum(one.host in self.wires for one in self.net.capture.clear_packets(self.flow))
+        ends = {(host.name, link) for host, link in self.wires}
+        return sum((one.host, one.link) in ends for one in self.net.capture.clear_packets(self.flow))
 
-    def row(self, fault: Fault, moment: str = "under traffic", between: Callable[[], None] = lambda: None) -> Row:
-        """Let a fault happen, wait until all is as it was, and tell. `between` comes right after the fault."""
+    def row(self, fault: Fault, moment: str = "under traffic") -> Row:
+        """Let a fault happen, wait until all is as it was, and tell."""
         self.net.capture.clear()
         with self.traffic():
             self.flowing()
             before, begun = mends(self.daemon) if fault.mended else 0, time.monotonic()
             fault.happen(self.daemon.host)
-            between()
             if fault.mended:
                 whole_again(self.daemon, before)
+            back = time.monotonic() - begun if fault.mended else 0.0
+            self.flowing()
+            sent, lost = self.ended()
+        return told(Row(self.name, fault.name, moment, self.clear(), sent, lost, back))
+
+    def row_without_daemon(self, fault: Fault) -> Row:
+        """The same while the daemon is dead; it starts again later."""
+        self.net.capture.clear()
+        with self.traffic():
+            self.flowing()
+            self.daemon.kill()
+            fault.happen(self.daemon.host)
+            time.sleep(UNATTENDED)  # nothing is to happen
+            begun = time.monotonic()
+            self.daemon.start()
             back = time.monotonic() - begun
             self.flowing()
-            sent, lost = self._ended()
-        return told(Row(self.name, fault.name, moment, self.clear(), sent, lost, back if fault.mended else 0.0))
+            sent, lost = self.ended()
+        return told(Row(self.name, fault.name, "after kill -9", self.clear(), sent, lost, back))
 
     def control(self) -> int:
         """The same traffic with the policy off, as the same capture sees it: it must be called last."""
         self.net.capture.clear()
         with self.traffic():
             self.flowing()
-        seen = self.clear()
-        told(Row(self.name, "the policy is off (positive control)", "", seen, 0, 0, 0.0))
-        return seen
+            sent, lost = self.ended()
+        return told(
+            Row(self.name, "none: the policy is off (positive control)", "", self.clear(), sent, lost, 0.0)
+        ).clear
 
 
-@contextlib.contextmanager
-def sinks(host: Host, port: int) -> Iterator[Sequence[Sink]]:
-    """What arrives at a port, over IPv4 and IPv6."""
-    with sink(host, host.v4, port) as four, sink(host, host.v6, port) as six:
-        yield (four, six)
+class Spray:
+    """Datagrams to an address at the rate, whatever the policy says to them: XFRM refuses already to connect."""
+
+    def __init__(self, host: Host, address: str) -> None:
+        self._socket = leaks.udp_socket(host, "::" if ":" in address else "")
+        self._to, self._stop, self._sent = (address, PORT), threading.Event(), 0
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(1 / RATE):
+            self._sent += 1
+            with contextlib.suppress(PermissionError):
+                self._socket.sendto(b"blocked", self._to)
+
+    def stop(self) -> int:
+        """End it; how many were sent."""
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+        return self._sent
+
+
+@dataclass
+class Blocked(Scene):
+    """Traffic from the daemon's host and to it that the policy blocks: nothing of it may leave or enter."""
+
+    arrived: list[Sink] = field(default_factory=list)
+    sprays: list[Spray] = field(default_factory=list)
+    entered: int = 0
+
+    @contextlib.contextmanager
+    def traffic(self) -> Iterator[None]:
+        """Datagrams of both IP versions, both ways."""
+        with contextlib.ExitStack() as stack:
+            self.entered = 0
+            for version in (4, 6):
+                here, there = self.sender.address(version), self.receiver.address(version)
+                self.arrived.append(stack.enter_context(sink(self.sender, here, PORT)))
+                self.sprays += [Spray(self.sender, there), Spray(self.receiver, here)]
+            try:
+                yield
+            finally:
+                self.ended()
+
+    def flowing(self, more: int = 40) -> None:
+        """Wait until so many packets more have been sent towards the daemon's host."""
+        wanted = self._sent() + more
+        deadline = time.monotonic() + 30
+        while self._sent() < wanted:
+            assert time.monotonic() < deadline, "the other host sends nothing"
+            time.sleep(0.01)
+
+    def _sent(self) -> int:
+        return sum(one.host == self.receiver.name for one in self.net.capture.packets)
+
+    def ended(self) -> tuple[int, int]:
+        """What is blocked is lost, and is not counted as such."""
+        done, self.sprays = [spray.stop() for spray in self.sprays], []
+        self.entered += sum(len(one.drain()) for one in self.arrived)
+        self.arrived = []
+        return sum(done), 0
+
+    def clear(self) -> int:
+        """What left, and what entered."""
+        return super().clear() + self.entered

@@ -102,7 +102,8 @@ def test_filters_come_and_go_one_by_one() -> None:
                 continue
             carried += 1
             generics = [generic for _, generic in sorted(made.generics.items())]
-            assert_equal(made, Compilation(one.policies, one.host, made.reqids, generics, worth=worth))
+            again = Compilation(one.policies, one.host, made.reqids, generics, worth=worth, mirrors=made.ground.mirrors)
+            assert_equal(made, again)
             assert_delta(before, delta, made.plan)
     assert carried > 2 * refused
 
@@ -119,7 +120,7 @@ def follow(one: World, seed: int, change: Callable[[HostFacts, random.Random], H
             made = Compilation(one.policies, host, made.reqids, worth=worth)
             continue
         followed += host != last
-        assert_equal(made, Compilation(one.policies, host, made.reqids, worth=worth))
+        assert_equal(made, Compilation(one.policies, host, made.reqids, worth=worth, mirrors=made.ground.mirrors))
         assert_delta(before, delta, made.plan)
         assert delta != PlanDelta() or made.plan is plan
     return followed

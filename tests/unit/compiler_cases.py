@@ -16,6 +16,7 @@ from xfrmd.policy.words import (
     Action,
     AddressSpec,
     AddressWord,
+    Config,
     ConnectionType,
     Filter,
     FilterAction,
@@ -126,10 +127,10 @@ def tunnel(here: str, there: str, near: str, far: str, *, line: int = 1, conntyp
     )
 
 
-def policy(*rules: Rule, qmpermm: int = 0, mmpfs: bool = False) -> PolicySet:
+def policy(*rules: Rule, qmpermm: int = 0, mmpfs: bool = False, mirrors: bool = True) -> PolicySet:
     """A policy set with one assigned policy."""
     made = Policy("Test", rules, (IKE_AES,), Span(FILE, 1, 1), qmpermm, mmpfs)
-    return PolicySet((made,), made)
+    return PolicySet((made,), made, config=Config(mirror_blocks=mirrors))
 
 
 def facts(*on_link: str, dialup: tuple[str, ...] = (), dns: tuple[str, ...] = ()) -> HostFacts:

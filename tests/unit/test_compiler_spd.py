@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from tests.unit.compiler_cases import HOST, facts, one, packet, policy, rule
 from xfrmd import limits
-from xfrmd.compiler import compile_policy
+from xfrmd.compiler import Compilation, compile_policy, mirroring
 from xfrmd.compiler.interpreter import first_entry
 from xfrmd.model.plan import Plan
 from xfrmd.model.selector import Packet
 from xfrmd.model.spd import Direction, SpdAction, SpdEntry
+from xfrmd.policy.words import PolicySet
 
 V4 = facts("10.1.0.5/16")
 
@@ -21,8 +22,40 @@ def entry_for(plan: Plan, asked: Packet) -> SpdEntry | None:
 
 
 def test_without_negotiation_there_are_no_entries() -> None:
-    blocks = policy(rule("block", one("any", "any")), rule("permit", one("me", "any", "tcp", dport=80), line=2))
-    assert compile_policy(blocks, HOST).spd == ()
+    rules = rule("block", one("any", "any")), rule("permit", one("me", "any", "tcp", dport=80), line=2)
+    assert compile_policy(policy(*rules, mirrors=False), HOST).spd == ()
+
+
+def test_blocks_are_mirrored_with_what_is_permitted_ahead_of_them() -> None:
+    rules = (
+        rule("block", one("me", "10.0.0.0/8")),
+        rule("permit", one("me", "10.1.1.1", "tcp", dport=80), one("me", "192.0.2.1"), line=2),
+    )
+    plan = compile_policy(policy(*rules), V4)
+    assert lines(plan, Direction.OUT) == [
+        "bypass any:68 -> any:67 udp",
+        "bypass 10.1.0.5 -> 10.1.1.1:80 tcp",
+        "discard 10.1.0.5 -> 10.0.0.0/8 any",
+    ]
+    assert lines(plan, Direction.FWD) == lines(plan, Direction.IN)[-2:], "exemptions apart"
+
+
+def test_blocks_are_not_mirrored_where_each_packet_would_pay_for_it() -> None:
+    for count, mirrored in ((30, True), (100, False)):
+        ports = [one("any", "me", "tcp", dport=2 * port + 1) for port in range(count)]
+        assert bool(compile_policy(policy(rule("block", *ports)), V4).spd) == mirrored
+    hosts = [one("me", f"10.2.{n >> 8}.{n & 255}") for n in range(mirroring.FILTERS // 2 + 1)]
+    assert compile_policy(policy(rule("block", *hosts[:-1])), V4).spd
+    assert not compile_policy(policy(rule("block", *hosts)), V4).spd
+
+
+def test_a_block_that_a_change_brings_is_mirrored() -> None:
+    made = Compilation(policy(rule("permit", one("me", "any")), rule("block", one("me", "dns-servers"), line=2)), HOST)
+    assert made.plan.spd == ()
+    with_dns = facts("10.1.0.5/16", "fd00:1::5/64", dns=("192.0.2.53",))
+    made.refresh(with_dns)
+    assert tuple(made.plan.spd) == tuple(compile_policy(PolicySet(made.policies, made.policies[0]), with_dns).spd)
+    assert any("discard" in line for line in lines(made.plan, Direction.OUT))
 
 
 def test_a_narrow_negotiate_filter_needs_nothing_beside_it() -> None:
@@ -38,6 +71,7 @@ def test_only_what_overlaps_a_wider_negotiate_filter_becomes_an_entry() -> None:
             rule("negotiate", one("me", "10.2.0.0/16", "tcp")),
             rule("block", one("me", "10.2.3.0/24", "tcp", dport=23), one("me", "10.9.0.0/16"), line=2),
             rule("permit", one("me", "10.2.4.0/24"), one("me", "10.8.0.0/16"), line=3),
+            mirrors=False,
         ),
         V4,
     )
@@ -50,7 +84,10 @@ def test_only_what_overlaps_a_wider_negotiate_filter_becomes_an_entry() -> None:
 
 def test_a_wider_block_below_negotiate_is_no_entry() -> None:
     plan = compile_policy(
-        policy(rule("block", one("any", "any")), rule("negotiate", one("me", "10.2.0.1", "tcp"), line=2)), V4
+        policy(
+            rule("block", one("any", "any")), rule("negotiate", one("me", "10.2.0.1", "tcp"), line=2), mirrors=False
+        ),
+        V4,
     )
     assert lines(plan, Direction.OUT) == ["protect 10.1.0.5 -> 10.2.0.1 tcp"]
 

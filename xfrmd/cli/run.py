@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,13 @@ from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.cli.local import VARIABLES, policy_files
 from xfrmd.cli.output import Output
 from xfrmd.cli.table import Argument, Command
+from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.daemon.main import serve
+from xfrmd.daemon.opening import open_host
 from xfrmd.daemon.parts import Settings, StartError
+from xfrmd.errors import KernelError
 from xfrmd.model.notice import Level, Notice
 
 
@@ -54,7 +58,32 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
         return error.exit_code
 
 
+def _open(arguments: argparse.Namespace, output: Output) -> int:
+    """Refused while a daemon answers: it would put back at once what goes."""
+    if Path(arguments.control).is_socket():
+        with contextlib.suppress(ControlError):
+            ask("status", {}, arguments.control)
+            message = f"a daemon serves {arguments.control} and would put back what is removed"
+            raise ControlError("busy", message, "stop it first, or xfrmctl apply a policy with nothing assigned")
+    try:
+        removed = open_host()
+    except KernelError as error:
+        raise ControlError("kernel-refused", str(error), "run it as root, or with CAP_NET_ADMIN") from error
+    text = f"removed {removed.sas} SAs, {removed.policies} XFRM policies and the nftables tables of xfrmd"
+    output.answer(removed._asdict(), f"{text}\nnothing is filtered or protected until the daemon starts again")
+    return ExitCode.OK
+
+
 COMMANDS: Final[tuple[Command, ...]] = (
+    Command(
+        "open",
+        "remove everything of xfrmd from the kernel, without the daemon",
+        _open,
+        (),
+        (("systemctl stop xfrmd; xfrmd open", "open a host that the policy of a dead daemon keeps closed"),),
+        "Remove SAs, XFRM policies and the nftables tables of xfrmd, those of the boot filter among them. What was\n"
+        "protected goes in the clear then, what was blocked passes. Nothing of others is touched.",
+    ),
     Command(
         "run",
         "run the daemon in the foreground",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final, NamedTuple
 
-from xfrmd.compiler import nft, pad, protect, spd
+from xfrmd.compiler import mirroring, nft, pad, protect, spd
 from xfrmd.compiler.actions import BY_ACTION
 from xfrmd.compiler.bulk import sort_into_layers
 from xfrmd.compiler.crowd import Crowd, arriving, cancel, exchange, leaving
@@ -60,17 +60,18 @@ class Compilation:
         generics: Iterable[Generic] | None = None,
         *,
         worth: Worth = WORTH,
+        mirrors: bool | None = None,
     ) -> None:
         """Compile. `known` gives filters that have reqids already the same again, so that their SAs stay. `generics`
         are compiled in the place of the policies' filters, if given. `worth`: when maps are asked about some packets
-        only.
+        only. `mirrors`: whether blocks stand in the SPD, if that was decided before; it holds for all changes.
 
         Conflicts are decided as documented and not told here: `check` tells them. Raises PolicyError when they
         have more negotiate filters than there are reqids, or more filters than a policy may become.
         """
         assert policies.in_force
         self.policies, self.facts = policies.in_force, facts
-        self.ground = ground_of(facts, policies.config.ipsecexempt)
+        self.ground = ground_of(facts, policies.config.ipsecexempt, mirrors=False)
         self.generics: dict[int, Generic] = {
             one.number: one for one in bounded(generic_filters(self.policies) if generics is None else generics)
         }
@@ -87,8 +88,9 @@ class Compilation:
         self.maps.fill(self.layers)
         self._speakers = Speakers(self.generics.values())
         self._spd: spd.Database | None = None
-        if any(map(_protects, self.filters())):  # also such as heavier filters hide now, and a change may uncover
-            self._spd = self._database()
+        self._fill(policies.config.mirror_blocks and mirroring.are_few(self.regions()) if mirrors is None else mirrors)
+        if self.ground.mirrors and mirrors is None and not mirroring.is_cheap(self.wildcards()):
+            self._fill(False)
         self.plan = self._plan(self._table())
 
     # What is in it
@@ -123,10 +125,15 @@ class Compilation:
 
     # Making the Plan
 
-    def _database(self) -> spd.Database:
-        found = spd.Database(self.ground)
-        found.fill(self._regions_of)
-        return found
+    def _fill(self, mirrors: bool) -> None:
+        self.ground, self._spd = self.ground._replace(mirrors=mirrors), None
+        if any(
+            map(self._stands_in_spd, self.filters())
+        ):  # also such as heavier ones hide now, and a change may uncover
+            self._spd = spd.filled(self.ground, self._regions_of)
+
+    def _stands_in_spd(self, one: SpecificFilter) -> bool:
+        return _protects(one) or (self.ground.mirrors and one.verdict is Verdict.BLOCK)
 
     def _table(self) -> NftTable:
         guarded = self.ground.own if _restricts_me(self.generics.values()) else None
@@ -166,7 +173,7 @@ class Compilation:
 
     def prospect(self, facts: HostFacts) -> Prospect | None:
         """The larger part of `refresh`: what will change. It may run beside whoever only looks at the Plan."""
-        moved, ground = moves(self.facts, facts), ground_of(facts, self.ground.level)
+        moved, ground = moves(self.facts, facts), ground_of(facts, self.ground.level, mirrors=self.ground.mirrors)
         touched = self._speakers.of(changed_words(self.facts, facts), moved=moved is not None)
         if 2 * len(touched) > MOST_CHANGED:
             return None
@@ -212,8 +219,8 @@ class Compilation:
 
     def _exchange(self, leave: Crowd, enter: Crowd, ground: Ground, *, guards: bool) -> PlanDelta:
         """`guards`: filters that protect or block what speaks of `me` come or go."""
-        if self._spd is None and any(map(_protects, chain(enter.single, enter.regions()))):
-            self._spd = self._database()
+        if self._spd is None and any(map(self._stands_in_spd, chain(enter.single, enter.regions()))):
+            self._spd = spd.filled(self.ground, self._regions_of)
         self.maps.begin()
         if self._spd is not None:
             self._spd.begin(self._regions_of)

@@ -14,11 +14,12 @@ from xfrmd.model.spd import Direction
 
 
 class Ground(NamedTuple):
-    """The host's own addresses, multicast and broadcast, and the `ipsecexempt`."""
+    """The host's own addresses, multicast and broadcast, the `ipsecexempt`, whether blocks are mirrored in the SPD."""
 
     own: tuple[Address, ...]
     groups: tuple[Prefix, ...]
     level: int
+    mirrors: bool
 
     @property
     def dropped(self) -> tuple[Prefix, ...]:
@@ -30,6 +31,6 @@ class Ground(NamedTuple):
         return spd_selectors(self.own, self.level, self.groups)
 
 
-def ground_of(facts: HostFacts, level: int) -> Ground:
+def ground_of(facts: HostFacts, level: int, *, mirrors: bool) -> Ground:
     """The ground of a host with these facts, at this `ipsecexempt`."""
-    return Ground(tuple(sorted(facts.own_addresses())), groups(facts), level)
+    return Ground(tuple(sorted(facts.own_addresses())), groups(facts), level, mirrors)

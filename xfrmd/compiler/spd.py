@@ -3,7 +3,9 @@
 
 XFRM looks up an outgoing packet before nftables sees it, so whatever nftables decides ahead of a negotiate filter must
 be known here as well, or an exempt packet would raise an ACQUIRE. A permit or block filter becomes an entry only where
-it overlaps a lighter entry that would decide otherwise: a policy without negotiate filters has no entries at all.
+it overlaps a lighter entry that would decide otherwise.
+
+Where blocks are mirrored (docs/decisions/0025) all of them are entries, and so hold when somebody has flushed nftables.
 
 FWD repeats IN: a forwarded packet is checked there by its addresses on the wire, then looked up in OUT.
 """
@@ -76,7 +78,10 @@ def _exempting(selectors: Iterable[Selector]) -> list[Candidate]:
 class Side:
     """Entries of one direction, OUT or IN. `exempt`: what bypasses before all filters."""
 
-    def __init__(self, direction: Direction, groups: tuple[Prefix, ...], exempt: Iterable[Selector]) -> None:
+    def __init__(
+        self, direction: Direction, groups: tuple[Prefix, ...], exempt: Iterable[Selector], *, mirrors: bool
+    ) -> None:
+        self._mirrors = mirrors
         self.stacks = EntryStacks()
         self._direction = direction
         self._groups = groups
@@ -191,8 +196,8 @@ class Side:
             self._leave_candidate(candidate)
 
     def _needed(self, one: Candidate) -> bool:
-        """Does a lighter entry decide some of its packets otherwise?"""
-        return any(
+        """Does a lighter entry decide some of its packets otherwise, or is it a block that is mirrored?"""
+        return (self._mirrors and one.action is SpdAction.DISCARD) or any(
             entry.priority > one.priority
             for action, present in self._present.items()
             if action is not one.action
@@ -242,7 +247,7 @@ class Database:
         self._ground = ground
         exempt = _by_direction(ground)
         self._sides = {
-            inbound: Side(direction, ground.dropped, exempt[direction])
+            inbound: Side(direction, ground.dropped, exempt[direction], mirrors=ground.mirrors)
             for inbound, direction in ((False, Direction.OUT), (True, Direction.IN))
         }
 
@@ -285,3 +290,10 @@ class Database:
                 changed += [(_forwarded(before), _forwarded(after)) for before, after in found]
         going = tuple(before for before, after in changed if before is not None and after is None)
         return going, tuple(after for before, after in changed if after is not None and after != before)
+
+
+def filled(ground: Ground, regions: Callable[[bool], Iterable[SpecificFilter]]) -> Database:
+    """The SPD of these regions; `regions` gives those of one direction, lightest first."""
+    found = Database(ground)
+    found.fill(regions)
+    return found

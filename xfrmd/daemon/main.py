@@ -28,6 +28,7 @@ from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
 from xfrmd.daemon.service import Service, UseWatch
 from xfrmd.daemon.startup import Startup
+from xfrmd.daemon.stopping import stop
 from xfrmd.errors import KernelError
 from xfrmd.model.notice import Level, Notice
 
@@ -49,12 +50,7 @@ async def serve(settings: Settings, journal: Journal) -> int:
         stays = await signals.get() is signal.SIGTERM and service.custody.active
         service.notifier.stopping()
         await server.stop()
-        if stays:
-            heritage.leave(service)
-        else:
-            await service.say_goodbye()
-        what = "policies and SAs stay" if stays else "policies stay"
-        journal.tell(Notice(Level.INFO, "stopped", f"stopped; {what} in the kernel and keep protecting and blocking"))
+        journal.tell(await stop(service, stays=stays))
     finally:
         await _close(service)
     return ExitCode.OK

@@ -32,6 +32,7 @@ from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger, SaKey
+from xfrmd.daemon.opening import remove_sas
 from xfrmd.daemon.others import Others
 from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
@@ -99,9 +100,7 @@ class Kernel:
 
     def remove_sas(self, known: Collection[SaKey] = ()) -> None:
         """Remove all SAs of ours but those that are known, those of an earlier run included."""
-        for sa in self.xfrm.sas():
-            if sa.ours and (sa.dst, sa.protocol, sa.spi) not in known:
-                self.xfrm.remove_sa(sa.protocol, sa.spi, sa.dst)
+        remove_sas(self.xfrm, known)
 
     def counters(self) -> dict[str, Mapping[str, int]]:
         """What nftables and XFRM dropped and let by, in packets."""

@@ -90,6 +90,9 @@ def _config(config: Config, at: Span, script: Outgoing) -> None:
         settings["bootexemptions"] = f'"{exemptions_text(config.bootexemptions)}"'
     for name, value in settings.items():
         script.lines.append(f"ipsec dynamic set config property={name} value={value}")
+    if config.on_stop is not Config().on_stop or config.mirror_blocks != Config().mirror_blocks:
+        message = "netsh has neither on_stop nor mirror_blocks: they are left out"
+        script.problems.warning(at, message, "Windows opens when its service is stopped, and has one filter engine")
     if config.management != Config().management or config.allow_lockout:
         message = "netsh has neither management nor allow_lockout: they are left out"
         script.problems.warning(at, message, "nothing is to be done: they guard this host against its own policy")

@@ -38,6 +38,8 @@ def _config(read: Read) -> Config:
         ipsecexempt=read["ipsecexempt"],
         management=tuple(dict.fromkeys(read["management"])),
         allow_lockout=read["allow_lockout"],
+        mirror_blocks=read["mirror_blocks"],
+        on_stop=read["on_stop"],
         bootmode=read["bootmode"],
         bootexemptions=read["bootexemptions"],
         given=frozenset(read.names()),

@@ -25,7 +25,7 @@ from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.records import Field, Later, Read, Record
 from xfrmd.policy.tunnels import TUNNEL
 from xfrmd.policy.variables import VARIABLES
-from xfrmd.policy.words import Action, BootMode, ConnectionType, FilterAction, Unresolved
+from xfrmd.policy.words import Action, BootMode, ConnectionType, FilterAction, OnStop, Unresolved
 
 VERSION: Final = 1
 NAME: Final = text("a name", 1, 255)
@@ -260,6 +260,20 @@ CONFIG: Final = Record(
             shown="[22]",
         ),
         Field("allow_lockout", FLAG, "such a policy is meant: it is warned of only", default=False, shown="no"),
+        Field(
+            "mirror_blocks",
+            FLAG,
+            "what is blocked is blocked in XFRM too, where that costs little, and so holds when nftables is flushed",
+            default=True,
+            shown="yes",
+        ),
+        Field(
+            "on_stop",
+            word({one.value: one for one in OnStop}),
+            "what becomes of the policy in the kernel when the service is stopped",
+            default=OnStop.KEEP,
+            shown="keep, which goes on enforcing it",
+        ),
         Field(
             "bootmode",
             BOOT_MODE,

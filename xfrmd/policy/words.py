@@ -155,6 +155,15 @@ class BootMode(enum.Enum):
     """Everything."""
 
 
+class OnStop(enum.Enum):
+    """What becomes of the policy in the kernel when an administrator stops the daemon."""
+
+    KEEP = "keep"
+    """It goes on being enforced."""
+    OPEN = "open"
+    """It is removed: nothing is filtered or protected any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class BootExemption:
     """Packets that pass while the system starts, and the answers to them (Windows `bootexemptions`)."""
@@ -178,6 +187,9 @@ class Config:
     """TCP ports by which the host is managed: a policy that closes one to everybody is refused."""
     allow_lockout: bool = False
     """That is meant."""
+    mirror_blocks: bool = True
+    """Block filters are XFRM policies too, where that costs little."""
+    on_stop: OnStop = OnStop.KEEP
     bootmode: BootMode | None = None
     """None: stateful once a policy has been assigned on this host, permit before."""
     bootexemptions: tuple[BootExemption, ...] = ()

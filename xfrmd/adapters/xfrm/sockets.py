@@ -23,7 +23,8 @@ from xfrmd.model.sad import SadEntry
 from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Direction, SpdEntry
 
-_GONE: Final = (errno.ENOENT, errno.ESRCH)
+GONE: Final = (errno.ENOENT, errno.ESRCH)
+"""What the kernel says of something that is to be removed and is not there."""
 _WORD: Final = bytes(4)
 T = TypeVar("T")
 
@@ -172,7 +173,7 @@ class XfrmSocket:
                 if message.type == wanted:
                     return decode(message.body)
                 refused = netlink.answer(message)
-                if refused.errno in _GONE:
+                if refused.errno in GONE:
                     return None
                 raise KernelError(f"{kind.name}: {netlink.describe(refused.errno, refused.text)}", refused.errno)
 
@@ -212,7 +213,7 @@ class XfrmSocket:
         """Remove an SA; False when it was gone already."""
         request = Request(Msg.DELSA, states.encode_id(protocol, spi, dst), f"SA {spi:08x} -> {dst}")
         for refusal in self.submit([request]):
-            if refusal.errno in _GONE:
+            if refusal.errno in GONE:
                 return False
             raise KernelError(refusal.message, refusal.errno)
         return True
