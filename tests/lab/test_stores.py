@@ -15,10 +15,12 @@ import pytest
 
 from lab import topology
 from lab.xfrmd_host import CtlFailed, XfrmdHost
-from tests.lab import leaks
+from tests.lab import e2e, leaks
+from xfrmd.adapters.boot_files import BOOT
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
 from xfrmd.errors import XfrmdError
+from xfrmd.limits import BOOT_TABLE
 
 SHUT, OTHER, OPEN = 7001, 7002, 7003
 """Ports that the persistent policy blocks, that the local policy blocks, and that nobody speaks of."""
@@ -103,10 +105,16 @@ class Scene:
         assert self.seen(OPEN) > 20, "the sender sends"
         return self.seen(SHUT) > 0, self.seen(OTHER) > 0, True
 
-    def reboot(self) -> None:
-        """The daemon is killed, and the kernel forgets everything."""
+    def reboot(self, *, boot: bool = False) -> None:
+        """The daemon is killed, and the kernel forgets all; with `boot` it has the boot filter that was saved."""
         self.daemon.kill()
-        self.net.left.run("sh", "-c", "nft flush ruleset && ip xfrm policy flush && ip xfrm state flush")
+        loaded = f"cat {self.daemon.directory / BOOT}" if boot else "true"
+        ruleset = f"(echo flush ruleset; {loaded}) | nft -f -"
+        self.net.left.run("sh", "-c", f"{ruleset} && ip xfrm policy flush && ip xfrm state flush")
+
+    def saved(self) -> bool:
+        """Is the boot filter of all policies saved?"""
+        return str(OTHER) in (self.daemon.directory / BOOT).read_text()
 
 
 @pytest.fixture
@@ -128,9 +136,12 @@ def test_the_persistent_policy_is_first_and_stays_whatever_becomes_of_the_other(
     assert scene.assign(BASE)
     assert scene.passing() == (False, False, True)
 
-    # A start of the system at which the local policy's file keeps its reader waiting: the persistent one is in force.
-    scene.reboot()
+    # A start of the system at which the local policy's file keeps its reader waiting: the persistent one is in force,
+    # and the boot filter stays until all of it is.
+    e2e.wait_until(scene.saved, "the boot filter is saved")
     daemon.policy.unlink()
+    scene.fresh()
+    scene.reboot(boot=True)
     os.mkfifo(daemon.policy)
     start = threading.Thread(target=daemon.start)
     start.start()
@@ -138,9 +149,12 @@ def test_the_persistent_policy_is_first_and_stays_whatever_becomes_of_the_other(
         "no_policy" in scene.net.left.run("sh", "-c", "nft list table inet xfrmd || echo no_policy", check=False).stdout
     ):
         assert start.is_alive(), daemon.log
-    assert scene.passing() == (False, True, True)
+    time.sleep(MOMENT)
+    assert BOOT_TABLE in scene.net.left.run("nft", "list", "tables").stdout
     daemon.policy.write_text(LOCAL)
     start.join()
+    assert scene.seen(SHUT) == scene.seen(OTHER) == 0, "not from the start of the system on"
+    assert BOOT_TABLE not in scene.net.left.run("nft", "list", "tables").stdout
     assert scene.passing() == (False, False, True)
     daemon.policy.unlink()
 
