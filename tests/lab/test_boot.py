@@ -120,6 +120,8 @@ def test_what_passes_in_each_mode(
     net.left.run("ip", "neigh", "flush", "all")  # IPv6 needs neighbour discovery anew, through the filter
     net.right.run("ip", "neigh", "flush", "all")
     assert probed(net) == passes
+    for near in ("127.0.0.1", "::1", *net.left.addresses):
+        assert ping(net.left, near, 1, wait=WAIT).lost == 0, "what stays on the host is nobody's business"
     assert bool(sent_by(net, net.left)) == bool(passes)
     assert sent_by(net, net.right)
     assert boot.console == ""
@@ -216,7 +218,8 @@ def test_from_the_boot_filter_to_the_policy_and_back_after_a_failure(
 ) -> None:
     net = two_hosts
     flow = topology.between(net.left, net.right, "udp", port_b=OTHER)
-    daemon = XfrmdHost(net.left, boot.state)
+    daemon = XfrmdHost(net.left, boot.state, lasting=True)
+    (boot.state.parent / "run" / "xfrmd").symlink_to(boot.state)
     text = SAVED.replace("version: 1", f"version: 1\n{EXEMPT}".rstrip())
     daemon.write_policy(text)
     save(boot, BootMode.STATEFUL, text)
@@ -229,6 +232,8 @@ def test_from_the_boot_filter_to_the_policy_and_back_after_a_failure(
             daemon.start()
             assert not boot.stands
             assert "boot-filter-lifted" in daemon.log
+            boot.load()  # as when nftables.service is reloaded
+            assert not boot.stands
             flood.wait_for(20)
             assert net.capture.clear_packets(topology.between(net.left, net.right, "udp", port_b=ECHO))
             flood.stop().assert_none_lost()
@@ -236,6 +241,8 @@ def test_from_the_boot_filter_to_the_policy_and_back_after_a_failure(
             daemon.kill()
             boot.load("block")
             assert "xfrmd failed" in boot.console
+            net.left.run("nft", "delete", "table", "inet", "xfrmd_boot")
+            boot.load()  # as when nftables.service is reloaded
             assert not talks(net.left, net.right.v4, ECHO)
             assert talks(net.right, net.left.v4, SSH)
             daemon.start()

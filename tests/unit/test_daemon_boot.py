@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
 from tests.unit.compiler_cases import HOST, one, policy, rule
+from tests.unit.failing_disk import Memory, PowerCutError
 from xfrmd import limits
-from xfrmd.adapters.boot_files import BLOCK, BOOT
+from xfrmd.adapters.boot_files import BLOCK, BOOT, BootFiles
 from xfrmd.compiler.boot import block_file, boot_file
 from xfrmd.daemon.boot import BootFilter
 from xfrmd.errors import KernelError
@@ -23,6 +27,7 @@ from xfrmd.policy.words import BootMode, Config, PolicySet
 
 BLOCKING = policy(rule("block", one("me", "10.2.0.0/16")))
 NONE = PolicySet((), None)
+STATE = Path("/var/lib/xfrmd")
 
 
 @dataclass
@@ -43,8 +48,9 @@ class Files:
         return self.had
 
     def remember_policy(self) -> None:
-        self._do("had-policy", "")
-        self.had = True
+        if not self.had:
+            self._do("had-policy", "")
+            self.had = True
 
     def save(self, name: str, text: str) -> None:
         self._do(name, text)
@@ -131,8 +137,10 @@ def test_the_same_again_is_not_written(host: Host) -> None:
 def test_new_addresses_of_a_name_are_written(host: Host) -> None:
     named = policy(rule("block", one("me", "files.example.com")))
     host.save(named)
+    before = list(host.files.done)
     there = replace(HOST, names={"files.example.com": (Address.parse("10.9.0.1"),), "other": ()})
-    assert host.save(named, there)[-1] == (BOOT, boot_file(named, there, BootMode.STATEFUL))
+    assert host.save(named, there) == [(BOOT, boot_file(named, there, BootMode.STATEFUL))]
+    assert len(before) == 4, "only the first time it blocks meanwhile"
     assert "10.9.0.1" in host.files.done[-1][1]
     assert host.save(named, replace(there, names={**there.names, "other": (Address.parse("10.9.0.2"),)})) == []
 
@@ -148,7 +156,7 @@ def test_the_mode_that_is_written_wins(host: Host) -> None:
     config = Config(bootmode=BootMode.BLOCK)
     assert host.save(replace(BLOCKING, config=config))[1:] == [(BLOCK, block_file(config)), (BOOT, block_file(config))]
     config = Config(bootmode=BootMode.PERMIT)
-    assert host.save(replace(BLOCKING, config=config))[1:] == [
+    assert host.save(replace(BLOCKING, config=config)) == [
         (BLOCK, block_file(config)),
         (BOOT, boot_file(NONE, HOST, BootMode.PERMIT)),
     ]
@@ -186,3 +194,51 @@ def test_without_a_state_directory_nothing_is_saved_and_the_table_is_lifted_all_
     assert not alone.want(BLOCKING, HOST)
     alone.lift()
     assert [notice.code for notice in told] == ["boot-filter-lifted"]
+
+
+def loaded(state: dict[Path, bytes]) -> str:
+    """What the next start loads, as units/boot-filter decides: a text, "fixed", or "" for nothing."""
+    for name in (BOOT, BLOCK):
+        octets = state.get(STATE / name)
+        if octets is None and name == BOOT and STATE / "had-policy" not in state:
+            return ""
+        head, _, rest = (octets or b"").partition(b"\n")
+        if head.startswith(b"# xfrmd-boot 1 ") and head.split()[-1] == hashlib.sha256(rest).hexdigest().encode():
+            return (octets or b"").decode()
+    return "fixed"
+
+
+def saving(policies: PolicySet, disk: Memory) -> None:
+    """A daemon with this policy in force saves it."""
+    made = BootFilter(BootFiles(STATE, None, disk), lambda: False, lambda _: None)
+    made.want(policies, HOST)
+    asyncio.run(made.save())
+
+
+def moments(policies: PolicySet, before: dict[Path, bytes]) -> Iterator[tuple[bool, dict[Path, bytes]]]:
+    """Each state of the disk after a loss of power in the middle of saving; and whether it was done."""
+    whole = Memory(before)
+    saving(policies, whole)
+    for power in (*range(0, whole.steps, 97), whole.steps - 1, whole.steps):
+        disk = Memory(before, power)
+        with contextlib.suppress(PowerCutError):
+            saving(policies, disk)
+        yield from ((power == whole.steps, state) for state in disk.survivors())
+
+
+def test_power_that_goes_at_any_step_leaves_the_old_filter_the_new_one_or_a_block() -> None:
+    first = Memory()
+    saving(BLOCKING, first)
+    (before,) = first.survivors()
+    other = policy(rule("block", one("me", "10.3.0.0/16")))
+    old, new = (boot_file(each, HOST, BootMode.STATEFUL) for each in (BLOCKING, other))
+    states = list(moments(other, before))
+    assert {loaded(state) for done, state in states if done} == {new}
+    assert {loaded(state) for done, state in states if not done} == {old, new, block_file(Config())}
+
+
+def test_power_that_goes_while_the_first_policy_is_saved_leaves_nothing_half_done() -> None:
+    new = boot_file(BLOCKING, HOST, BootMode.STATEFUL)
+    states = list(moments(BLOCKING, {}))
+    assert {loaded(state) for done, state in states if done} == {new}
+    assert {loaded(state) for done, state in states if not done} == {"", "fixed", block_file(Config()), new}

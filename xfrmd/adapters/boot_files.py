@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from xfrmd.adapters.files import replace_file, sync_directory
+from xfrmd.adapters.durable import Disk, FileLayer, prepare, put_in_place
 
 BOOT: Final = "boot.nft"
 BLOCK: Final = "block.nft"
@@ -17,26 +17,29 @@ _LIFTED: Final = "boot-lifted"
 class BootFiles:
     """Files in the state directory, and one in the runtime directory, which is empty after a start of the system."""
 
-    def __init__(self, state: Path, runtime: Path | None) -> None:
+    def __init__(self, state: Path, runtime: Path | None, disk: FileLayer | None = None) -> None:
         self._state, self._runtime = state, runtime
+        self._disk = Disk() if disk is None else disk
 
     def had_policy(self) -> bool:
-        """Has a policy ever been in force on this host?"""
-        return (self._state / _HAD_POLICY).exists()
+        """Has a policy ever been in force on this host? OSError."""
+        return self._disk.read(self._state / _HAD_POLICY, 1) is not None
 
     def remember_policy(self) -> None:
         """Now one is: from here on a missing boot filter is a fault. OSError."""
         if not self.had_policy():
-            replace_file(self._state / _HAD_POLICY, b"")
+            self.save(_HAD_POLICY, "")
 
     def save(self, name: str, text: str) -> None:
-        """Replace one of the files, synced. OSError."""
-        replace_file(self._state / name, text.encode("ascii"))
+        """Replace one of the files, so that it outlives a loss of power at any moment. OSError."""
+        path = self._state / name
+        prepare(self._disk, path, text.encode("ascii"))
+        put_in_place(self._disk, path)
 
     def remove(self, name: str) -> None:
         """Remove one of the files, if it is there. OSError."""
-        (self._state / name).unlink(missing_ok=True)
-        sync_directory(self._state)
+        self._disk.remove(self._state / name)
+        self._disk.sync_directory(self._state)
 
     def lifted(self) -> None:
         """A policy is in force: a reload of nftables.service is not to load the boot filter again. OSError."""

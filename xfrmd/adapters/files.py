@@ -38,28 +38,6 @@ def _open(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def replace_file(path: Path, octets: bytes) -> None:
-    """Put a file in the place of another as a whole: after a loss of power there is the old one or the new one, and
-    after the return the new one. Only its owner may read it. OSError.
-    """
-    new = path.with_name(f"{path.name}.new")
-    with open(new, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Have names that came or went in a directory survive a loss of power. OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def names_in(directory: Path) -> list[str]:
     """Names in a directory, sorted, some of too many; none when there is no directory."""
     found: list[str] = []

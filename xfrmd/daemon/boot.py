@@ -90,8 +90,9 @@ class BootFilter:
             wanted, files = self._wanted, self._files
             if wanted is None or files is None or wanted.same(self._saved):
                 return
+            renamed = self._saved is not None and self._saved.policies is wanted.policies
             try:
-                await asyncio.to_thread(_save, files, wanted)
+                await asyncio.to_thread(_save, files, wanted, renamed=renamed)
             except PolicyErrors as error:
                 text = f"the boot filter cannot be compiled for an unknown host; {_BLOCKS}: {error}"
                 self._trouble("save", Level.WARNING, text, "write bootmode: block, or what the errors say")
@@ -121,19 +122,18 @@ _LIFT_REMEDY: Final = "nft delete table inet xfrmd_boot"
 _SAVE_REMEDY: Final = "make room on the file system of the state directory, or have it written to; then xfrmctl reload"
 
 
-def _save(files: BootStore, wanted: Saved) -> None:
-    """Write the files. PolicyErrors: they block."""
+def _save(files: BootStore, wanted: Saved, *, renamed: bool) -> None:
+    """Write the files. PolicyErrors: they block. `renamed`: nothing but the addresses of names has changed."""
     policies, config = wanted.policies, wanted.policies.config
     if policies.in_force:
         files.remember_policy()
     mode = boot_mode(config, ever_assigned=files.had_policy())
-    block = block_file(config)
-    files.save(BLOCK, block)
-    if mode is BootMode.BLOCK:
-        files.save(BOOT, block)
-        return
-    if mode is BootMode.STATEFUL:
-        files.save(BOOT, block)
-    with collector_paused():
-        text = boot_file(policies, HostFacts(names=dict(wanted.names)), mode)
-    files.save(BOOT, text)
+    if not renamed:
+        block = block_file(config)
+        files.save(BLOCK, block)
+        if mode is not BootMode.PERMIT:
+            files.save(BOOT, block)
+    if mode is not BootMode.BLOCK:
+        with collector_paused():
+            text = boot_file(policies, HostFacts(names=dict(wanted.names)), mode)
+        files.save(BOOT, text)
