@@ -25,7 +25,8 @@ PACKETS = 30
 
 
 def _contrary(rule: Rule, others: list[Rule], dice: random.Random) -> Rule:
-    """A rule with the same filters and, mostly, another action: every filter of it ties."""
+    """A rule with the same filters and, mostly, another action: every filter of it ties. Its place is its own."""
+    rule = replace(rule, name=f"copied {rule.name}", at=rule.at._replace(line=rule.at.line + 50))
     other = dice.choice(others) if rule.tunnel is None else rule
     if other.tunnel is not None:
         return rule
