@@ -19,6 +19,8 @@ from xfrmd.errors import CredentialError
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
+_TOLD: Final = 200
+"""Characters of the library's own words."""
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 _RSA_EXPONENTS: Final = (65537, 2**64)
 """With an exponent of 3 a sloppy padding check anywhere is a forgery; huge ones cost time."""
@@ -61,7 +63,8 @@ def parse(der: bytes) -> Certificate:
             text_of(found.subject), text_of(found.issuer), found.not_valid_before_utc, found.not_valid_after_utc
             key = found.public_key()
         except Exception as error:
-            raise CredentialError(f"no certificate that can be read: {type(error).__name__}") from error
+            why = _plain(str(error))[:_TOLD] or type(error).__name__
+            raise CredentialError(f"no certificate that can be read: {why}") from error
     return Certificate(der, found, _usable(key), extensions)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Final
 
@@ -68,7 +69,9 @@ def _folded(rdn: x509.RelativeDistinguishedName) -> frozenset[tuple[str, str | b
 
 def _name(der: bytes) -> x509.Name | None:
     try:
-        return x509.Name.from_bytes(der)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return x509.Name.from_bytes(der)
     except Exception:  # noqa: BLE001 (octets of a stranger; the library names no family of errors)
         return None
 
