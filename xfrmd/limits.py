@@ -174,6 +174,8 @@ CERTIFICATE_SIZE: Final = 8 * 1024
 """Of one certificate: an RSA key of 8192 bits and its signature take 2 KiB, a long list of names as much again."""
 CERTIFICATES: Final = 8
 """Certificates of one peer that are looked at: one of its own, and those of authorities up to the one we trust."""
+CERTIFICATES_SENT: Final = 12 * 1024
+"""Of our own certificates together: with the rest of a message they must fit into what a peer reads at once."""
 CERTIFICATE_PATH: Final = 6
 """Certificates on one path below the trusted authority; real ones have two or three."""
 CERTIFICATE_CHECKS: Final = 24

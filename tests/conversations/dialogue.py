@@ -34,9 +34,9 @@ def same(plan: Plan) -> Plan:
 class Side:
     """One engine and all that it has ever wanted done."""
 
-    def __init__(self, own: Address, plan: Plan, seed: int) -> None:
+    def __init__(self, own: Address, plan: Plan, seed: int, wall: Callable[[], float] = NOW.timestamp) -> None:
         self.own = own
-        self.engine = Engine(plan, random.Random(seed).randbytes, NOW.timestamp)
+        self.engine = Engine(plan, random.Random(seed).randbytes, wall)
         self.effects: list[Effect] = []
 
     def hear(self, event: Event, now: float) -> list[Effect]:
@@ -68,8 +68,12 @@ class Dialogue:
     ) -> None:
         settings = settings or Settings()
         self.now = 0.0
-        self.a = Side(A4, a(plans.plan(A4, [B4], settings)), 1)
-        self.b = Side(B4, b(plans.plan(B4, [A4], other or settings)), 2)
+        self.a = Side(A4, a(plans.plan(A4, [B4], settings)), 1, self.wall)
+        self.b = Side(B4, b(plans.plan(B4, [A4], other or settings)), 2, self.wall)
+
+    def wall(self) -> float:
+        """Date and time: it is NOW of the tests' certificates at 0.0."""
+        return NOW.timestamp() + self.now
 
     def acquire(self, side: Side | None = None) -> list[Effect]:
         """A ping of `side` (A) asks for an SA."""

@@ -15,7 +15,8 @@ from tests.unit import pki
 from tests.unit.pki import DAY, NOW, Holder, issue, method, root
 from xfrmd.credentials.certificates import key_hash
 from xfrmd.credentials.names import distinguished
-from xfrmd.ike.effects import Effect
+from xfrmd.ike.effects import Effect, RemoveSa
+from xfrmd.ike.events import PlanChanged
 from xfrmd.ike.saving import proof
 from xfrmd.ike.v2.constants import AuthMethodId, CertEncoding, ExchangeType, NotifyType
 from xfrmd.ike.v2.message import build_clear, open_sealed, parse_clear
@@ -259,16 +260,42 @@ def test_files_that_could_not_be_read_are_a_method_that_nobody_meets() -> None:
 
 
 def test_what_is_kept_of_an_authentication_tells_methods_apart() -> None:
-    """An SA is adopted by a later run only under the same certificates."""
+    """An SA is adopted by a later run only under the same authorities; our own certificate may be a new one."""
     (entry,) = plans.plan(A4, [B4], by(method(CA, [host("a")]))).pad
-    others = [
-        method(CA, [host("b")]),
-        method(CA, [host("a")], excluded=True),
-        method(root("Other"), [host("a", by=root("Other"))]),
-    ]
+    other, renewed = root("Other"), method(CA, [host("a")], excluded=True)
+    others: list[AuthMethod] = [method(other, [host("a", by=other)]), PSK]
     marks = {proof(entry, b"key"), *(proof(replace(entry, auth=(one,)), b"key") for one in others)}
-    assert len(marks) == 4
-    assert proof(entry, b"key") in marks
+    assert len(marks) == 3
+    assert proof(replace(entry, auth=(renewed,)), b"key") == proof(entry, b"key")
+
+
+def test_an_ike_sa_ends_with_the_peer_s_certificate() -> None:
+    """Rekeys prove nothing anew: what comes of them ends when the first one would."""
+    minutes = Settings(auth=(method(CA, [host("a")]),), ike_seconds=600)
+    short = Settings(auth=(method(CA, [host("b", end=NOW + DAY / 48)]),), ike_seconds=600)
+    talk = Dialogue(minutes, short)
+    talk.connect()
+    talk.pass_time(29 * 60)
+    (view,) = talk.a.engine.ike_sas()
+    assert view.children
+    assert talk.a.engine.counters()["rekeyed-ike-sas"] >= 2
+    talk.pass_time(90)
+    assert (
+        "the peer's certificate has expired" in [one for one in talk.a.notices() if one.code == "ike-down"][-1].message
+    )
+    assert not [one for one in talk.a.engine.ike_sas() if one.state == "established"]
+    talk.talk(talk.acquire())
+    assert "CN=b' expired at 2030-06-01 00:30:00" in talk.a.told("auth-failed").message
+
+
+def test_a_renewed_certificate_ends_nothing_and_another_authority_does() -> None:
+    talk = pair(host("a"), host("b"))
+    talk.connect()
+    plan = plans.plan(A4, [B4], by(method(CA, [host("a")], excluded=True)))
+    assert not [one for one in talk.a.hear(PlanChanged(plan), talk.now) if isinstance(one, RemoveSa)]
+    other = root("Other")
+    plan = plans.plan(A4, [B4], by(method(other, [host("a", by=other)])))
+    assert [one for one in talk.a.hear(PlanChanged(plan), talk.now) if isinstance(one, RemoveSa)]
 
 
 def deaf(talk: Dialogue) -> list[Effect]:

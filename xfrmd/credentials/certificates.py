@@ -22,7 +22,7 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 _TOLD: Final = 200
 """Characters of the library's own words."""
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
-_RSA_EXPONENTS: Final = (65537, 2**64)
+_RSA_EXPONENTS: Final = (65537, 2**32)
 """With an exponent of 3 a sloppy padding check anywhere is a forgery; huge ones cost time."""
 
 
@@ -76,7 +76,7 @@ def _usable(key: object) -> PublicKey:
             raise CredentialError(f"an RSA key of {key.key_size} bits ({least} to {most} are taken)")
         exponent = key.public_numbers().e
         if not _RSA_EXPONENTS[0] <= exponent < _RSA_EXPONENTS[1]:
-            raise CredentialError("an RSA key with an exponent below 65537 or above 2^64")
+            raise CredentialError("an RSA key with an exponent below 65537 or above 2^32")
         return key
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in _CURVES:

@@ -71,6 +71,8 @@ def assemble(
     """The method of authentication. CredentialError when peers that trust the authority would refuse the chain."""
     paths.find(chain, [authority], None)
     sent = tuple(one.der for one in chain if one.der != authority.der)
+    if (size := sum(map(len, sent))) > limits.CERTIFICATES_SENT:
+        raise CredentialError(f"its certificates have {size} octets; {limits.CERTIFICATES_SENT} fit into a message")
     return RootcaAuth(authority.der, sent, key, authority.subject, excluded)
 
 

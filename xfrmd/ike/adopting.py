@@ -8,6 +8,7 @@ established is deleted. So is a child SA whose halves are not both in the kernel
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from xfrmd import limits
@@ -68,6 +69,7 @@ def _filter(ctx: Context, saved: SavedFilter) -> None:
 def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, known: dict[int, SavedChild]) -> None:
     lineage = Lineage(Endpoint(*saved.local), Endpoint(*saved.remote))
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
+    lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}
     for one in saved.ike_sas:
         ike_sas[one.spi].rival = ike_sas.get(one.rival) if one.rival is not None else None

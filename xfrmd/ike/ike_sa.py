@@ -182,6 +182,8 @@ class Lineage:
     """By our SPI; without those that linger."""
     quick_modes: int = 0
     """Child SAs we have asked for under the current IKE SA (Windows `qmpermm`)."""
+    believed_until: float = math.inf
+    """When a certificate that the peer has proved itself by expires: rekeys do not prove anything anew."""
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
     heir: Lineage | None = None

@@ -129,7 +129,7 @@ def plan_changed(ctx: Context) -> None:
     soft.plan_changed(ctx)
     for sa in ctx.store.ike_sas():
         pad = ctx.index.pad(sa.local.address, sa.remote.address)
-        if pad is None or (pad.auth, pad.local_id, pad.remote_id) != (sa.pad.auth, sa.pad.local_id, sa.pad.remote_id):
+        if pad is None or pad.peers != sa.pad.peers:
             lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
             sa.pad = pad

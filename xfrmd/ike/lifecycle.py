@@ -18,7 +18,7 @@ class StateRow(NamedTuple):
     """How long an IKE SA may be in a state. The deadline's function stands in v2/transitions.py."""
 
     seconds: float | None
-    """None: the lifetime that was agreed for the SA."""
+    """None: the lifetime that was agreed for the SA, or less where the peer's certificate expires."""
     story: str
 
 
@@ -50,7 +50,8 @@ def set_deadline(ctx: Context, sa: IkeSa) -> None:
     """Set the deadline of the state."""
     ctx.changed[sa.lineage] = None
     seconds = STATES[sa.state].seconds
-    ctx.timers.set((TimerKind.STATE, sa), ctx.now + (sa.lifetime if seconds is None else seconds))
+    end = min(ctx.now + sa.lifetime, sa.lineage.believed_until) if seconds is None else ctx.now + seconds
+    ctx.timers.set((TimerKind.STATE, sa), end)
 
 
 def plan_rekey(ctx: Context, sa: IkeSa) -> None:

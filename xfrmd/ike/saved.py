@@ -138,6 +138,8 @@ class SavedLineage:
     children: tuple[int, ...]
     quick_modes: int
     full: bool
+    believed_until: float | None
+    """When the peer's certificate expires, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

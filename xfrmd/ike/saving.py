@@ -29,7 +29,7 @@ from xfrmd.ike.saved import (
     SavedTask,
     encode,
 )
-from xfrmd.model.pad import AuthMethod, PadEntry, PskAuth
+from xfrmd.model.pad import PadEntry
 
 _Sign = tuple[ChildState, ChildSa | None, ChildSa | None, bool]
 _KEPT: Final = (IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
@@ -80,6 +80,7 @@ class Recorder:
             children=tuple(lineage.children),
             quick_modes=lineage.quick_modes,
             full=lineage.full,
+            believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
         )
         records.append(Record(f"lineage {self._numbers[lineage]}", encode(saved)))
         return records + [Record(f"child {spi:08x}", None) for spi in before if spi not in now]
@@ -93,16 +94,12 @@ class Recorder:
 
 
 def proof(pad: PadEntry, sk_d: bytes) -> bytes:
-    """How a peer is authenticated, in a form that is of no use elsewhere: another secret or identity gives another."""
+    """How a peer is authenticated, in a form that is of no use elsewhere. Another secret, authority or identity gives
+    another.
+    """
     ids = [b"" if one is None else one.type.to_bytes(1) + one.value for one in (pad.local_id, pad.remote_id)]
-    parts = [*ids, *(part for method in pad.auth for part in _known_by(method))]
+    parts = [*ids, *(method.proves_peer for method in pad.auth)]
     return hmac.digest(sk_d, b"".join(len(part).to_bytes(4) + part for part in parts), "sha256")
-
-
-def _known_by(method: AuthMethod) -> tuple[bytes, ...]:
-    if isinstance(method, PskAuth):
-        return (method.secret.reveal(),)
-    return (b"rootca", method.authority, *method.certificates, method.key.reveal(), bytes((method.exclude_ca_name,)))
 
 
 def _is_kept(sa: IkeSa) -> bool:

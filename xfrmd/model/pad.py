@@ -50,6 +50,11 @@ class PskAuth:
 
     secret: Secret
 
+    @property
+    def proves_peer(self) -> bytes:
+        """What a peer proves itself against."""
+        return self.secret.reveal()
+
 
 @dataclass(frozen=True, slots=True)
 class RootcaAuth:
@@ -65,6 +70,11 @@ class RootcaAuth:
     """The authority's subject, for people."""
     exclude_ca_name: bool = False
     """Do not name the authority when we ask a peer for its certificate."""
+
+    @property
+    def proves_peer(self) -> bytes:
+        """What a peer proves itself against: our own certificate may be renewed under an SA."""
+        return b"rootca" + self.authority
 
 
 AuthMethod = PskAuth | RootcaAuth
@@ -96,3 +106,8 @@ class PadEntry:
     local_id: Identity | None = None
     remote_id: Identity | None = None
     store: Store = Store.LOCAL
+
+    @property
+    def peers(self) -> tuple[object, ...]:
+        """Who is believed to be a peer, and as whom: under another value of it no SA may go on."""
+        return (tuple(method.proves_peer for method in self.auth), self.local_id, self.remote_id)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xfrmd.credentials.names import spoken
+from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError
 from xfrmd.ike import lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
@@ -165,7 +165,7 @@ def _authenticate(
         method = proof.answering(sa, message, method)
         wanted = message.first(IdrPayload)
         sa.local_id = proof.local_identity(sa, method, wanted.identity if wanted is not None else None)
-        if wanted is not None and wanted.identity != sa.local_id:
+        if wanted is not None and not same(wanted.identity, sa.local_id):
             why = f"it wants to talk to {spoken(wanted.identity)}"
     if why or method is None:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)

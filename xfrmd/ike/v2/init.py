@@ -39,7 +39,7 @@ def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, wan
     sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
     # A peer that has refused an earlier method speaks IKE: silence now does not let traffic go in the clear.
     sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=want.method > 0)
-    sa.local_id = pad.local_id
+    sa.local_id = proof.local_identity(sa, pad.auth[want.method if want.method < len(pad.auth) else 0])
     sa.remote_id = pad.remote_id
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)
     _choose_method(ctx, sa.handshake, select.key_exchanges(pad.main_mode.proposals)[0])

@@ -158,6 +158,8 @@ def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> 
     why = signatures.verify(path[0].key, claim.auth.method, claim.octets, claim.auth.data)
     if why:
         raise CredentialError(f"{why} (certificate {path[0].subject!r})")
+    ends = min(one.parsed.not_valid_after_utc for one in path)
+    sa.lineage.believed_until = ctx.now + (ends - ctx.today()).total_seconds()
     return methods[path[-1].der]
 
 

@@ -82,7 +82,8 @@ def _quiet(ctx: Context, sa: IkeSa) -> None:
 
 
 def _expire(ctx: Context, sa: IkeSa) -> None:
-    lifecycle.delete(ctx, sa, "its lifetime is over", restart=True)
+    over = "the peer's certificate has expired" if ctx.now >= sa.lineage.believed_until else "its lifetime is over"
+    lifecycle.delete(ctx, sa, over, restart=True)
 
 
 def _delete(ctx: Context, sa: IkeSa) -> None:
