@@ -111,7 +111,7 @@ class Known:
                 continue
             values = [packed[place] for packed in elements]
             if step > 0:
-                toggled = set(values) - counts.keys()
+                toggled = {value for value in values if value not in counts}  # never a walk through all that is there
                 counts.update(values)
             else:
                 counts.subtract(values)
