@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties
 
-.PHONY: test lint types host-tests kernel-tests lab-tests boot-tests demo deb bench fuzz clean help
+.PHONY: test lint types host-tests kernel-tests lab-tests boot-tests demo deb bench fuzz soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench: .venv/ready ## measure, beside the peers, and print tables
 
 fuzz: .venv/ready ## a million mutated datagrams; XFRMD_FUZZ_COUNT for more
 	$(PYTEST) -q tests/fuzz
+
+soak: .venv/ready ## thirty simulated days of restarts, crashes, changes and rekeys, in two hours; XFRMD_DAYS for fewer (root)
+	XFRMD_DAYS=$${XFRMD_DAYS:-30} $(PYTHON) -m lab.suite --time-travel --silence 36000 tests/simulated/test_thirty_days.py
 
 clean: ## remove what was built here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

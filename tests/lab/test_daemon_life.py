@@ -15,7 +15,7 @@ from lab import topology
 from lab.netns import Host
 from lab.ready import NotReady
 from lab.traffic import ping
-from lab.xfrmd_host import XfrmdHost, program, xfrmd
+from lab.xfrmd_host import ROOT, XfrmdHost, program, xfrmd
 from tests.lab import chaos, e2e
 from xfrmd.control.exits import ExitCode
 
@@ -190,3 +190,25 @@ def test_after_a_crash_the_fence_stands_and_a_new_start_negotiates_anew(two_host
         assert ping(net.left, net.right.v4, 3).lost == 0, left.log + right.log
         assert not old & e2e.child_spis(left)
         net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+
+
+def test_open_removes_everything_of_a_dead_daemon_and_refuses_beside_a_living_one(
+    two_hosts: topology.TwoHosts,
+) -> None:
+    net = two_hosts
+    with xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as left:
+
+        def opened() -> int:
+            command = [*program("xfrmd"), "open", "--control", left.control]
+            return net.left.run(*command, check=False, env={"PYTHONPATH": str(ROOT)}).returncode
+
+        assert opened() != 0
+        assert "fence" in table(net.left)
+        left.kill()
+        assert ping(net.left, net.right.v4, 2, wait=0.5).received == 0
+        net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp"))
+        assert opened() == 0
+        assert table(net.left) == ""
+        assert net.left.run("ip", "xfrm", "policy").stdout == ""
+        assert ping(net.left, net.right.v4, 1).lost == 0
+    net.capture.assert_seen_clear(topology.between(net.left, net.right, "icmp"))

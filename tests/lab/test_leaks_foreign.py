@@ -100,8 +100,8 @@ def test_what_belongs_to_others_is_left_alone_and_named_where_it_is_in_the_way(t
         way = ["src", f"{net.left.v4}/32", "dst", f"{net.right.v4}/32"]
         for direction, ends in (("out", way), ("in", [way[0], way[3], way[2], way[1]])):
             host.run("ip", "xfrm", "policy", "add", *ends, "dir", direction, "priority", "100", "action", "allow")
-        reasons = left.ask("status")["kernel"]["reasons"]
-        assert any("a foreign policy stands in the way of ours: out" in reason for reason in reasons), reasons
+        way_told = "a foreign policy stands in the way of ours: out"
+        e2e.wait_until(lambda: way_told in str(left.ask("status")["kernel"]["reasons"]), "the stranger is told", 5)
         assert ping(net.left, net.right.v4, 2, wait=0.5).received == 0
         net.capture.assert_protected(icmp)
         for direction, ends in (("out", way), ("in", [way[0], way[3], way[2], way[1]])):

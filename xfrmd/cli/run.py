@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -61,8 +60,11 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
 def _open(arguments: argparse.Namespace, output: Output) -> int:
     """Refused while a daemon answers: it would put back at once what goes."""
     if Path(arguments.control).is_socket():
-        with contextlib.suppress(ControlError):
+        try:
             ask("status", {}, arguments.control)
+        except ControlError:
+            pass  # a socket that a dead daemon left behind
+        else:
             message = f"a daemon serves {arguments.control} and would put back what is removed"
             raise ControlError("busy", message, "stop it first, or xfrmctl apply a policy with nothing assigned")
     try:
@@ -101,6 +103,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         (("xfrmd run --policy /etc/xfrmd/policy.yaml", "as its systemd unit does"),),
         "Put the policy in force, negotiate keys as traffic asks for them, and answer xfrmctl. SIGHUP reads the\n"
         "policy again, with the files that it includes and those of --vars.\n"
-        "SIGTERM stops: peers are told, and what the policy blocks and protects stays blocked.",
+        "SIGTERM stops: what the policy blocks stays blocked, and SAs stay for the next run to go on with. SIGINT,\n"
+        "and SIGTERM where no service manager holds a key for that, tell peers that SAs end.",
     ),
 )

@@ -214,5 +214,7 @@ class Others:
             disturbed = self._enforcement.disturbed()
         except KernelError:
             disturbed = True
+        if disturbed:
+            self.forget()
         if disturbed and self._mender.want():
             self._errands.start("mending", self._mender.work(who))
