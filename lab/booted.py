@@ -10,9 +10,10 @@ import json
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -64,6 +65,10 @@ class Said:
     when: float
 
 
+class GuestSilentError(LabError):
+    """The guest runs, and does not answer in time."""
+
+
 class Guest:
     """A host made from `root` (which is copied). Use it as a context; `boot` starts it.
 
@@ -109,6 +114,15 @@ class Guest:
         `before` is run as root with all its disks there, ahead of everything else.
         """
         (self.share / "before").write_text(before)
+        try:
+            self._boot(options)
+        except GuestSilentError as error:
+            # A user-mode Linux kernel was seen to spin for ever before its first program (lab/suite.py).
+            print(f"lab: {error}: THE GUEST HANGS; its power is cut, and it boots once more", file=sys.stderr)
+            self.die()
+            self._boot(options)
+
+    def _boot(self, options: Sequence[str]) -> None:
         (self.share / "agent-up").unlink(missing_ok=True)
         line = uml_command(
             lab_kernel(), self.share, Path("/lab/init"), memory=self._memory, time_travel=False, root=str(self.root)
@@ -194,7 +208,7 @@ class Guest:
             if self._process.poll() is not None:
                 raise LabError(f"the guest ended, and {what}; its console:\n{self.console[-4000:]}")
             if time.monotonic() > deadline:
-                raise LabError(f"the guest {what} within {timeout} s; its console:\n{self.console[-4000:]}")
+                raise GuestSilentError(f"the guest {what} within {timeout} s; its console:\n{self.console[-4000:]}")
             time.sleep(POLL)
 
 

@@ -199,7 +199,7 @@ def test_open_removes_everything_of_a_dead_daemon_and_refuses_beside_a_living_on
     with xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as left:
 
         def opened() -> int:
-            command = [*program("xfrmd"), "open", "--control", left.control]
+            command = [*program("xfrmd"), "open", "--control", str(left.control)]
             return net.left.run(*command, check=False, env={"PYTHONPATH": str(ROOT)}).returncode
 
         assert opened() != 0
