@@ -15,6 +15,7 @@ help: ## this list
 
 test: export XFRMD_WORLDS ?= 20000
 test: export XFRMD_KERNEL_WORLDS ?= 300
+test: export XFRMD_CHANGES ?= 150
 test: lint types host-tests lab-tests kernel-tests boot-tests ## everything: lint, types, and every tier of tests this user may run
 
 lint: .venv/ready ## ruff: rules and format
