@@ -29,6 +29,7 @@ def test_a_host_that_never_had_a_policy_is_open_and_its_first_policy_closes_it(
     closed = time.time()
     for version in (4, 6):
         await_answers(fresh, PROTECTED, closed, version=version)
+    fresh.run("sleep 3")  # time for the attacker
     now = time.time() - 0.5
     assert leaked(fresh.wire(0, before)).total() > 0
     outcome("none", "first policy comes in force", fresh, before, closed)  # told; the host was open when it began
