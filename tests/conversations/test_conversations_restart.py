@@ -22,8 +22,10 @@ from tests.conversations.plans import (
     X25519,
     Settings,
     plan,
+    responding,
 )
 from tests.conversations.scenes import A4, B4, Pair, tcp
+from xfrmd import limits
 from xfrmd.ike.events import Acquire, Delete, Event, Rekey
 
 PFS = Settings(pfs=True, esp=((ENCR_GCM, X25519, P256, ESN_OFF),))
@@ -286,3 +288,44 @@ def test_the_eye_on_the_wire_sees_a_repetition() -> None:
         octets[place] ^= 1
         with pytest.raises(AssertionError):
             wire.watch([replace(sealed, data=bytes(octets))])
+
+
+def test_filters_of_the_default_response_rule_stand_again_and_end_when_their_time_is_over() -> None:
+    network = Network(1)
+    asking = Mortal(network, A4, plan(A4, [B4]), network.entropy())
+    answering = Mortal(network, B4, responding(), network.entropy())
+    scene = Pair(network, network.add("A", A4, asking), network.add("B", B4, answering))
+    scene.acquire(scene.a)
+    network.run(1.0)
+    ((name, _),) = scene.b.filters.items()
+    scene.b.filters.clear()  # the kernel's part of it is made anew with the first plan
+    answering.die()
+    network.run(3.0)
+    assert list(scene.b.filters) == [name]
+    scene.agree()
+    flow = scene.flow(scene.a, 1.0)
+    network.run(network.now + 2.0)
+    assert (flow.delivered, flow.lost, flow.waiting) == (21, [], 0)
+    network.tell(scene.a, Delete(scene.child(scene.a).spi_in.to_bytes(4)))
+    network.run(network.now + 5.0)
+    answering.die()
+    scene.b.filters.clear()
+    network.run(network.now + limits.DYNAMIC_IDLE - 60.0)
+    assert list(scene.b.filters) == [name]
+    network.run(network.now + 120.0)
+    assert scene.b.filters == {}
+
+
+def test_a_default_response_rule_that_is_gone_meanwhile_takes_its_filters_along() -> None:
+    network = Network(1)
+    asking = Mortal(network, A4, plan(A4, [B4]), network.entropy())
+    answering = Mortal(network, B4, responding(), network.entropy())
+    scene = Pair(network, network.add("A", A4, asking), network.add("B", B4, answering))
+    scene.acquire(scene.a)
+    network.run(1.0)
+    answering.plan = plan(B4, [A4])
+    answering.die()
+    network.run(5.0)
+    assert scene.b.filters == {}
+    assert [sa.reqid for sa in scene.b.kernel.live(inbound=True)] in ([], [ALL_REQID])
+    scene.converge()
