@@ -15,6 +15,7 @@ from tests.unit import pki
 from tests.unit.pki import DAY, NOW, Holder, issue, method, root
 from xfrmd.credentials.certificates import key_hash
 from xfrmd.credentials.names import distinguished
+from xfrmd.errors import CredentialError
 from xfrmd.ike.effects import Effect, RemoveSa
 from xfrmd.ike.events import PlanChanged
 from xfrmd.ike.saving import proof
@@ -67,6 +68,13 @@ def fqdn(name: str) -> Identity:
     return Identity(IdType.FQDN, name.encode())
 
 
+def known_as(talk: Dialogue) -> tuple[str, str]:
+    """Connect; the identity that each end proved to the other, A's first."""
+    talk.connect()
+    a, b = (str(side.told("ike-up").fields["remote_id"]) for side in (talk.b, talk.a))
+    return a, b
+
+
 def refused(talk: Dialogue, told_by: Side, why: str) -> None:
     """The negotiation fails, `told_by` says why, and no SA comes of it."""
     talk.talk(talk.acquire())
@@ -83,21 +91,19 @@ def test_each_kind_of_key(kind: str) -> None:
     ca = root(f"Root {kind}", kind)
     a, b = host("a", by=ca, kind=kind), host("b", by=ca, kind=kind)
     talk = Dialogue(by(method(ca, [a])), by(method(ca, [b])))
-    talk.connect()
-    assert (talk.a.told("ike-up").fields["remote_id"], talk.b.told("ike-up").fields["remote_id"]) == (
-        "b.example",
-        "a.example",
-    )
+    assert known_as(talk) == ("a.example", "b.example")
 
 
 def test_keys_of_different_kinds() -> None:
-    pair(host("a", kind="rsa"), host("b", kind="ed25519")).connect()
+    assert known_as(pair(host("a", kind="rsa"), host("b", kind="ed25519"))) == ("a.example", "b.example")
 
 
 def test_a_chain_through_another_authority() -> None:
     one = issue("One", by=CA, ca=True)
     a, b = host("a", by=one), host("b")
-    Dialogue(by(method(CA, [a, one])), by(method(CA, [b]))).connect()
+    assert known_as(Dialogue(by(method(CA, [a, one])), by(method(CA, [b])))) == ("a.example", "b.example")
+    with pytest.raises(CredentialError, match="was issued by 'O=Example, CN=One'"):
+        method(CA, [a])
 
 
 def test_what_is_asked_for_and_what_is_shown() -> None:
@@ -233,9 +239,8 @@ def test_the_answer_is_by_an_authority_that_the_initiator_names() -> None:
     """B could answer by the authority of A's certificate, but A asks for the other alone."""
     other = root("Other")
     of_a = by(method(CA, [host("a")], excluded=True), method(other, [host("a", by=other)]))
-    of_b = by(method(CA, [host("b")]), method(other, [host("b", by=other)]))
-    talk = Dialogue(of_a, of_b)
-    talk.connect()
+    of_b = by(method(CA, [host("b")]), method(other, [host("c", by=other)]))
+    assert known_as(Dialogue(of_a, of_b))[1] == "c.example"
 
 
 def test_a_certificate_first_and_a_preshared_key_behind_it() -> None:
