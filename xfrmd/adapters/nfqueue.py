@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import socket
@@ -14,6 +13,7 @@ from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
+from xfrmd.adapters.netlink_listener import Listener
 from xfrmd.errors import KernelError
 
 _QUEUES: Final = Path("/proc/self/net/netfilter/nfnetlink_queue")
@@ -100,7 +100,7 @@ class Nfqueue:
     def __init__(self, number: int, receive: Callable[[QueuedPacket], None]) -> None:
         self._number = number
         self._receive = receive
-        self._socket: socket.socket | None = None
+        self._listener = Listener(self._deliver, self._failed, _READS_PER_TURN)
         self.errors = 0
         """Messages that could not be read, and verdicts for packets that were gone."""
 
@@ -115,9 +115,7 @@ class Nfqueue:
         except (KernelError, OSError):
             made.close()
             raise
-        made.setblocking(False)
-        self._socket = made
-        asyncio.get_running_loop().add_reader(made.fileno(), self._readable)
+        self._listener.open(made)
 
     def _configure(self, made: socket.socket, settings: bytes) -> None:
         body = _GENMSG.pack(0, 0, self._number) + settings
@@ -141,34 +139,21 @@ class Nfqueue:
 
     def close(self) -> None:
         """Give the queue back."""
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._listener.close()
 
     def decide(self, verdicts: Iterable[Verdict]) -> None:
         """Give verdicts, in order. When this returns, the packets have gone their way. KernelError if refused."""
-        if self._socket is None:
+        if (sock := self._listener.socket) is None:
             return
         encoded = [encode_verdict(self._number, one) for one in verdicts]
         try:
             for at in range(0, len(encoded), _BATCH):
-                self._socket.send(b"".join(encoded[at : at + _BATCH]))
+                sock.send(b"".join(encoded[at : at + _BATCH]))
         except OSError as error:
             raise KernelError(f"nfqueue verdict: {error.strerror}", error.errno or 0) from error
 
-    def _readable(self) -> None:
-        for _ in range(_READS_PER_TURN):
-            if self._socket is None:
-                return
-            try:
-                data = self._socket.recv(netlink.RECEIVE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self.errors += 1
-                return
-            self._deliver(data)
+    def _failed(self) -> None:
+        self.errors += 1
 
     def _deliver(self, data: bytes) -> None:
         try:

@@ -8,15 +8,14 @@ or an element that has those octets, costs its owner's reader a look too many an
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 import struct
 from collections.abc import Callable
 from typing import Final
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
+from xfrmd.adapters.netlink_listener import Listener
 from xfrmd.adapters.nft_socket import NETLINK_NETFILTER
 from xfrmd.errors import KernelError
 
@@ -48,45 +47,31 @@ class NftEvents:
         self._touched = touched
         self._lost = lost
         self._buffer_size = buffer_size
-        self._socket: socket.socket | None = None
+        self._listener = Listener(self._hear, self._overflowed, _READS_PER_TURN)
         self._ours = False
         """Has the transaction whose messages come changed our table?"""
 
     def open(self) -> None:
         """Begin to listen. KernelError when the kernel does not allow it."""
-        self._socket = netlink.open_socket(NETLINK_NETFILTER, receive_buffer=self._buffer_size)
-        self._socket.setblocking(False)
+        self._listener.open(netlink.open_socket(NETLINK_NETFILTER, receive_buffer=self._buffer_size))
         self.listen(True)
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
 
     def close(self) -> None:
         """Stop listening."""
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._listener.close()
 
     def listen(self, wanted: bool) -> None:
         """Hear what happens from now on, or nothing: a message for each element would double the cost of loading."""
-        if self._socket is not None:
+        if (sock := self._listener.socket) is not None:
             try:
-                self._socket.setsockopt(netlink.SOL_NETLINK, _MEMBERSHIP[wanted], _GROUP)
+                sock.setsockopt(netlink.SOL_NETLINK, _MEMBERSHIP[wanted], _GROUP)
             except OSError as error:
                 raise KernelError(f"nftables events: {error.strerror}", error.errno or 0) from error
 
-    def _readable(self) -> None:
-        for _ in range(_READS_PER_TURN):
-            if self._socket is None:
-                return
-            try:
-                data = self._socket.recv(netlink.RECEIVE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:  # ENOBUFS: what is lost is unknown; the socket goes on
-                self._ours = False
-                self._lost()
-                return
-            self._hear(data)
+    def _overflowed(self) -> None:
+        """What is lost is unknown; the socket goes on."""
+        self._ours = False
+        self._lost()
 
     def _hear(self, data: bytes) -> None:
         self._ours = self._ours or _OURS in data

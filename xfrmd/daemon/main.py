@@ -163,7 +163,6 @@ async def _close(service: Service) -> None:
     service.house.core.stop()
     service.others.close()
     service.kernel.events.close()
-    service.kernel.events.close()
     service.hold.close()
     service.facts.close()
     service.datagrams.detach(loop)

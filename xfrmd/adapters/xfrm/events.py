@@ -7,7 +7,6 @@ process a second time.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import socket
 import struct
@@ -17,6 +16,7 @@ from typing import Final
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
+from xfrmd.adapters.netlink_listener import Listener
 from xfrmd.adapters.xfrm import uapi
 from xfrmd.adapters.xfrm.selectors import unpack_selector, unpacked_address
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
@@ -130,39 +130,21 @@ class XfrmEvents:
         self._receive = receive
         self._lost = lost
         self._buffer_size = buffer_size
-        self._socket: socket.socket | None = None
+        self._listener = Listener(self._deliver, self._recover, _READS_PER_TURN)
         self.damaged = 0
         """Messages of the kernel that could not be read."""
 
     def open(self) -> None:
         """Begin to listen. KernelError when the kernel does not allow it."""
         made = netlink.open_socket(uapi.NETLINK_XFRM, _GROUPS, self._buffer_size)
-        made.setblocking(False)
         program = ctypes.create_string_buffer(code := _filter(), len(code))
         head = struct.pack("HP", len(code) // 8, ctypes.addressof(program))
         made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
-        self._socket = made
-        asyncio.get_running_loop().add_reader(made.fileno(), self._readable)
+        self._listener.open(made)
 
     def close(self) -> None:
         """Stop listening."""
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
-
-    def _readable(self) -> None:
-        for _ in range(_READS_PER_TURN):
-            if self._socket is None:
-                return
-            try:
-                data = self._socket.recv(netlink.RECEIVE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self._recover()
-                return
-            self._deliver(data)
+        self._listener.close()
 
     def _deliver(self, data: bytes) -> None:
         for message in self._split(data):
