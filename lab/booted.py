@@ -33,6 +33,8 @@ DISK = 8 << 20
 """Octets of the file system for the state directory."""
 SECRET = "4f1ba1c77c02a7b6d4a3f6c5de0e8a36"
 """Of the peer outside, and so of the host."""
+NO_NETWORK = "Network is unreachable"
+"""Why a program cannot send before the first interface has an address."""
 HOST_MAC = bytes.fromhex("02000000000a")
 
 
@@ -56,13 +58,14 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A line of the program that talks (lab/inside/talk.py): `kind` is S, R, A or E."""
+    """A line of the program that talks (lab/inside/talk.py): `kind` is S, R, A or E, `why` the reason of an E."""
 
     kind: str
     port: int
     version: int
     number: int
     when: float
+    why: str = ""
 
 
 class GuestSilentError(LabError):
@@ -192,14 +195,18 @@ class Guest:
         path = self.share / "talk.log"
         lines = path.read_text().splitlines() if path.exists() else []
         split = (line.split(maxsplit=5) for line in lines)
-        found = (Said(s[0], int(s[1]), int(s[2]), int(s[3]), float(s[4])) for s in split if len(s) >= 5)
+        found = (Said(s[0], int(s[1]), int(s[2]), int(s[3]), float(s[4]), *s[5:]) for s in split if len(s) >= 5)
         return [each for each in found if since <= each.when <= until]
 
     def lost(self, port: int, version: int, since: float, until: float) -> int:
-        """Datagrams of a flow that were sent in that time and have no answer yet."""
+        """Datagrams of a flow that a program sent in that time, while there was a network, and that have no answer
+        yet. What the kernel refused to send counts.
+        """
         mine = [each for each in self.said() if (each.port, each.version) == (port, version)]
-        answered = {each.number for each in mine if each.kind in ("R", "E")}
-        return len({each.number for each in mine if each.kind == "S" and since <= each.when <= until} - answered)
+        sent = {each.number for each in mine if each.kind == "S" and since <= each.when <= until}
+        answered = {each.number for each in mine if each.kind == "R"}
+        unsendable = {each.number for each in mine if each.kind == "E" and each.why == NO_NETWORK}
+        return len(sent - answered - unsendable)
 
     def _await(self, path: Path, timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout

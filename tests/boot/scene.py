@@ -102,10 +102,12 @@ def await_answers(host: Guest, port: int, since: float, *, version: int = 4, cou
 class Row:
     """A time of a host's life. `attacks`: forbidden packets that the attacker sent in it, the control of the zeros;
     `clear`: those that left in the clear; `came_in`: those that a program received; `lost`: permitted datagrams without
-    an answer, of so many `sent`.
+    an answer, of so many `sent`, and `lost_esp` protected ones, of as many.
     """
 
-    HEAD: ClassVar[str] = f"{'fault':32} {'moment':38} {'attacks':>7} {'clear':>5} {'in':>4} {'sent':>5} {'lost':>4}"
+    HEAD: ClassVar[str] = (
+        f"{'fault':32} {'moment':38} {'attacks':>7} {'clear':>5} {'in':>4} {'sent':>5} {'lost':>4} {'ESP':>4}"
+    )
     fault: str
     moment: str
     attacks: int
@@ -113,10 +115,11 @@ class Row:
     came_in: int
     sent: int
     lost: int
+    lost_esp: int
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        counts = f"{self.attacks:7} {self.clear:5} {self.came_in:4} {self.sent:5} {self.lost:4}"
+        counts = f"{self.attacks:7} {self.clear:5} {self.came_in:4} {self.sent:5} {self.lost:4} {self.lost_esp:4}"
         return f"{self.fault:32} {self.moment:38} {counts}"
 
     def assert_closed(self) -> None:
@@ -125,10 +128,10 @@ class Row:
         assert (self.clear, self.came_in) == (0, 0), self.examples
 
     def assert_unharmed(self) -> None:
-        """And nothing that is permitted was lost."""
+        """And nothing that is permitted or protected was lost."""
         self.assert_closed()
         assert self.sent > 0
-        assert self.lost == 0
+        assert (self.lost, self.lost_esp) == (0, 0)
 
 
 def judged(fault: str, moment: str, host: Guest, since: float, end: float) -> Row:
@@ -143,5 +146,6 @@ def judged(fault: str, moment: str, host: Guest, since: float, end: float) -> Ro
         came_in=entered(host.said(since, end)).total(),
         sent=sum((each.kind, each.port) == ("S", PERMITTED) for each in host.said(since, end)),
         lost=sum(host.lost(PERMITTED, version, since, end) for version in (4, 6)),
+        lost_esp=sum(host.lost(PROTECTED, version, since, end) for version in (4, 6)),
         examples=tuple(clear)[:5],
     )

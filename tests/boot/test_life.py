@@ -101,7 +101,7 @@ def test_crashes_reloads_and_changes_let_nothing_forbidden_pass_and_lose_nothing
         "dd if=/dev/zero of=/var/lib/xfrmd/filler bs=1k 2>/dev/null; systemctl reload xfrmd; rm /var/lib/xfrmd/filler"
     )
     moment("disk full", "reload", full).assert_unharmed()
-    moment("flush", "nft -f with flush ruleset", "nft flush ruleset; sleep 1")
+    moment("flush", "nft -f with flush ruleset", "nft flush ruleset; sleep 1").assert_closed()
     moment("flush", "ip xfrm policy flush", "ip xfrm policy flush; sleep 1").assert_closed()
 
 
@@ -123,12 +123,18 @@ def test_an_upgrade_restarts_once_a_stop_keeps_closed_and_a_purge_leaves_nothing
     )
 
     moment("restart", "systemctl restart", "systemctl restart xfrmd").assert_unharmed()
-    moment("stop", "systemctl stop", "systemctl stop xfrmd; sleep 2").assert_unharmed()
+    moment("stop", "systemctl stop", "systemctl stop xfrmd.socket xfrmd; sleep 2").assert_unharmed()
     moment("stop", "upgrade of what is stopped", "dpkg --install /lab/share/newer.deb").assert_unharmed()
     assert living.run("systemctl is-active xfrmd", check=False).out == "inactive\n"
-    moment("stop", "and start", "systemctl start xfrmd").assert_unharmed()
+    # A stop gives the key of the saved SAs up: the next start negotiates anew.
+    started = moment("stop", "and start", "systemctl start xfrmd.socket xfrmd")
+    started.assert_closed()
+    assert started.lost == 0
 
-    moment("removal", "dpkg --remove", "dpkg --remove xfrmd; sleep 1").assert_unharmed()
+    # Its peers are told that SAs end: what was protected stays closed.
+    removed = moment("removal", "dpkg --remove", "dpkg --remove xfrmd; sleep 1")
+    removed.assert_closed()
+    assert removed.lost == 0
     living.run("test -e /etc/xfrmd/policy.yaml -a -e /var/lib/xfrmd/boot.nft -a ! -e /usr/bin/xfrmd")
     purged = time.time()
     living.run("umount /var/lib/xfrmd; dpkg --purge xfrmd")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""systemd restarts the service, and starts it after a crash: the same SAs go on, until the unit is stopped for good."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from lab.booted import Guest
+from tests.boot.scene import PROTECTED, await_answers, judged, until
+
+KILL = "systemctl kill --signal=KILL --kill-who=main xfrmd"
+HELD = "systemctl show -P NFileDescriptorStore xfrmd"
+
+
+def spis(host: Guest) -> list[str]:
+    """Of all SAs that the kernel has."""
+    return host.run("ip xfrm state | sed -n 's/.*spi \\([^ ]*\\) .*/\\1/p' | sort").out.split()
+
+
+def adopted(host: Guest) -> int:
+    """How many runs of this boot went on with SAs of the run before."""
+    return host.run("journalctl -b -u xfrmd --output=cat").out.count("go on")
+
+
+def answered(host: Guest) -> None:
+    for version in (4, 6):
+        await_answers(host, PROTECTED, time.time(), version=version)
+
+
+@pytest.mark.timeout(600)
+def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key_up(guest: Guest) -> None:
+    guest.boot()
+    answered(guest)
+    before, begun = spis(guest), time.time()
+    assert before
+    for number, line in enumerate(("systemctl restart xfrmd", KILL, "systemctl restart xfrmd"), 1):
+        guest.run(line)
+        until(lambda wanted=number: adopted(guest) == wanted, f"{line}: SAs are adopted")  # type: ignore[misc]
+        answered(guest)
+    assert spis(guest) == before
+    done = time.time() - 1
+    assert [guest.lost(PROTECTED, version, begun, done) for version in (4, 6)] == [0, 0]
+    judged("restarts", "with SAs", guest, begun, done).assert_unharmed()
+    assert guest.run("systemctl is-active xfrmd.socket").out == "active\n"
+    assert guest.run(HELD).out == "1\n"
+
+    # After a stop nobody holds the key: SAs carry on in the kernel, and the next start negotiates anew.
+    guest.run("systemctl stop xfrmd.socket xfrmd")
+    assert guest.run(HELD).out == "0\n"
+    assert spis(guest) == before
+    guest.run("systemctl start xfrmd")
+    answered(guest)
+    assert not set(before) & set(spis(guest))
+    judged("restarts", "to the end", guest, begun, time.time()).assert_closed()
