@@ -453,6 +453,7 @@ def test_assigning_puts_a_policy_beside_the_other_and_doing_it_again_changes_not
         steps, count = host.disk.steps, len(place.kernel.plans)
         again = await place.do("assign", **assigned())
         assert (again["changed"], again["policy"]) == (False, "Base + Office")
+        assert (again["changes"], again["replaced"]) == ({}, None), "what an earlier command did is not told again"
         assert (host.disk.steps, len(place.kernel.plans)) == (steps, count)
         assert (await place.do("assign", **assigned(NEW)))["policy"] == "New + Office"
         assert plans(await host.start()) == ["New", "New + Office"]

@@ -91,14 +91,16 @@ async def diff(house: House, arguments: Json) -> Json:
 
 
 def _applied(house: House, before: InForce | None, now: InForce | None) -> Json:
+    """What is in force now, and what that changed: nothing where it is what was in force before."""
+    fresh = now if now is not before else None
     return {
         "policy": now.plan.policy or None if now else None,
         "file": now.file if now else None,
         "warnings": [*map(views.problem, now.warnings)] if now else [],
         "filters": len(now.plan.filters) if now else 0,
-        "changes": dict(now.outcome.changes) if now else {},
+        "changes": dict(fresh.outcome.changes) if fresh else {},
         "kernel": views.kernel(now.outcome.degraded if now else ()),
-        "replaced": before.plan.policy or None if before else None,
+        "replaced": before.plan.policy or None if before and fresh else None,
         "stores": views.stores(house.stores),
     }
 
