@@ -287,8 +287,10 @@ HOLD_PACE: Final = 0.02
 HELD_SECONDS: Final = 75.0
 """A little longer than the last retransmission: then the negotiation has failed and the packets are dropped."""
 
-MANAGER_WAIT: Final = 2.0
-"""For systemd to say whether the service is stopped or restarted: a part of the 10 s that it gives a stop."""
+MANAGER_FRESH: Final = 10.0
+"""Age in seconds of what systemd says of a stop, written down right before it: as long as it gives a stop."""
+MANAGER_JOBS: Final = 256 * 1024
+"""Octets of systemd's list of jobs: some hundred lines when a system goes down."""
 
 # The control socket.
 CONTROL_REQUEST: Final = POLICY_FILE_SIZE + 16 * 1024 * 1024

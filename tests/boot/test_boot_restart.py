@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lab.booted import Guest
-from tests.boot.scene import PROTECTED, await_answers, judged, until
+from tests.boot.scene import POLICY, PROTECTED, await_answers, entered, judged, until
 
 KILL = "systemctl kill --signal=KILL --kill-who=main xfrmd"
 HELD = "systemctl show -P NFileDescriptorStore xfrmd"
@@ -54,3 +54,26 @@ def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key
     answered(guest)
     assert not set(before) & set(spis(guest))
     judged("restarts", "to the end", guest, begun, time.time()).assert_closed()
+
+
+@pytest.mark.timeout(600)
+def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest) -> None:
+    (guest.root / "etc/xfrmd/policy.yaml").write_text(f"config: {{on_stop: open}}\n{POLICY}")
+    guest.boot()
+    answered(guest)
+    begun = time.time()
+    guest.run("systemctl restart xfrmd")
+    answered(guest)
+    closed = time.time()
+    judged("on_stop: open", "restart", guest, begun, closed).assert_closed()
+    guest.run("systemctl stop xfrmd.socket xfrmd")
+    opened = time.time()
+    until(lambda: entered(guest.said(opened)), "an open host")
+    assert guest.run("nft list tables | grep xfrmd; ip xfrm policy; ip xfrm state", check=False).out == ""
+    assert "nothing is filtered any more" in guest.run("journalctl -b -u xfrmd --output=cat").out
+    guest.run("systemctl start xfrmd.socket xfrmd")
+    answered(guest)
+    again = time.time()
+    guest.run("sleep 1")
+    guest.poweroff()
+    judged("on_stop: open", "shutdown", guest, again, time.time()).assert_closed()

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What systemd is about to do with this service, as its list of jobs says (systemctl(1) list-jobs)."""
+"""What systemd is about to do with this service, as its list of jobs says (systemctl(1) list-jobs).
+
+The sandboxed service cannot ask: without a message bus systemd answers root alone. So the unit's ExecStop writes the
+list down, as root and into a directory that is root's, before the signal to end comes.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from xfrmd import limits
 
+JOBS: Final = Path("/run/xfrmd-jobs")
+"""Where units/xfrmd.service writes the list of jobs."""
 _CONTROL_GROUP: Final = re.compile(r"^0::.*/([^/\s]+\.service)$", re.MULTILINE)
 
 
@@ -28,24 +34,21 @@ def is_stop(jobs: str, unit: str) -> bool:
     return kinds.get(unit) == "stop" and kinds.get("shutdown.target") != "start"
 
 
-async def stopped_for_good(environ: Mapping[str, str]) -> bool | None:
-    """Is the signal to end a stop by an administrator? None when it cannot be told.
+def stopped_for_good(
+    environ: Mapping[str, str], jobs: Path = JOBS, control_group: Path = Path("/proc/self/cgroup")
+) -> bool | None:
+    """Is the signal to end a stop by an administrator? None when it cannot be told, as nobody wrote the list down
+    just now.
 
     Without systemd it is one: whoever runs the program by hand restarts it by hand.
     """
     if "INVOCATION_ID" not in environ:
         return True
-    with contextlib.suppress(OSError, TimeoutError, UnicodeDecodeError):
-        unit = unit_of(await asyncio.to_thread(Path("/proc/self/cgroup").read_text, "ascii"))
-        command = ("systemctl", "list-jobs", "--no-legend", "--plain", "--no-pager", "--full")
-        async with asyncio.timeout(limits.MANAGER_WAIT):
-            asked = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            jobs, _ = await asked.communicate()
-        if unit and asked.returncode == 0:
-            return is_stop(jobs.decode(), unit)
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        unit = unit_of(control_group.read_text("ascii"))
+        with jobs.open(encoding="ascii") as file:
+            text = file.read(limits.MANAGER_JOBS)
+        # A list of an earlier stop says nothing of this one.
+        if unit and abs(time.time() - jobs.stat().st_mtime) < limits.MANAGER_FRESH:
+            return is_stop(text, unit)
     return None

@@ -19,7 +19,7 @@ _REMEDY: Final = "xfrmd open removes it"
 
 async def stop(service: Service, *, stays: bool) -> Notice:
     """Leave the kernel as the policy's `on_stop` says; what became of it. `stays`: another run goes on with the SAs."""
-    opens = await _opens(service)
+    opens = _opens(service)
     if stays and not opens:
         heritage.leave(service)
     else:
@@ -40,9 +40,9 @@ async def stop(service: Service, *, stays: bool) -> Notice:
     return Notice(Level.WARNING, "opened", text, remedy="config: {on_stop: keep} goes on enforcing")
 
 
-async def _opens(service: Service) -> bool | None:
+def _opens(service: Service) -> bool | None:
     """Is the policy to be removed? None: it would be, if this were known to be a stop."""
     now = service.house.enforcement.now
     if now is None or now.policies.config.on_stop is not OnStop.OPEN:
         return False
-    return await stopped_for_good(service.settings.environ)
+    return stopped_for_good(service.settings.environ)
