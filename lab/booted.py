@@ -120,7 +120,7 @@ class Guest:
         try:
             self._boot(options)
         except GuestSilentError as error:
-            # A user-mode Linux kernel was seen to spin for ever before its first program (lab/suite.py).
+            # User-mode Linux spins for ever at times (lab/README.md, Notes).
             print(f"lab: {error}: THE GUEST HANGS; its power is cut, and it boots once more", file=sys.stderr)
             self.die()
             self._boot(options)
@@ -171,7 +171,7 @@ class Guest:
         try:
             self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"the guest does not end\n{self.console[-3000:]}") from error
+            raise GuestSilentError(f"the guest does not end\n{self.console[-3000:]}") from error
 
     def die(self) -> None:
         """A power cut."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Test files in labs, a lab for each file and as many at once as there are processors: `python -m lab.suite PATH...`.
 
-A user-mode Linux kernel was seen to spin for ever, with every process in it, which no time limit inside can end. A
+A user-mode Linux kernel spins for ever at times (lab/README.md, Notes), which no time limit inside can end. A
 lab that says nothing for longer than any test may take is ended from outside, and its file is run once more, said
 loudly; a second silence fails. A test that fails is never run again.
 """
