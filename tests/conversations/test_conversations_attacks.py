@@ -38,6 +38,7 @@ FORGED = [
 ]
 
 
+# rfc 7296: clear-notify-no-action many-answers init-error-not-trusted
 @pytest.mark.parametrize(("name", "payloads"), FORGED, ids=[row[0] for row in FORGED])
 def test_a_forged_refusal_does_not_end_a_handshake(name: str, payloads: tuple[Payload, ...]) -> None:
     scene = pair(settings=Settings(ike=((ENCR_GCM, PRF, X25519, P256),)))
@@ -63,6 +64,7 @@ CLEAR: list[tuple[str, tuple[Payload, ...]]] = [
 ]
 
 
+# rfc 7296: auth-sealed no-death-by-hearsay
 @pytest.mark.parametrize("exchange", [34, 35, 36, 37])
 @pytest.mark.parametrize(("name", "payloads"), CLEAR, ids=[row[0] for row in CLEAR])
 def test_clear_text_never_touches_an_established_sa(name: str, payloads: tuple[Payload, ...], exchange: int) -> None:
@@ -98,6 +100,7 @@ def test_a_replay_of_everything_said_changes_nothing() -> None:
     scene.works()
 
 
+# rfc 7296: retransmit-identical responder-only-on-repeat
 def test_a_repeated_request_gets_the_same_octets_again() -> None:
     scene = pair()
     scene.connect()
@@ -106,6 +109,7 @@ def test_a_repeated_request_gets_the_same_octets_again() -> None:
     assert [e.data for e in effects if isinstance(e, SendDatagram)] == [response]
 
 
+# rfc 7296: no-answer-to-response
 def test_own_words_coming_back_change_nothing() -> None:
     scene = pair()
     scene.connect()
@@ -118,6 +122,7 @@ def test_own_words_coming_back_change_nothing() -> None:
     scene.works()
 
 
+# rfc 7296: answer-to-sender follow-authentic-only
 def test_a_strangers_address_is_not_believed_whatever_the_octets() -> None:
     """The right octets from another address: the peer's address follows nothing that others can repeat."""
     scene = pair()

@@ -49,6 +49,7 @@ def told(host: Host, *words: str) -> bool:
     return any(all(word in text for word in words) for text in texts)
 
 
+# rfc 7296: four-messages
 @pytest.mark.parametrize("addresses", FAMILIES)
 @pytest.mark.parametrize("first", [0, 1])
 def test_four_datagrams_make_an_sa_pair(addresses: tuple[Address, Address], first: int) -> None:
@@ -91,6 +92,7 @@ def test_a_seed_gives_a_byte_exact_transcript() -> None:
     assert transcripts[0] != [d.data for host in other.hosts for d in host.sent]
 
 
+# rfc 7296: invalid-ke-retry
 def test_a_wrong_guess_of_the_key_exchange_costs_one_round_trip() -> None:
     ours = Settings(ike=((ENCR_GCM, PRF, X25519, P256),))
     scene = pair(settings=ours, other=Settings(ike=(GCM_P256,)))
@@ -99,6 +101,7 @@ def test_a_wrong_guess_of_the_key_exchange_costs_one_round_trip() -> None:
     assert P256 in scene.a.ike_sas()[0].transforms
 
 
+# rfc 7296: auth-failed
 def test_a_wrong_psk_makes_nothing_and_both_are_told() -> None:
     scene = pair(other=Settings(psk=b"incorrect"))
     scene.acquire(scene.a)
@@ -110,6 +113,7 @@ def test_a_wrong_psk_makes_nothing_and_both_are_told() -> None:
     assert [d.reqid for d in scene.a.dropped] == [ALL_REQID]
 
 
+# rfc 7296: one-suite
 def test_no_common_ike_proposal_shows_both_offers() -> None:
     scene = pair(settings=Settings(ike=(GCM_X25519,)), other=Settings(ike=(CBC_X25519,)))
     scene.acquire(scene.a)
@@ -131,6 +135,7 @@ def test_no_common_child_proposal_shows_both_offers() -> None:
     assert [d.reqid for d in scene.a.dropped] == [ALL_REQID]
 
 
+# rfc 7296: retransmit-initiator
 def test_no_answer_is_given_up_within_the_time_that_packets_are_held() -> None:
     scene = pair()
     scene.network.lose = lambda _: True
@@ -177,6 +182,7 @@ def test_a_new_child_with_and_without_its_own_key_exchange(pfs: bool) -> None:
     scene.agree()
 
 
+# rfc 7296: either-may-ask
 def test_requests_from_both_sides_at_once_end_in_one_ike_sa_and_one_pair() -> None:
     scene = pair()
     scene.acquire(scene.a)
@@ -198,6 +204,7 @@ def test_the_same_packet_asking_again_starts_nothing_new() -> None:
     assert datagrams(scene) == 4
 
 
+# rfc 7296: cookie-first
 def test_many_half_open_ike_sas_make_the_responder_ask_for_a_cookie() -> None:
     flooded = pair()
     sample = pair(seed=99)

@@ -75,6 +75,7 @@ def test_a_rekey_loses_no_packet(ask: Ask, who: str, settings: Settings) -> None
 ASKS: list[Ask] = [rekey_child, rekey_ike, delete_child, delete_ike]
 
 
+# rfc 7296: answers-while-waiting lowest-nonce ike-lowest-nonce
 @pytest.mark.parametrize("lag", [0.0, 0.0015, 0.004], ids=["at once", "on the way", "just after"])
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(ASKS, ASKS)), ids=lambda f: f.__name__)
 def test_two_wishes_that_cross_end_in_agreement(one: Ask, other: Ask, lag: float) -> None:
@@ -92,6 +93,7 @@ def test_two_wishes_that_cross_end_in_agreement(one: Ask, other: Ask, lag: float
     assert all(flow.lost == [] and flow.delivered > 1000 for flow in running)
 
 
+# rfc 7296: rekey-ike-ke rekey-ike-counters
 @pytest.mark.parametrize("who", [0, 1])
 def test_rekeys_follow_one_another(who: int) -> None:
     scene = pair()
@@ -106,6 +108,7 @@ def test_rekeys_follow_one_another(who: int) -> None:
     scene.works()
 
 
+# rfc 7296: lifetimes-own
 def test_lifetimes_bring_rekeys_and_no_lost_packet() -> None:
     scene = pair(settings=Settings(ike_seconds=400, child_seconds=100))
     scene.connect()
@@ -122,6 +125,7 @@ def test_lifetimes_bring_rekeys_and_no_lost_packet() -> None:
     assert scene.a.ike_sas()[0].local_spi != ike.local_spi
 
 
+# rfc 7296: delete-obeyed
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_deleted_child_sa_leaves_the_ike_sa(who: int) -> None:
     scene = pair()
@@ -138,6 +142,7 @@ def test_a_deleted_child_sa_leaves_the_ike_sa(who: int) -> None:
     scene.works()
 
 
+# rfc 7296: delete-ike-takes-children
 @pytest.mark.parametrize("who", [0, 1])
 @pytest.mark.parametrize("everything", [False, True])
 def test_a_deleted_ike_sa_takes_its_child_sas_along(who: int, everything: bool) -> None:
@@ -152,6 +157,7 @@ def test_a_deleted_ike_sa_takes_its_child_sas_along(who: int, everything: bool) 
     scene.connect()
 
 
+# rfc 7296: liveness
 def test_a_silent_peer_is_found_dead_by_traffic_without_echo() -> None:
     scene = pair()
     scene.connect()

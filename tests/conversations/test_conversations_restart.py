@@ -267,6 +267,7 @@ def test_a_peer_that_is_gone_from_the_policy_leaves_nothing_behind() -> None:
     assert not one.scene.a.ike_sas()
 
 
+# rfc 7296: iv
 def test_ivs_of_a_new_run_have_a_range_of_their_own() -> None:
     one = quiet()
     one.mortals["A"].die()

@@ -79,6 +79,7 @@ def run(seed: int, *, deletes: bool) -> tuple[Pair, list[Flow]]:
     return scene, running
 
 
+# rfc 7296: ike-lowest-nonce
 @pytest.mark.parametrize("block", range(0, SEEDS, BLOCK))
 @pytest.mark.parametrize("deletes", [False, True], ids=["rekeys", "rekeys and deletes"])
 def test_every_seed_ends_in_agreement(block: int, deletes: bool) -> None:

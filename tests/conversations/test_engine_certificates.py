@@ -98,6 +98,7 @@ def test_keys_of_different_kinds() -> None:
     assert known_as(pair(host("a", kind="rsa"), host("b", kind="ed25519"))) == ("a.example", "b.example")
 
 
+# rfc 7296: four-certificates
 def test_a_chain_through_another_authority() -> None:
     one = issue("One", by=CA, ca=True)
     a, b = host("a", by=one), host("b")
@@ -106,6 +107,7 @@ def test_a_chain_through_another_authority() -> None:
         method(CA, [a])
 
 
+# rfc 7296: end-entity-first
 def test_what_is_asked_for_and_what_is_shown() -> None:
     a, b, hidden = host("a"), host("b"), root("Hidden")
     of_a = by(method(CA, [a]), method(hidden, [host("h", by=hidden)], excluded=True))
@@ -168,6 +170,7 @@ REFUSED = {
 }
 
 
+# rfc 7296: initiator-tells
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
 def test_a_responder_s_certificate_is_refused(case: tuple[object, str]) -> None:
     made, why = case
@@ -197,6 +200,7 @@ def test_a_peer_must_be_whom_the_rule_names() -> None:
     refused(talk, talk.b, "the rule expects c.example; we are 10.0.0.2, it says to be a.example")
 
 
+# rfc 7296: identity-fits-key
 def test_a_certificate_speaks_only_for_those_it_names() -> None:
     talk = pair(host("a"), host("b"), a=naming(local=fqdn("boss.example")))
     refused(talk, talk.b, "'O=Example, CN=a' carries a.example, O=Example, CN=a, not the identity boss.example")
@@ -210,6 +214,7 @@ def test_an_address_must_be_the_peer_s() -> None:
     pair(host("a", san=["10.0.0.9"]), host("b"), b=naming(remote=nine)).connect()
 
 
+# rfc 7296: id-types
 def test_distinguished_names() -> None:
     talk = pair(host("a", san=[]), host("b"), b=naming(remote=distinguished("O=example, CN=A")))
     talk.connect()
@@ -235,6 +240,7 @@ def test_several_authorities_in_order() -> None:
     assert "trying method 2" in talk.a.told("auth-next").message
 
 
+# rfc 7296: certreq-hashes
 def test_the_answer_is_by_an_authority_that_the_initiator_names() -> None:
     """B could answer by the authority of A's certificate, but A asks for the other alone."""
     other = root("Other")
@@ -315,6 +321,7 @@ def deaf(talk: Dialogue) -> list[Effect]:
     return talk.deliver(old)
 
 
+# rfc 7296: auth-methods
 def test_a_peer_without_rfc_7427() -> None:
     """RSA and ECDSA go on by the older methods."""
     talk = pair(host("a", kind="rsa"), host("b", kind="p384"))
@@ -375,6 +382,7 @@ def test_hostile_certificates_cost_only_their_exchange(case: tuple[list[Payload]
     assert not [one for one in talk.b.engine.ike_sas() if one.state == "established"]
 
 
+# rfc 7296: end-entity-first
 def test_a_strange_extra_certificate_does_no_harm() -> None:
     """What stands behind the peer's own certificate may be of no importance; when the path fails it is told."""
     a = host("a")

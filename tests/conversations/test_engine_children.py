@@ -57,6 +57,7 @@ def used(spi: int, dst: Address, octets: int) -> SaUsed:
     return SaUsed(spi, ESP, dst, octets)
 
 
+# rfc 7296: refused-child-keeps-ike failed-child-keeps-ike
 @pytest.mark.parametrize(
     ("settings", "other", "change", "code", "words"),
     [
@@ -101,6 +102,7 @@ def test_after_a_refusal_traffic_may_ask_again_but_not_at_once() -> None:
     assert datagrams(again)[0].data[18] == 36, "under the IKE SA that is there"
 
 
+# rfc 7296: failed-child-keeps-ike
 def test_pfs_that_only_one_side_wants() -> None:
     strict, lax = replace(GCM_ONLY, smb=True, pfs=True), replace(GCM_ONLY, smb=True)
     talk = Dialogue(strict, lax)
@@ -190,6 +192,7 @@ def test_a_demand_whose_ike_sas_end_under_it_is_given_up() -> None:
     assert kinds(talk.a.engine._ctx.out) == ["DropHeld"]
 
 
+# rfc 7296: rekey-then-delete
 def test_the_order_of_a_rekey_at_the_one_who_asks() -> None:
     talk = Dialogue()
     talk.connect()
@@ -209,6 +212,7 @@ def test_the_order_of_a_rekey_at_the_one_who_asks() -> None:
     assert sorted(late) == sorted([old.spi_in, old.spi_out]), "late packets of both were taken until then"
 
 
+# rfc 7296: both-receive-first
 def test_packets_on_the_new_pair_show_that_the_peer_is_ready() -> None:
     talk = Dialogue()
     talk.connect()
@@ -337,6 +341,7 @@ def test_several_secrets_the_first_is_ours_and_any_may_be_the_peers() -> None:
     talk.connect()
 
 
+# rfc 7296: liveness
 def test_silence_after_traffic_of_ours_is_asked_about() -> None:
     talk = Dialogue()
     talk.connect()
@@ -363,6 +368,7 @@ def test_who_is_heard_or_has_nothing_to_say_is_not_asked() -> None:
         assert quiet.a.hear(used(child(quiet.a).spi_out, B4, 0), float(second)) == []
 
 
+# rfc 7296: dead-ends-children
 def test_a_dead_peer_is_given_up_and_asked_for_again_by_traffic() -> None:
     talk = Dialogue()
     talk.connect()
@@ -381,6 +387,7 @@ def test_a_dead_peer_is_given_up_and_asked_for_again_by_traffic() -> None:
     assert kinds(talk.acquire()) == ["send"]
 
 
+# rfc 7296: initial-contact
 def test_initial_contact_replaces_what_a_peer_has_lost() -> None:
     talk = Dialogue()
     talk.connect()
@@ -394,6 +401,7 @@ def test_initial_contact_replaces_what_a_peer_has_lost() -> None:
     assert child(talk.b).spi_out == child(talk.a).spi_in
 
 
+# rfc 7296: children-inherited
 def test_the_lifetime_of_an_ike_sa_brings_a_new_one_and_the_children_stay() -> None:
     talk = Dialogue(Settings(ike_seconds=1000))
     talk.connect()

@@ -50,6 +50,7 @@ def counters(side: object) -> dict[str, int]:
     return found
 
 
+# rfc 7296: both-receive-first
 def test_both_sides_take_packets_before_they_send_them() -> None:
     talk = Dialogue()
     init = talk.acquire()
@@ -112,6 +113,7 @@ def test_no_key_and_no_secret_is_shown() -> None:
     assert "correct horse" not in shown
 
 
+# rfc 7296: responder-only-on-repeat init-repeat-told-apart
 def test_a_repeated_request_gets_the_same_octets_and_costs_nothing() -> None:
     talk = Dialogue()
     init = datagrams(talk.acquire())[0]
@@ -125,6 +127,7 @@ def test_a_repeated_request_gets_the_same_octets_and_costs_nothing() -> None:
     assert counters(talk.b)["repeated"] == 3
 
 
+# rfc 7296: init-repeat-told-apart
 def test_another_request_with_a_known_spi_is_dropped() -> None:
     talk = Dialogue()
     init = datagrams(talk.acquire())[0]
@@ -135,6 +138,7 @@ def test_another_request_with_a_known_spi_is_dropped() -> None:
     assert talk.b.engine.snapshot().half_open == 1
 
 
+# rfc 7296: many-answers
 @pytest.mark.parametrize(
     "notify",
     [
@@ -155,6 +159,7 @@ def test_a_refusal_in_the_clear_ends_nothing_but_is_told_once(notify: NotifyType
     assert len(talk.a.installed()) == 2
 
 
+# rfc 7296: init-error-not-trusted
 def test_a_refusal_in_the_clear_is_the_reason_told_when_nothing_else_comes() -> None:
     talk = Dialogue()
     init = datagrams(talk.acquire())[0]
@@ -168,6 +173,7 @@ def test_a_refusal_in_the_clear_is_the_reason_told_when_nothing_else_comes() -> 
     assert [failure.notice.code for failure in talk.a.engine.snapshot().failures] == ["no-proposal"]
 
 
+# rfc 7296: auth-sealed informational-protected clear-notify-no-action
 def test_clear_messages_do_nothing_to_an_established_sa() -> None:
     talk = Dialogue()
     talk.connect()
@@ -185,6 +191,7 @@ def test_clear_messages_do_nothing_to_an_established_sa() -> None:
     assert talk.a.engine.ike_sas() == before
 
 
+# rfc 7296: cookie-bounded
 def test_a_cookie_loop_ends() -> None:
     talk = Dialogue()
     request = datagrams(talk.acquire())[0]
@@ -194,6 +201,7 @@ def test_a_cookie_loop_ends() -> None:
     assert sent == limits.INIT_RESTARTS
 
 
+# rfc 7296: invalid-ke-retry
 def test_a_group_we_never_offered_is_not_used() -> None:
     talk = Dialogue()
     request = datagrams(talk.acquire())[0]
@@ -210,6 +218,7 @@ def test_datagrams_from_another_address_touch_no_sa() -> None:
     assert counters(talk.a)["dropped-stranger"] == 1
 
 
+# rfc 7296: spi-nonzero
 def test_the_peers_spi_must_fit_too() -> None:
     talk = Dialogue()
     talk.connect()
@@ -232,6 +241,7 @@ def test_the_key_exchange_chosen_must_be_the_one_that_was_made() -> None:
     assert kinds(talk.deliver(answer)) == ["send"]
 
 
+# rfc 7296: cookie-stateless
 def test_a_cookie_must_be_ours() -> None:
     talk = Dialogue()
     init = datagrams(talk.acquire())[0]
@@ -265,6 +275,7 @@ def test_half_open_sas_are_bounded_whatever_cookies_come() -> None:
     assert counters(talk.b)["dropped-full"] == 9
 
 
+# rfc 7296: any-source-port follow-authentic-only
 def test_an_authentic_message_from_another_port_moves_the_sa_there() -> None:
     talk = Dialogue()
     answer = talk.deliver(datagrams(talk.acquire())[0])
@@ -290,6 +301,7 @@ def test_a_nat_is_told_and_nothing_is_negotiated() -> None:
     assert talk.b.engine.snapshot().half_open == 0
 
 
+# rfc 7296: nat-detection
 def test_a_nat_is_told_by_the_initiator_too() -> None:
     talk = Dialogue()
     answer = datagrams(talk.deliver(datagrams(talk.acquire())[0]))[0]
@@ -304,6 +316,7 @@ def test_a_nat_is_told_by_the_initiator_too() -> None:
     assert "our address" in talk.a.told("nat-detected").message
 
 
+# rfc 7296: id-types pki-and-psk
 def test_identities_of_the_policy_are_used_and_checked() -> None:
     talk = Dialogue(a=identities("a.example", "b.example"), b=identities("b.example", "a.example"))
     talk.connect()
@@ -311,6 +324,7 @@ def test_identities_of_the_policy_are_used_and_checked() -> None:
     assert (sa.local_id, sa.remote_id) == ("a.example", "b.example")
 
 
+# rfc 7296: identity-fits-key
 @pytest.mark.parametrize(
     ("a", "b", "who", "expected"),
     [
@@ -327,6 +341,7 @@ def test_an_unexpected_identity_is_refused_and_both_are_told(a: Change, b: Chang
     assert talk.a.engine.ike_sas() == talk.b.engine.ike_sas() == ()
 
 
+# rfc 7296: identity-fits-key initiator-tells
 def test_the_initiator_checks_the_responder_too() -> None:
     talk = Dialogue(b=identities("b.example"))
     talk.talk(talk.acquire())
@@ -359,6 +374,7 @@ def test_refusals_in_the_clear_are_limited() -> None:
     assert len(datagrams(talk.deliver(init))) == 1
 
 
+# rfc 7296: major-version
 def test_a_later_version_is_told_which_we_speak_and_an_earlier_is_not() -> None:
     talk = Dialogue()
     init = datagrams(talk.acquire())[0]

@@ -69,6 +69,7 @@ def next_number(talk: Dialogue) -> int:
     return established(talk.a).window.next_id
 
 
+# rfc 7296: informational-answered
 def test_liveness_is_answered_with_nothing(talk: Dialogue) -> None:
     answer = datagrams(talk.deliver(forge(talk.a, INFORMATIONAL, [])))[0]
     assert read(talk.a, answer).payloads == ()
@@ -84,6 +85,7 @@ def test_a_second_ike_auth_is_refused_and_ends_nothing(talk: Dialogue) -> None:
     assert ask(talk, ExchangeType.IKE_AUTH, child_request()) == [NotifyType.INVALID_SYNTAX]
 
 
+# rfc 7296: unknown-critical
 def test_a_critical_payload_that_we_do_not_know_is_named(talk: Dialogue) -> None:
     request = forge(talk.a, INFORMATIONAL, [UnknownPayload(200, critical=True, body=b"")])
     answer = read(talk.a, datagrams(talk.deliver(request))[0])
@@ -95,6 +97,7 @@ def test_a_critical_payload_that_we_do_not_know_is_named(talk: Dialogue) -> None
     assert ask(talk, INFORMATIONAL, harmless, next_number(talk) + 1) == []
 
 
+# rfc 7296: invalid-syntax-fatal
 def test_a_malformed_request_is_fatal(talk: Dialogue) -> None:
     """RFC 7296 2.21.3."""
     assert ask(talk, CREATE, [NoncePayload(bytes(16))]) == [NotifyType.INVALID_SYNTAX]
@@ -109,6 +112,7 @@ def test_message_ids_beyond_the_window_are_dropped(talk: Dialogue) -> None:
     assert ask(talk, INFORMATIONAL, []) == []
 
 
+# rfc 7296: delete-form
 def test_deleting_what_does_not_exist_is_answered_with_nothing(talk: Dialogue) -> None:
     spis = (bytes(4), b"\xff\xff\xff\xff", established(talk.b).spi[:4])
     answer = datagrams(talk.deliver(forge(talk.a, INFORMATIONAL, [DeletePayload(ESP, spis)])))[0]
@@ -116,6 +120,7 @@ def test_deleting_what_does_not_exist_is_answered_with_nothing(talk: Dialogue) -
     assert len(talk.b.engine.ike_sas()[0].children) == 1
 
 
+# rfc 7296: delete-form
 def test_deleting_the_same_twice_in_one_message_is_once(talk: Dialogue) -> None:
     child = talk.b.engine.ike_sas()[0].children[0]
     spi = child.spi_out.to_bytes(4)
@@ -124,6 +129,7 @@ def test_deleting_the_same_twice_in_one_message_is_once(talk: Dialogue) -> None:
     assert kinds(answer) == ["RemoveSa", "RemoveSa", "send"]
 
 
+# rfc 7296: delete-crossing
 def test_a_deletion_that_both_ask_for_is_not_confirmed_twice(talk: Dialogue) -> None:
     """RFC 7296 1.4.1."""
     child = talk.b.engine.ike_sas()[0].children[0]
@@ -133,12 +139,14 @@ def test_a_deletion_that_both_ask_for_is_not_confirmed_twice(talk: Dialogue) -> 
     assert read(talk.a, datagrams(answer)[0]).payloads == ()
 
 
+# rfc 7296: rekey-names-sa delete-own-spis
 def test_only_the_sender_of_an_sa_names_it(talk: Dialogue) -> None:
     ours = talk.b.engine.ike_sas()[0].children[0].spi_in.to_bytes(4)
     assert ask(talk, INFORMATIONAL, [DeletePayload(ESP, (ours,))]) == []
     assert len(talk.b.engine.ike_sas()[0].children) == 1
 
 
+# rfc 7296: rekey-names-sa child-not-found
 def test_rekey_of_what_does_not_exist(talk: Dialogue) -> None:
     answer = datagrams(talk.deliver(forge(talk.a, CREATE, rekey_of(talk, 0xDEADBEEF))))[0]
     notify = read(talk.a, answer).notify(NotifyType.CHILD_SA_NOT_FOUND)
@@ -146,6 +154,7 @@ def test_rekey_of_what_does_not_exist(talk: Dialogue) -> None:
     assert (notify.protocol, notify.spi) == (ESP, b"\xde\xad\xbe\xef")
 
 
+# rfc 7296: child-not-found
 def test_rekey_of_an_sa_that_is_being_deleted_or_has_a_successor(talk: Dialogue) -> None:
     spi = talk.a.engine.ike_sas()[0].children[0].spi_in
     assert ask(talk, CREATE, rekey_of(talk, spi)) == [NotifyType.USE_TRANSPORT_MODE]
@@ -153,10 +162,12 @@ def test_rekey_of_an_sa_that_is_being_deleted_or_has_a_successor(talk: Dialogue)
     assert ask(talk, CREATE, again, next_number(talk) + 1) == [NotifyType.TEMPORARY_FAILURE]
 
 
+# rfc 7296: spi-size
 def test_spis_that_esp_cannot_have(talk: Dialogue) -> None:
     assert ask(talk, CREATE, child_request(255)) == [NotifyType.INVALID_SYNTAX]
 
 
+# rfc 7296: ke-group-offered child-invalid-ke
 def test_pfs_of_the_peers_own_choice_and_a_wrong_group(talk: Dialogue) -> None:
     with_group = (*GCM, Transform(4, 31))
     request = [*child_request(transforms=with_group), KePayload(19, bytes(64))]
@@ -166,6 +177,7 @@ def test_pfs_of_the_peers_own_choice_and_a_wrong_group(talk: Dialogue) -> None:
     assert notify.data == (31).to_bytes(2)
 
 
+# rfc 7296: ke-length
 def test_an_invalid_public_value_is_fatal(talk: Dialogue) -> None:
     request: list[Payload] = [
         SaPayload((WireProposal.of(1, IKE, b"12345678", GCM_X25519),)),
@@ -176,6 +188,7 @@ def test_an_invalid_public_value_is_fatal(talk: Dialogue) -> None:
     assert talk.b.engine.ike_sas() == ()
 
 
+# rfc 7296: rekey-ike-spi spi-size
 @pytest.mark.parametrize("spi", [b"", bytes(8), b"1234"])
 def test_a_rekey_of_the_ike_sa_with_an_impossible_spi(talk: Dialogue, spi: bytes) -> None:
     request: list[Payload] = [
@@ -186,6 +199,7 @@ def test_a_rekey_of_the_ike_sa_with_an_impossible_spi(talk: Dialogue, spi: bytes
     assert ask(talk, CREATE, request) == [NotifyType.INVALID_SYNTAX]
 
 
+# rfc 7296: temporary-failure
 def test_no_rekey_of_the_ike_sa_while_we_ask_for_a_child_and_no_child_while_we_rekey() -> None:
     talk = Dialogue(Settings(smb=True))
     talk.connect()
@@ -202,6 +216,7 @@ def test_no_rekey_of_the_ike_sa_while_we_ask_for_a_child_and_no_child_while_we_r
     assert ask(other, CREATE, child_request()) == [NotifyType.TEMPORARY_FAILURE]
 
 
+# rfc 7296: temporary-failure
 def test_temporary_failure_is_tried_again_later_and_not_at_once() -> None:
     talk = Dialogue(Settings(smb=True))
     talk.connect()
@@ -217,6 +232,7 @@ def test_temporary_failure_is_tried_again_later_and_not_at_once() -> None:
     assert len(talk.a.engine.ike_sas()) == 1
 
 
+# rfc 7296: no-additional-sas
 def test_no_additional_sas_means_another_ike_sa() -> None:
     talk = Dialogue(Settings(smb=True))
     talk.connect()
@@ -230,6 +246,7 @@ def test_no_additional_sas_means_another_ike_sa() -> None:
     assert SMB_REQID in [child.reqid for child in talk.a.engine.ike_sas()[1].children]
 
 
+# rfc 7296: transport-mode-echo mode-declined-delete answer-within-offer
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -258,6 +275,7 @@ def test_an_answer_that_is_not_what_we_asked_for_is_not_taken_and_deleted_at_the
     assert len(deletion.spis) == 1
 
 
+# rfc 7296: invalid-syntax-fatal
 def test_a_response_that_answers_another_request_is_fatal(talk: Dialogue) -> None:
     talk.a.hear(Rekey(talk.a.engine.ike_sas()[0].local_spi), 1.0)
     wrong = forge(talk.b, CREATE, child_request(), next_number(talk) - 1, response=True)
@@ -266,11 +284,13 @@ def test_a_response_that_answers_another_request_is_fatal(talk: Dialogue) -> Non
     assert talk.a.told("protocol-error").remedy
 
 
+# rfc 7296: no-answer-to-response
 def test_an_answer_nobody_waits_for_is_dropped(talk: Dialogue) -> None:
     for number in (0, 1, next_number(talk), 77):
         assert talk.deliver(forge(talk.b, INFORMATIONAL, [], number, response=True)) == []
 
 
+# rfc 7296: no-additional-sas
 def test_more_child_sas_than_a_peer_can_need_are_refused(talk: Dialogue) -> None:
     first = next_number(talk)
     for number in range(limits.CHILDREN_PER_IKE_SA - 1):
@@ -324,6 +344,7 @@ def crossed_rekey(talk: Dialogue, theirs: bytes, answer: bytes) -> tuple[list[st
     return kinds(effects), [int.from_bytes(spi) for spi in deletion.spis], old.spi_in
 
 
+# rfc 7296: lowest-nonce
 def test_of_two_rekeys_the_one_with_the_lowest_nonce_goes(talk: Dialogue) -> None:
     """RFC 7296 2.8.1: whoever made it deletes it, the other deletes the old one."""
     lowest, highest = bytes(32), b"\xff" * 32
@@ -372,6 +393,7 @@ def test_an_sa_whose_peer_is_not_ready_yet_needs_no_other(talk: Dialogue) -> Non
     assert kinds(talk.acquire(talk.b)) == ["AskUsed"]
 
 
+# rfc 7296: ike-collisions
 def test_an_ike_sa_deleted_while_it_is_rekeyed_takes_its_successor_with_it(talk: Dialogue) -> None:
     spi = talk.a.engine.ike_sas()[0].local_spi
     rekey = talk.a.hear(Rekey(spi), 0.0)
@@ -390,6 +412,7 @@ def test_a_group_for_a_child_that_is_not_ours_or_was_used_ends_the_attempt(data:
     assert kinds(effects) == ["DropHeld"]
 
 
+# rfc 7296: child-invalid-ke
 def test_another_group_of_ours_is_used_when_the_peer_asks_for_it() -> None:
     talk = Dialogue(Settings(ike=((*GCM_X25519, P256),), smb=True, pfs=True))
     talk.connect()
@@ -401,6 +424,7 @@ def test_another_group_of_ours_is_used_when_the_peer_asks_for_it() -> None:
     assert exchange.method == 19
 
 
+# rfc 7296: iv
 def test_no_iv_comes_twice_under_one_key(talk: Dialogue) -> None:
     """RFC 5282 3.1: with AES-GCM that would give the key away."""
     for _ in range(20):

@@ -155,6 +155,7 @@ def test_an_ike_sa_that_gets_no_new_keys_ends_with_its_lifetime_and_takes_its_ch
     assert children(talk.b) in ([], [0])
 
 
+# rfc 7296: suites-configurable
 @shows("mmsecmethods")
 def test_the_first_method_s_group_is_tried_first_and_the_responder_s_order_decides() -> None:
     ours = policy(policy="mmsecmethods: AES128-SHA256-DHGroup14 AES256-SHA384-ECP384")
@@ -267,6 +268,7 @@ def limits_in_the_kernel(sa: SadEntry) -> tuple[int, int, int, int]:
     return soft_octets, hard_octets, soft_seconds, hard_seconds
 
 
+# rfc 7296: lifetimes-own
 @shows("qmsecmethods")
 def test_lifetimes_in_kilobytes_and_seconds_reach_the_kernel_on_both_sides_each_its_own() -> None:
     talk = dialogue(

@@ -125,6 +125,7 @@ def harmless(effects: list[Effect]) -> bool:
     return all(isinstance(effect, SendDatagram | Tell) for effect in effects)
 
 
+# rfc 7296: survives-anything
 @pytest.mark.parametrize("name", SCENES)
 def test_broken_datagrams_change_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     target = Target(name)

@@ -186,6 +186,7 @@ def test_keys_without_an_identity_change_nothing(
 PROVEN = [("requests", 1, False), ("requests back", 0, False), ("responses", 0, True), ("responses back", 1, True)]
 
 
+# rfc 7296: survives-anything
 @pytest.mark.parametrize(("name", "victim", "response"), PROVEN, ids=[row[0] for row in PROVEN])
 def test_a_proven_peer_that_talks_nonsense_does_no_harm(name: str, victim: int, response: bool) -> None:
     effects = run(name, connected, victim, response=response, exchanges=(36, 36, 37, 35))

@@ -24,6 +24,7 @@ def failure_of(daemon_status: dict[str, object], peer: str) -> dict[str, object]
     return found[0]
 
 
+# rfc 7296: auth-failed
 def test_wrong_psk_is_told_at_both_ends(two_hosts: topology.TwoHosts) -> None:
     net = two_hosts
     with (

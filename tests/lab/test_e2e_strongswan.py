@@ -50,6 +50,7 @@ def one_child(sas: tuple[PeerIkeSa, ...]) -> bool:
     return len([child for sa in sas for child in sa.children if child.state == "INSTALLED"]) == 1
 
 
+# rfc 7296: transport-mode-echo psk-pad four-messages
 @pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
 def test_transport_mode_with_psk(
     pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int, initiator: str
@@ -66,6 +67,7 @@ def test_transport_mode_with_psk(
     assert child.packets_in >= 5
 
 
+# rfc 7296: either-may-ask
 @pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
 def test_rekeys_lose_no_packet(
     pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int, initiator: str
@@ -91,6 +93,7 @@ def test_rekeys_lose_no_packet(
     net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
 
 
+# rfc 7296: suites-configurable
 def test_every_transform(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
     """One run of each daemon; the policy is applied anew for each row."""
     net, failed = two_hosts, []
@@ -135,6 +138,7 @@ def test_pfs_in_a_child_of_its_own(two_hosts: topology.TwoHosts, strongswan: Cha
         assert ping(net.left, there, 2).lost == 0
 
 
+# rfc 7296: delete-obeyed
 def test_a_delete_by_the_peer_is_followed_by_a_new_negotiation(
     pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int
 ) -> None:

@@ -35,6 +35,7 @@ def protected(net: topology.TwoHosts, ours: XfrmdHost, theirs: StrongSwan) -> No
 ROLES = [(kind, initiator) for kind in ("rsa", "p256", "ed25519") for initiator in ("xfrmd", "charon")]
 
 
+# rfc 7296: pki-and-psk
 @pytest.mark.parametrize(("kind", "initiator"), [*ROLES, ("p384", "xfrmd"), ("p521", "charon"), ("ed448", "xfrmd")])
 def test_each_kind_of_key(
     two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, kind: str, initiator: str
@@ -73,6 +74,7 @@ def with_rsa_chain(files: certs.Files) -> tuple[str, dict[str, bytes]]:
     return files.rootca(ca, [a, middle]), certs.charon_files([ca], b, [middle])
 
 
+# rfc 7296: size-1280
 def test_chains_larger_than_a_packet(two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path) -> None:
     net = two_hosts
     method, files = with_rsa_chain(certs.Files(tmp_path))
@@ -130,6 +132,7 @@ def wrong_holders(ca: Holder) -> dict[str, Holder]:
     }
 
 
+# rfc 7296: identity-fits-key
 def test_whom_we_refuse(two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path) -> None:
     net, ca = two_hosts, certs.root("p256")
     holders = wrong_holders(ca)
@@ -174,6 +177,7 @@ def test_who_refuses_us_is_told_with_what_we_said(
         assert "answers AUTHENTICATION_FAILED (rule 'protect'): we said to be a.example" in ours.log
 
 
+# rfc 7296: auth-methods
 @pytest.mark.parametrize("kind", ["p256", "rsa"])
 def test_a_strongswan_without_rfc_7427(
     two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, kind: str

@@ -154,6 +154,7 @@ def test_both_write_and_read_the_same_octets(
     assert bytes(sc.IKEv2(ours)) == ours
 
 
+# rfc 7296: length
 @pytest.mark.parametrize("cut", [0, 1, 4, 9])
 def test_a_datagram_that_scapy_shortens_is_refused(cut: int) -> None:
     octets = scapy_message(HEADER, [sc.IKEv2_Nonce(nonce=b"n" * 16), sc.IKEv2_KE(group=31, ke=b"k" * 32)])

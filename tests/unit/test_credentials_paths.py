@@ -280,6 +280,7 @@ def verdict(case: Case, when: dt.datetime | None = NOW) -> str:
     return ""
 
 
+# rfc 7296: four-certificates
 @pytest.mark.parametrize("made", CASES.values(), ids=CASES)
 def test_chains(made: Callable[[], Case]) -> None:
     case = made()
@@ -302,6 +303,7 @@ def test_openssl_agrees(made: Callable[[], Case], tmp_path: Path) -> None:
     assert good == (not case.why or case.ours_alone), done.stdout + done.stderr
 
 
+# rfc 7296: four-certificates
 def test_bounds() -> None:
     ca = root()
     host = issue("host", by=ca)

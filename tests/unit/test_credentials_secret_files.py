@@ -24,6 +24,7 @@ def read_file(path: Path | str) -> bytes:
     return secret_reader(None)(SecretRef(SecretSource.FILE, str(path)))
 
 
+# rfc 7296: psk-input
 @pytest.mark.parametrize(
     ("content", "secret"),
     [
@@ -47,6 +48,7 @@ def test_a_file_open_to_others_is_refused_with_the_remedy(tmp_path: Path, mode: 
         read_file(path)
 
 
+# rfc 7296: psk-input
 def test_what_is_no_secret_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     cases: list[tuple[Path | str, str]] = [

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tools.docs import RENEW, ROOT, files
 from tools.docs.markdown import table
+from tools.docs.marks import Mark, MarkError, marks
+from tools.docs.rfc import Requirement, Rfc, document, judge
 from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.ike_sa import IkeState, TaskKind
 from xfrmd.ike.v2 import cardinality, transitions
@@ -24,7 +27,7 @@ def test_in_step(name: str) -> None:
 
 
 def test_nothing_that_is_made_no_longer_lies_about() -> None:
-    made = {str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "states").rglob("*.md")}
+    made = {str(path.relative_to(ROOT)) for kind in ("states", "rfc") for path in (ROOT / "docs" / kind).glob("*.md")}
     assert made <= set(FILES)
 
 
@@ -49,3 +52,40 @@ def test_labels_hold_nothing_that_mermaid_takes_for_its_own() -> None:
 
 def test_a_bar_does_not_break_a_table() -> None:
     assert table(("a",), [("x|y",)]) == "| a |\n| --- |\n| x\\|y |\n"
+
+
+CODE, SHOWN = (Mark(1, "a", file, "f") for file in ("xfrmd/ike/x.py", "tests/unit/test_x.py"))
+
+
+@pytest.mark.parametrize(
+    ("requirement", "found", "state"),
+    [
+        (Requirement("1", "a", "do it"), [CODE, SHOWN], "shown"),
+        (Requirement("1", "a", "do it"), [SHOWN], "shown"),
+        (Requirement("1", "a", "do it"), [CODE], "not shown"),
+        (Requirement("1", "a", "do it"), [], "missing"),
+        (Requirement("1", "a", "do it", missing="half of it"), [CODE, SHOWN], "in part"),
+        (Requirement("1", "a", "do it", missing="all of it"), [], "missing"),
+        (Requirement("1", "a", "do it", not_here="no"), [], "not applicable"),
+    ],
+)
+def test_where_a_demand_stands(requirement: Requirement, found: list[Mark], state: str) -> None:
+    assert judge(requirement, found) == state
+
+
+def test_marks_that_contradict_the_list_are_errors() -> None:
+    with pytest.raises(MarkError, match="does not apply"):
+        judge(Requirement("1", "a", "do it", not_here="no"), [CODE])
+    with pytest.raises(MarkError, match="no demand named a"):
+        document(Rfc(1, "Title", ()), [CODE])
+
+
+def test_a_mark_belongs_to_the_function_below_it(tmp_path: Path) -> None:
+    (tmp_path / "xfrmd").mkdir()
+    (tmp_path / "tests").mkdir()
+    code = tmp_path / "xfrmd" / "one.py"
+    code.write_text("class A:\n    # rfc 1: a b\n    # rfc 2: c\n    @staticmethod\n    def f(): ...\n")
+    assert [(m.rfc, m.requirement, m.name) for m in marks(tmp_path)] == [(1, "a", "f"), (1, "b", "f"), (2, "c", "f")]
+    code.write_text("# rfc 1: a\n\n\ndef f(): ...\n")
+    with pytest.raises(MarkError, match=r"xfrmd/one.py:1: .* directly above"):
+        marks(tmp_path)

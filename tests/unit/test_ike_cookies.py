@@ -22,6 +22,7 @@ def jar() -> CookieJar:
     return CookieJar(random.Random(1).randbytes)
 
 
+# rfc 7296: cookie-stateless
 def test_a_cookie_is_known_again_for_its_peer_and_spi_only(jar: CookieJar) -> None:
     cookie = jar.bake(PEER, SPI, 0.0)
     assert 1 <= len(cookie) <= 64
@@ -35,6 +36,7 @@ def test_a_cookie_is_known_again_for_its_peer_and_spi_only(jar: CookieJar) -> No
     assert not jar.valid(cookie + b"x", PEER, SPI, 1.0)
 
 
+# rfc 7296: cookie-stateless
 def test_secrets_rotate_and_the_last_one_still_counts(jar: CookieJar) -> None:
     cookie = jar.bake(PEER, SPI, 0.0)
     assert jar.valid(cookie, PEER, SPI, LIFE - 1)

@@ -53,6 +53,7 @@ ANSWERS = (
 # fmt: on
 
 
+# rfc 7296: first-is-the-packet
 @pytest.mark.parametrize(("proposed", "reqid", "carries"), ANSWERS)
 def test_the_filter_and_the_part_of_it(proposed: tuple[Selector, ...], reqid: int, carries: Selector) -> None:
     found = narrow.answer(INDEX, ENDS, traffic(*proposed))
@@ -61,6 +62,7 @@ def test_the_filter_and_the_part_of_it(proposed: tuple[Selector, ...], reqid: in
     assert found.selector.contains(carries)
 
 
+# rfc 7296: narrow-subset
 def test_where_only_part_is_protected_the_widest_filter_narrows_it() -> None:
     index = PlanIndex(case.plan([SMB, case.protect(3, [case.selector("10.0.0.1", "10.0.0.0/24", "tcp")])]))
     found = narrow.answer(index, ENDS, traffic(hosts()))
@@ -68,6 +70,7 @@ def test_where_only_part_is_protected_the_widest_filter_narrows_it() -> None:
     assert (found.protect.reqid, found.traffic.outbound) == (3, (hosts("tcp"),))
 
 
+# rfc 7296: narrow-subset
 def test_other_hosts_protocols_and_families_are_unacceptable() -> None:
     index = PlanIndex(case.plan([SMB]))
     for proposed in (
@@ -81,6 +84,7 @@ def test_other_hosts_protocols_and_families_are_unacceptable() -> None:
         assert narrow.answer(index, ENDS, proposed) is None, proposed
 
 
+# rfc 7296: rekey-same-traffic
 def test_a_rekey_stays_with_its_filter() -> None:
     found = narrow.answer(INDEX, ENDS, traffic(hosts("tcp", "40000", "445"), hosts("tcp")), only=1)
     assert found is not None
@@ -88,6 +92,7 @@ def test_a_rekey_stays_with_its_filter() -> None:
     assert narrow.answer(INDEX, ENDS, traffic(hosts("udp")), only=2) is None
 
 
+# rfc 7296: answer-within-offer
 def test_an_answer_never_carries_what_its_filter_does_not_nor_what_was_not_proposed() -> None:
     rng = random.Random(3)
 
@@ -113,6 +118,7 @@ def test_an_answer_never_carries_what_its_filter_does_not_nor_what_was_not_propo
     assert agreed > 500
 
 
+# rfc 7296: first-is-the-packet
 def test_an_offer_leads_with_the_packet_where_that_is_narrower() -> None:
     region, packet = hosts("tcp", dport="445"), hosts("tcp", "40000", "445")
     assert [t.ports for t in narrow.offer(region, packet).local] == [Ports(40000, 40000), ANY_PORT]

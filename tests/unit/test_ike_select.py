@@ -68,6 +68,7 @@ REFUSALS = (
 )
 
 
+# rfc 7296: one-suite proposal-numbers
 @pytest.mark.parametrize(("mine", "theirs", "chosen"), CHOICES)
 def test_choice(mine: tuple[str, ...], theirs: tuple[str, ...], chosen: str) -> None:
     found = select.choose(ours(*mine), wire(*theirs))
@@ -76,6 +77,7 @@ def test_choice(mine: tuple[str, ...], theirs: tuple[str, ...], chosen: str) -> 
     assert WireProposal.of(found.theirs.number, IKE, b"", found.answer).understood == found.answer
 
 
+# rfc 7296: one-suite
 @pytest.mark.parametrize(("mine", "theirs", "reason"), REFUSALS)
 def test_refusal_names_the_first_difference_of_the_closest_pair(
     mine: tuple[str, ...], theirs: tuple[str, ...], reason: str
@@ -92,6 +94,7 @@ def test_both_offers_are_told_in_the_same_words() -> None:
     assert found.theirs == "AES256/SHA256/SHA256/MODP2048"
 
 
+# rfc 7296: unknown-attribute
 def test_a_transform_with_an_unknown_attribute_is_never_chosen() -> None:
     odd = WireTransform(1, 20, (Attribute(14, 128), Attribute(99, 1)))
     good = wire("p:SHA256 X25519")[0]
@@ -101,12 +104,14 @@ def test_a_transform_with_an_unknown_attribute_is_never_chosen() -> None:
     assert isinstance(select.choose(ours("AES128-GCM p:SHA256 X25519"), (beside,)), Choice)
 
 
+# rfc 7296: transform-types
 def test_a_proposal_with_an_unknown_transform_type_is_never_chosen() -> None:
     offer = wire("AES128-GCM p:SHA256 X25519")[0]
     more = offer._replace(transforms=(*offer.transforms, WireTransform(6, 35)))
     assert isinstance(select.choose(ours("AES128-GCM p:SHA256 X25519"), (more,)), Mismatch)
 
 
+# rfc 7296: aead-apart
 def test_absent_and_none_are_the_same() -> None:
     esp = ours("AES128-GCM NO-ESN", protocol=ESP)
     for text in ("AES128-GCM NO-ESN", "AES128-GCM"):
@@ -124,6 +129,7 @@ def test_protocols_do_not_mix() -> None:
     assert isinstance(select.choose(ours("AES128-GCM", protocol=ESP), wire("AES128-GCM", protocol=IKE)), Mismatch)
 
 
+# rfc 7296: answer-was-offered answer-unchanged
 def test_an_answer_must_be_one_of_our_offers() -> None:
     mine = ours("AES128-GCM p:SHA256 X25519 ECP256", "AES256 i:SHA256 p:SHA256 X25519")
     good = WireProposal.of(1, IKE, b"", case.transforms("AES128-GCM p:SHA256 ECP256"))

@@ -12,6 +12,7 @@ from xfrmd.errors import LocalProtocolError
 from xfrmd.ike.window import Arrival, Window
 
 
+# rfc 7296: remember-response message-id
 def test_requests_are_taken_once_and_in_order() -> None:
     window = Window()
     assert window.judge(0, b"first") is Arrival.NEW
@@ -25,6 +26,7 @@ def test_requests_are_taken_once_and_in_order() -> None:
     assert window.judge(0, b"first") is Arrival.STALE
 
 
+# rfc 7296: retransmit-initiator retransmit-identical
 def test_a_request_is_repeated_octet_for_octet_until_it_is_given_up() -> None:
     window = Window()
     due = window.sent(b"request", 100.0)
@@ -41,6 +43,7 @@ def test_a_request_is_repeated_octet_for_octet_until_it_is_given_up() -> None:
     assert 60 < due - 100.0 < 75, "limits.py says 68 s"
 
 
+# rfc 7296: message-id one-outstanding
 def test_only_the_outstanding_request_awaits_an_answer() -> None:
     window = Window()
     assert not window.awaits(0)
@@ -56,6 +59,7 @@ def test_only_the_outstanding_request_awaits_an_answer() -> None:
     assert window.awaits(1)
 
 
+# rfc 7296: cookie-first
 def test_starting_over_keeps_the_message_id() -> None:
     window = Window()
     window.sent(b"without cookie", 0.0)

@@ -104,6 +104,7 @@ FORMS = [
 ]
 
 
+# rfc 7296: any-order unknown-error unknown-status vendor-id
 @pytest.mark.parametrize(("row", "names"), FORMS, ids=[f"{row.name}: {names}" for row, names in FORMS])
 def test_a_message_is_recognised_and_fits_its_row(row: rows.Cardinality, names: str) -> None:
     found = message(row.exchange, row.response, row.sealed, names)
@@ -153,6 +154,7 @@ WRONG = [
 ]
 
 
+# rfc 7296: rekey-ike-ke informational-protected
 @pytest.mark.parametrize(("exchange", "response", "sealed", "names"), WRONG)
 def test_what_has_no_form_is_invalid_syntax(exchange: int, response: bool, sealed: bool, names: str) -> None:
     found = message(exchange, response, sealed, names)

@@ -59,6 +59,7 @@ def ciphers() -> list[IkeCipher]:
     ]
 
 
+# rfc 7296: icv-covers-all
 @pytest.mark.parametrize("cipher", ciphers(), ids=["AEAD", "CBC"])
 def test_any_changed_octet_is_not_authentic(cipher: IkeCipher) -> None:
     octets = build_sealed(HEADER, [DeletePayload(1)], cipher, bytes(cipher.iv_len))

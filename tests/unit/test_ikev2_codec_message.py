@@ -41,6 +41,7 @@ def refusal(data: bytes) -> RemoteProtocolError:
     return caught.value
 
 
+# rfc 7296: flags
 def test_a_header_tells_who_and_what() -> None:
     header = parse_header(build_clear(REQUEST, []))
     assert header == REQUEST._replace(length=28)
@@ -49,6 +50,7 @@ def test_a_header_tells_who_and_what() -> None:
     assert (answer.flags, answer.from_initiator, answer.is_response) == (0x20, False, True)
 
 
+# rfc 7296: minor-version reserved-zero flags
 def test_a_higher_minor_version_and_reserved_flags_are_read() -> None:
     octets = bytearray(build_clear(REQUEST, []))
     octets[17], octets[19] = 0x2F, 0xFF
@@ -68,6 +70,7 @@ def test_payloads_are_found_by_class_and_notify() -> None:
     assert message.notify(16389) is None
 
 
+# rfc 7296: unknown-uncritical
 def test_an_unknown_payload_survives_unless_critical() -> None:
     chain = (UnknownPayload(200, False, b"abc"), NoncePayload(b"n" * 16), UnknownPayload(49, False, b""))
     octets = build_clear(REQUEST, chain)
@@ -98,6 +101,7 @@ def test_clear_and_sealed_messages_are_no_kind_of_each_other() -> None:
     assert not issubclass(ClearMessage, SealedMessage)
 
 
+# rfc 7296: icv-covers-all
 def test_every_octet_of_a_sealed_message_is_covered() -> None:
     cipher = ToyCipher()
     octets = build_sealed(REQUEST, CONTENTS[2], cipher, b"i" * 8)
@@ -155,6 +159,7 @@ def test_faults_inside_an_authentic_message_have_an_answer(plaintext: bytes, fir
     assert caught.value.notify == notify
 
 
+# rfc 7296: any-padding
 def test_any_padding_is_taken_off() -> None:
     cipher = ToyCipher()
     assert open_sealed(sealed_plaintext(b"\x07\x08\x09\x03", 0, cipher), cipher).payloads == ()
@@ -200,6 +205,7 @@ def header_octets(**changes: int) -> bytes:
     return bytes(octets)
 
 
+# rfc 7296: spi-nonzero length
 @pytest.mark.parametrize(
     ("data", "notify"),
     [
@@ -224,12 +230,14 @@ def test_headers_that_are_refused(data: bytes, notify: int) -> None:
     assert refusal(data).notify == notify
 
 
+# rfc 7296: sk-last
 def test_an_sk_payload_must_be_the_last() -> None:
     octets = bytearray(build_clear(REQUEST, [VendorPayload(b"iv"), VendorPayload(b"v")]))
     octets[16] = 46
     assert "left over" in str(refusal(bytes(octets)))
 
 
+# rfc 7296: size-1280
 def test_the_longest_message_is_read() -> None:
     vendor = VendorPayload(bytes(limits.DATAGRAM_SIZE - 32))
     assert parse_clear(build_clear(REQUEST, [vendor])).payloads == (vendor,)

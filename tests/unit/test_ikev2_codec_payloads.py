@@ -106,6 +106,7 @@ def datagram(kind: int, body: bytes, flags: int = 0) -> bytes:
     return SPI_I + SPI_R + bytes((kind, 0x20, 37, 0x08)) + (5).to_bytes(4) + (28 + len(chain)).to_bytes(4) + chain
 
 
+# rfc 7296: proposal-numbers notify-spi delete-form
 @pytest.mark.parametrize(("payload", "kind", "body"), CASES, ids=[f"{c[1]}-{i}" for i, c in enumerate(CASES)])
 def test_a_payload_and_its_octets(payload: Payload, kind: int, body: str) -> None:
     octets = datagram(kind, bytes.fromhex(body))
@@ -129,16 +130,19 @@ def test_an_encrypted_fragment_shows_its_place() -> None:
     assert clear.encrypted == SkfPayload(0, 36, b"ciphertext", 2, 3)
 
 
+# rfc 7296: critical-ignored
 def test_the_critical_bit_of_a_known_payload_is_ignored() -> None:
     assert parse_clear(datagram(40, b"\x66" * 16, flags=0x80)).payloads == (NoncePayload(b"\x66" * 16),)
 
 
+# rfc 7296: reserved-zero
 def test_reserved_bits_are_ignored() -> None:
     assert parse_clear(datagram(43, b"v", flags=0x7F)).payloads == (VendorPayload(b"v"),)
     body = bytes.fromhex("01 ffffff 8001 0000")
     assert parse_clear(datagram(47, body)).payloads == (CpPayload(1, (CpAttribute(1),)),)
 
 
+# rfc 7296: auth-octets
 def test_the_octets_that_auth_covers_are_kept_as_they_came() -> None:
     payload = parse_clear(datagram(35, bytes.fromhex("02 aabbcc 6162"))).first(IdiPayload)
     assert payload is not None
@@ -147,6 +151,7 @@ def test_the_octets_that_auth_covers_are_kept_as_they_came() -> None:
     assert IdiPayload.of(payload.identity).body == bytes.fromhex("02 000000 6162")
 
 
+# rfc 7296: certreq-hashes
 def test_key_hashes_of_authorities() -> None:
     assert CertreqPayload(4, b"\x11" * 20 + b"\x22" * 20).key_hashes == (b"\x11" * 20, b"\x22" * 20)
     assert CertreqPayload(4, b"\x11" * 21).key_hashes == (b"\x11" * 20,)
@@ -172,6 +177,7 @@ def test_a_transform_is_understood_only_with_attributes_that_are_known(
         assert WireTransform.of(understood) == wire
 
 
+# rfc 7296: unknown-attribute
 def test_a_proposal_leaves_out_what_it_does_not_understand() -> None:
     ours = WireProposal.of(1, 3, b"abcd", [Transform(1, 12, 256), Transform(3, 12)])
     assert ours.understood == (Transform(1, 12, 256), Transform(3, 12))

@@ -15,6 +15,7 @@ from xfrmd.model.proposals import Transform
 PEERS = corpus()
 
 
+# rfc 7296: unknown-status
 @pytest.mark.parametrize(
     ("name", "form"),
     [
@@ -28,6 +29,7 @@ def test_a_peers_message_is_read_and_written_again_to_the_octet(name: str, form:
     assert build_clear(message.header, message.payloads) == PEERS[name]
 
 
+# rfc 7296: aead-apart
 def test_what_strongswan_offers_by_default() -> None:
     message = parse_clear(PEERS["strongswan_init_request.hex"])
     offer, exchange = message.first(SaPayload), message.first(KePayload)

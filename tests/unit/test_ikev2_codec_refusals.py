@@ -81,6 +81,7 @@ REFUSED: list[tuple[str, int, str]] = [
 ]  # fmt: skip
 
 
+# rfc 7296: nonce-size id-no-terminator
 @pytest.mark.parametrize(("kind", "body"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_a_wrong_body_is_refused(kind: int, body: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:

@@ -78,6 +78,7 @@ PLAIN = [
 ]
 
 
+# rfc 7296: selector-form
 @pytest.mark.parametrize("selector", PLAIN, ids=str)
 def test_a_selector_goes_over_the_wire_and_back(selector: Selector) -> None:
     src, dst = from_selectors([selector])
@@ -85,6 +86,7 @@ def test_a_selector_goes_over_the_wire_and_back(selector: Selector) -> None:
     assert to_selectors(src, dst) == (selector,)
 
 
+# rfc 7296: selector-form
 def test_icmp_types_and_codes_are_one_number_at_both_ends() -> None:
     src, dst = from_selectors([Selector(A, B, ICMP, Ports(8, 8), Ports(0, 0))])
     assert src[0].ports == dst[0].ports == Ports(0x0800, 0x0800)

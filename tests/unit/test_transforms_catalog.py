@@ -98,6 +98,7 @@ def test_unknown_numbers_have_a_name_for_people(transform: Transform, name: str)
     assert catalog.name_of(transform) == name
 
 
+# rfc 7296: key-length
 def test_key_length_attributes_must_fit() -> None:
     assert catalog.encr_row(Transform(1, 12, 0)) is None, "AES needs one"
     assert catalog.encr_row(Transform(1, 28, 256)) is None, "ChaCha20 must not have one (RFC 7634 4)"

@@ -101,6 +101,7 @@ def test_unknown_algorithms_are_our_fault() -> None:
         child_keys(PRF, b"", ni=b"", nr=b"", shared=None, encr=CBC, integ=UNKNOWN[2])
 
 
+# rfc 7296: prf-plus
 @pytest.mark.parametrize("length", [0, -1, 255 * 32 + 1])
 def test_prf_plus_has_bounds(length: int) -> None:
     with pytest.raises(LocalProtocolError):

@@ -48,6 +48,7 @@ def test_both_ends_agree_and_a_seed_gives_the_same_octets(row: ke.KeRow) -> None
     assert len(secret) == row.shared_len
 
 
+# rfc 7296: ke-length
 @pytest.mark.parametrize("row", ke.ROWS, ids=lambda r: r.name)
 def test_wrong_sizes_are_refused(row: ke.KeRow) -> None:
     good = key_exchange_new(row.transform, seeded("peer")).public
@@ -80,11 +81,13 @@ SMALL_ORDER = [
 ]
 
 
+# rfc 7296: weak-values
 @pytest.mark.parametrize("public", SMALL_ORDER)
 def test_x25519_refuses_points_of_small_order(public: str) -> None:
     assert_refused(ROWS["X25519"], bytes.fromhex(public))
 
 
+# rfc 7296: weak-values
 @pytest.mark.parametrize("name", ["ECP256", "ECP384"])
 def test_ecp_refuses_what_is_not_on_the_curve(name: str) -> None:
     row = ROWS[name]
@@ -97,6 +100,7 @@ def test_ecp_refuses_what_is_not_on_the_curve(name: str) -> None:
     assert_refused(row, b"\xff" * row.public_len)
 
 
+# rfc 7296: weak-values
 @pytest.mark.parametrize("name", ["MODP2048", "MODP3072", "MODP4096"])
 def test_modp_refuses_values_that_give_the_secret_away(name: str) -> None:
     row = ROWS[name]

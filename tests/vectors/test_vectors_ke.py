@@ -141,6 +141,7 @@ def test_modp_is_what_pow_says(row: ke.KeRow) -> None:
         assert ours.shared(peer.to_bytes(row.public_len)) == pow(peer, exponent, p).to_bytes(row.shared_len)
 
 
+# rfc 7296: skeyseed ke-length
 @pytest.mark.parametrize("row", [r for r in ke.ROWS if r.name in LEADING_ZERO], ids=lambda r: r.name)
 def test_leading_zeros_are_kept(row: ke.KeRow) -> None:
     public, shared = LEADING_ZERO[row.name]

@@ -93,6 +93,7 @@ def test_every_prf_has_its_answer() -> None:
     assert {row.name for row in STRONG} == set(CAVS)
 
 
+# rfc 7296: skeyseed
 @pytest.mark.parametrize("row", STRONG, ids=lambda r: r.name)
 def test_keys_of_an_ike_sa(row: prf.PrfRow) -> None:
     case = CAVS[row.name]
@@ -105,6 +106,7 @@ def test_keys_of_an_ike_sa(row: prf.PrfRow) -> None:
     assert [len(part) for part in (keys.sk_d, keys.sk_ai, keys.sk_ei, keys.sk_pr)] == [row.key_len, 0, 20, row.key_len]
 
 
+# rfc 7296: rekey-skeyseed
 @pytest.mark.parametrize("row", STRONG, ids=lambda r: r.name)
 def test_keys_of_a_rekeyed_ike_sa(row: prf.PrfRow) -> None:
     """The old SA's prf makes SKEYSEED, the new one's the keys (RFC 7296 2.18)."""
@@ -160,6 +162,7 @@ COMBINATIONS: list[tuple[Transform | None, Transform | None, tuple[int, int]]] =
 ]
 
 
+# rfc 7296: child-keymat
 @pytest.mark.parametrize("row", prf.ROWS, ids=lambda r: r.name)
 @pytest.mark.parametrize("pfs", [False, True])
 def test_keys_of_child_sas(row: prf.PrfRow, pfs: bool) -> None:
@@ -178,12 +181,14 @@ def test_keys_of_child_sas(row: prf.PrfRow, pfs: bool) -> None:
         assert found == expected_child(row, (shared or b"") + b"i" * 32 + b"r" * 17, sizes)
 
 
+# rfc 7296: prf-plus
 @pytest.mark.parametrize("row", prf.ROWS, ids=lambda r: r.name)
 @pytest.mark.parametrize("length", [1, 20, 31, 32, 33, 64, 129, 255 * 20])
 def test_prf_plus_is_its_definition(row: prf.PrfRow, length: int) -> None:
     assert prf_plus(row.transform, b"key", b"seed", length) == plain_prf_plus(row.hash, b"key", b"seed", length)
 
 
+# rfc 7296: auth-octets psk-pad
 @pytest.mark.parametrize("row", prf.ROWS, ids=lambda r: r.name)
 def test_auth_by_psk(row: prf.PrfRow) -> None:
     """RFC 7296 2.15, written out once more."""

@@ -125,6 +125,7 @@ def test_sizes_of_key_exchanges() -> None:
     assert {r.name: (r.public_len, r.shared_len) for r in ke.ROWS} == KE_SIZES
 
 
+# rfc 7296: nonce-size
 def test_sizes_of_hmacs() -> None:
     assert {r.name: (r.key_len, r.icv_len) for r in integ.ROWS} == HMAC_SIZES
     assert {r.name: (r.key_len, r.out_len) for r in prf.ROWS} == {n: (s[0], s[0]) for n, s in HMAC_SIZES.items()}

@@ -95,6 +95,7 @@ class Context:
         self.changed: dict[Lineage | DynamicFilter, None] = {}
         """What of that which outlives the process is not as it was saved last."""
 
+    # rfc 7296: answer-to-sender
     def send(self, sa: IkeSa, octets: bytes) -> None:
         """Send a datagram to the peer of an IKE SA."""
         self.out.append(SendDatagram(sa.local, sa.remote, octets))

@@ -29,6 +29,7 @@ class CookieJar:
         self._previous = b""
         self._since = 0.0
 
+    # rfc 7296: cookie-stateless
     def bake(self, remote: Endpoint, spi_i: bytes, now: float) -> bytes:
         """The cookie for this peer and SPI."""
         self._rotate(now)

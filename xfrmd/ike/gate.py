@@ -35,6 +35,7 @@ class Gate:
         self._second = 0.0
         self._answers = 0
 
+    # rfc 7296: clear-notify-no-action any-source-port survives-anything
     def receive(self, ctx: Context, event: DatagramReceived) -> None:
         """Take one datagram to where it belongs. Raises nothing, whatever the datagram."""
         ctx.journal.count(Count.RECEIVED)
@@ -54,6 +55,7 @@ class Gate:
         except RemoteProtocolError:
             ctx.journal.count(Count.MALFORMED)
 
+    # rfc 7296: major-version
     def _bad_header(self, ctx: Context, event: DatagramReceived, error: RemoteProtocolError) -> None:
         version = error.notify == NotifyType.INVALID_MAJOR_VERSION
         ctx.journal.count(Count.VERSION if version else Count.MALFORMED if error.notify else Count.NO_IKE)
@@ -66,6 +68,7 @@ class Gate:
         if self._may_answer(ctx):
             init.refuse(ctx, event.local, event.remote, header, answer_of(error))
 
+    # rfc 7296: no-answer-to-response
     def _known(self, ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
         """An SPI of ours. Address and the peer's SPI must fit too; keys decide later."""
         theirs = header.spi_i if header.from_initiator else header.spi_r
@@ -76,6 +79,7 @@ class Gate:
         else:
             exchange.receive(ctx, sa, header, event)
 
+    # rfc 7296: init-repeat-told-apart
     def _greeting(self, ctx: Context, header: Header, event: DatagramReceived) -> None:
         """An IKE_SA_INIT request: again, or new if there is room and, under load, a cookie."""
         known = ctx.store.half_open(event.remote, header.spi_i)
@@ -112,6 +116,7 @@ class Gate:
         return self._answers <= limits.CLEAR_ANSWERS
 
 
+# rfc 7296: spi-nonzero
 def _is_greeting(header: Header) -> bool:
     return (
         header.exchange == ExchangeType.IKE_SA_INIT

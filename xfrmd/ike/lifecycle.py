@@ -54,6 +54,7 @@ def set_deadline(ctx: Context, sa: IkeSa) -> None:
     ctx.timers.set((TimerKind.STATE, sa), end)
 
 
+# rfc 7296: lifetimes-own
 def plan_rekey(ctx: Context, sa: IkeSa) -> None:
     """Set the time to rekey an IKE SA: a random moment before its lifetime ends."""
     ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + soft(ctx, sa.lifetime))
@@ -94,6 +95,7 @@ def forget(ctx: Context, sa: IkeSa) -> None:
     ctx.store.forget(sa)
 
 
+# rfc 7296: children-inherited
 def replace(ctx: Context, old: IkeSa, new: IkeSa) -> None:
     """`new` is the IKE SA of the lineage from now on; what `old` had still to do goes there."""
     new.lineage.current = new

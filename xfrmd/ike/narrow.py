@@ -68,6 +68,7 @@ def widest_region(protect: ProtectPolicy, local: Address, remote: Address) -> Se
     return None
 
 
+# rfc 7296: first-is-the-packet
 def offer(region: Selector, packet: Selector | None) -> Traffic:
     """What to propose: the region, and before it the very packet where that is narrower (RFC 7296 2.9)."""
     specific = packet is not None and packet != region and region.contains(packet) and is_specific(packet)
@@ -80,6 +81,7 @@ def is_specific(packet: Selector) -> bool:
     return hosts and (packet.protocol not in WITH_PORTS or packet.sport.width == packet.dport.width == 1)
 
 
+# rfc 7296: narrow-subset
 def answer(index: PlanIndex, ends: Ends, proposed: Traffic, only: int | None = None) -> Agreed | None:
     """Choose a negotiate filter for proposed traffic and narrow it. None: TS_UNACCEPTABLE.
 
@@ -187,6 +189,7 @@ def _candidates(index: PlanIndex, ends: Ends, wanted: tuple[Selector, ...], pack
     return whole + partial
 
 
+# rfc 7296: first-is-the-packet
 def _leading(proposed: Traffic) -> Selector | None:
     """The packet that leads the proposal, if one does."""
     first = to_selectors(proposed.local[:1], proposed.remote[:1])

@@ -67,6 +67,7 @@ def still_named(suite: Suite, ours: Iterable[Proposal]) -> bool:
     return any(all(one in proposal.transforms for one in wanted) for proposal in ours)
 
 
+# rfc 7296: one-suite
 def choose(ours: Sequence[Proposal], theirs: Sequence[WireProposal]) -> Choice | Mismatch:
     """The first proposal of ours, in our order, that one of theirs meets. The order within one is ours as well."""
     closest = (-1, "no proposal for this protocol")
@@ -104,6 +105,7 @@ def key_exchanges(proposals: Iterable[Proposal]) -> tuple[Transform, ...]:
     return tuple(dict.fromkeys(method for proposal in proposals for method in _methods(proposal)))
 
 
+# rfc 7296: aead-apart
 def offer(proposals: Iterable[Proposal], spi: bytes) -> tuple[WireProposal, ...]:
     """Our proposals as they are sent, numbered from 1."""
     return tuple(
@@ -112,6 +114,7 @@ def offer(proposals: Iterable[Proposal], spi: bytes) -> tuple[WireProposal, ...]
     )
 
 
+# rfc 7296: answer-was-offered answer-unchanged
 def accepted(ours: Sequence[Proposal], theirs: Sequence[WireProposal]) -> Choice | Mismatch:
     """Judge the answer to our offer: one proposal, that we made, with one transform of each type (RFC 7296 3.3.6)."""
     if len(theirs) != 1 or not 0 < theirs[0].number <= len(ours):
@@ -145,12 +148,14 @@ def _by_type(transforms: Iterable[Transform]) -> _Types:
     return found
 
 
+# rfc 7296: unknown-attribute
 def _selectable(wire: WireProposal) -> bool:
     """A type we do not know, or one of which we understand nothing, cannot be agreed to (RFC 7296 3.3.6)."""
     types = {transform.type for transform in wire.transforms}
     return types <= _KNOWN_TYPES and types == {transform.type for transform in wire.understood}
 
 
+# rfc 7296: transform-types
 def _common(wanted: _Types, offered: _Types) -> tuple[list[Transform], str]:
     """One transform per type, and the first type without a common one in words ("" when all agree)."""
     found: list[Transform] = []
@@ -177,6 +182,7 @@ def _suite(found: Sequence[Transform]) -> Suite:
     )
 
 
+# rfc 7296: proposal-numbers
 def _answer(found: Sequence[Transform], wire: WireProposal) -> tuple[Transform, ...]:
     present = {transform.type for transform in wire.transforms}
     return tuple(transform for transform in found if transform.type in present)

@@ -69,6 +69,7 @@ class Window:
         """When the outstanding request is to be sent again, or given up."""
         return self._due if self._sent is not None else None
 
+    # rfc 7296: message-id
     def sent(self, octets: bytes, now: float) -> float:
         """Our request with ID `next_id` is on its way. Returns when to call retransmit()."""
         if self._sent is not None:
@@ -84,6 +85,7 @@ class Window:
         self._due = now + limits.RETRANSMIT_FIRST
         return self._due
 
+    # rfc 7296: retransmit-identical
     def retransmit(self, now: float) -> bytes | None:
         """The octets to send once more; None when the peer has had its chances."""
         if self._sent is None or self._sent_times >= limits.RETRANSMIT_TRIES:
@@ -100,6 +102,7 @@ class Window:
         """The outstanding request has its authentic response."""
         self._sent = None
 
+    # rfc 7296: message-id
     def judge(self, message_id: int, octets: bytes) -> Arrival:
         """Place a request by its ID. A repetition is recognised by its octets, before any decryption."""
         if message_id == self._expected:
@@ -108,6 +111,7 @@ class Window:
             return Arrival.REPEATED
         return Arrival.AHEAD if message_id > self._expected else Arrival.STALE
 
+    # rfc 7296: remember-response
     def responded(self, request: bytes, response: bytes) -> None:
         """The authentic request that was expected got this response."""
         self._expected += 1

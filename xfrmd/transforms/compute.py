@@ -47,6 +47,7 @@ def prf_compute(prf: Transform, key: bytes, data: bytes) -> bytes:
     return hmac.digest(key, data, _prf_row(prf).hash)
 
 
+# rfc 7296: prf-plus
 def prf_plus(prf: Transform, key: bytes, seed: bytes, length: int) -> bytes:
     """`length` octets of prf+(key, seed), at most 255 times the prf's output (RFC 7296 2.13), else LocalProtocolError.
 

@@ -40,6 +40,7 @@ class EncrRow(NamedTuple):
     weak: bool = False
     """Windows Server 2003's: only where the policy allows weak algorithms by name."""
 
+    # rfc 7296: key-length
     @property
     def transform(self) -> Transform:
         """The row as it is offered."""

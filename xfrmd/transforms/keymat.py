@@ -58,6 +58,7 @@ def _lengths(encr: Transform | None, integ: Transform | None) -> tuple[int, int]
     return encr_row.key_len if encr_row else 0, integ_row.key_len if integ_row else 0
 
 
+# rfc 7296: skeyseed
 def ike_keys(
     prf: Transform,
     encr: Transform,

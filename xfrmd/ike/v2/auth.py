@@ -56,6 +56,7 @@ def _cannot(ctx: Context, sa: IkeSa, task: Task, error: CredentialError) -> None
         _fail(ctx, task)
 
 
+# rfc 7296: four-messages
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer's proof, and the first child SA or the reason why there is none."""
     identity, proved = message.first(IdrPayload), message.first(AuthPayload)
@@ -77,6 +78,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     sa.handshake = None
 
 
+# rfc 7296: refused-child-keeps-ike
 def _first_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     try:
         made = child.accept(ctx, sa, task, message)
@@ -119,6 +121,7 @@ def _to_try(sa: IkeSa, task: Task) -> AuthMethod:
     return methods[number if number < len(methods) else 0]
 
 
+# rfc 7296: initiator-tells
 def _fail(ctx: Context, task: Task) -> None:
     if task.want is not None:
         wants.fail(ctx, task.want, whole_peer=True)
@@ -127,6 +130,7 @@ def _fail(ctx: Context, task: Task) -> None:
 # Responder
 
 
+# rfc 7296: auth-failed
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Judge the initiator's proof and answer with ours. AUTHENTICATION_FAILED ends the IKE SA."""
     identity, proved = message.first(IdiPayload), message.first(AuthPayload)
@@ -178,6 +182,7 @@ def _install(ctx: Context, sa: IkeSa, made: Made) -> None:
     crossing.install_answer(ctx, sa, made, sad_pair(ctx, sa, *made))
 
 
+# rfc 7296: initial-contact
 def _forget_older(ctx: Context, sa: IkeSa) -> None:
     """INITIAL_CONTACT (RFC 7296 2.4): what the peer had with us before this IKE_SA_INIT it no longer knows."""
     for lineage in ctx.store.lineages(sa.local.address, sa.remote.address):
@@ -204,12 +209,14 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     ctx.touch(sa)
 
 
+# rfc 7296: auth-octets
 def _initiator_octets(sa: IkeSa, identity: IdPayload) -> bytes:
     """What the initiator's AUTH covers (RFC 7296 2.15)."""
     handshake: Handshake = sa.greeting
     return handshake.request + handshake.nonce_r + prf_compute(_prf(sa), handshake.sk_pi, identity.body)
 
 
+# rfc 7296: auth-octets
 def _responder_octets(sa: IkeSa, identity: IdPayload) -> bytes:
     """What the responder's AUTH covers."""
     handshake: Handshake = sa.greeting

@@ -193,6 +193,7 @@ def form_of(message: Message) -> Cardinality:
     raise RemoteProtocolError(reasons or f"{kind} has no such message", NotifyType.INVALID_SYNTAX)
 
 
+# rfc 7296: any-order vendor-id
 def _fault(message: Message, row: Cardinality) -> str:
     """What keeps the message from being of this form, "" when nothing does."""
     header = message.header
@@ -214,5 +215,6 @@ def _fault(message: Message, row: Cardinality) -> str:
     return ""
 
 
+# rfc 7296: unknown-error
 def _meets(payload: NotifyPayload, needs: int) -> bool:
     return payload.notify < FIRST_STATUS if needs == ANY_ERROR else payload.notify == needs

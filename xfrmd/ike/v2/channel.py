@@ -73,6 +73,7 @@ class Channel:
             ivs=self._counter,
         )
 
+    # rfc 7296: auth-sealed
     def seal(self, header: Header, payloads: Iterable[Payload]) -> bytes:
         """A sealed message of ours."""
         return build_sealed(header, payloads, self._out, self._iv())
@@ -81,6 +82,7 @@ class Channel:
         """A message of the peer's; see open_sealed for what is refused and how."""
         return open_sealed(message, self._in)
 
+    # rfc 7296: child-keymat
     def child_keys(self, ni: bytes, nr: bytes, shared: bytes | None, suite: Suite) -> ChildKeys:
         """Keys of a child SA pair made under this IKE SA."""
         encr, integ = suite.encryption, suite.integrity
@@ -91,6 +93,7 @@ class Channel:
         """The prf and SK_d, from which a rekey makes the next keys (RFC 7296 2.18)."""
         return self.prf, self._sk_d
 
+    # rfc 7296: iv
     def _iv(self) -> bytes:
         if self._entropy is not None:
             return self._entropy(self._out.iv_len)

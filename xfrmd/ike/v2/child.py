@@ -46,6 +46,7 @@ class Made(NamedTuple):
 # Initiator of the exchange
 
 
+# rfc 7296: ke-group-offered
 def propose(ctx: Context, sa: IkeSa, task: Task, wanted: Agreed) -> list[Payload]:
     """The payloads that ask for a child SA, and task.offer to judge the answer by. In IKE_AUTH without KE and nonce."""
     first = sa.handshake is not None
@@ -86,6 +87,7 @@ def accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
         raise
 
 
+# rfc 7296: mode-declined-delete
 def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
     offer = task.offer
     assert offer is not None
@@ -145,6 +147,7 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
     return Made(child, Material(theirs, ours, shared, by_us=False)), payloads
 
 
+# rfc 7296: answer-within-offer
 def _agree(ctx: Context, sa: IkeSa, message: SealedMessage, proposed: Traffic, only: ChildSa | None) -> Agreed:
     """Which filter, and which part of the traffic."""
     local, remote = sa.local.address, sa.remote.address
@@ -179,6 +182,7 @@ def _choose(ctx: Context, sa: IkeSa, protect: ProtectPolicy, offered: SaPayload)
     return choice
 
 
+# rfc 7296: child-invalid-ke
 def _respond_exchange(ctx: Context, choice: Choice, message: SealedMessage) -> tuple[bytes | None, list[Payload]]:
     method = choice.suite.key_exchange
     if method is None:
@@ -221,6 +225,7 @@ def _without_methods(wire: WireProposal) -> WireProposal:
     return wire._replace(transforms=tuple(t for t in wire.transforms if t.type != TransformType.KE))
 
 
+# rfc 7296: spi-size
 def _chosen(choice: Choice, spi: int) -> WireProposal:
     return WireProposal.of(choice.theirs.number, choice.theirs.protocol, spi.to_bytes(4), choice.answer)
 
@@ -242,6 +247,7 @@ def _nonces(sa: IkeSa, ours: bytes, message: SealedMessage) -> tuple[bytes, byte
     return (theirs.data, ours) if not message.header.is_response else (ours, theirs.data)
 
 
+# rfc 7296: transport-mode-echo
 def _check_mode(ctx: Context, sa: IkeSa, protect: ProtectPolicy, message: SealedMessage) -> None:
     transport = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
     if transport != (protect.mode is Mode.TRANSPORT):

@@ -46,6 +46,7 @@ def takes_children(sa: IkeSa) -> bool:
     return not sa.lineage.full and (limit == 0 or sa.lineage.quick_modes < limit)
 
 
+# rfc 7296: failed-child-keeps-ike
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The child SA, or why there is none. The IKE SA stays either way."""
     if message.first(SaPayload) is None:
@@ -64,6 +65,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     crossing.install(ctx, sa, made, sad_pair(ctx, sa, *made))
 
 
+# rfc 7296: no-additional-sas
 def refused_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer makes no child SA: try again where that helps, else tell both sides' wishes and drop the packets."""
     error = error_of(message)
@@ -102,6 +104,7 @@ def other_method(task: Task, error: NotifyPayload) -> bool:
     return known and len(error.data) == 2 and task.restarts <= limits.INIT_RESTARTS
 
 
+# rfc 7296: temporary-failure
 def retry_later(ctx: Context, sa: IkeSa, task: Task) -> None:
     """TEMPORARY_FAILURE (RFC 7296 2.25): the peer is in the middle of something; ask again soon, not at once."""
     task.lineage = sa.lineage
@@ -118,6 +121,7 @@ def retry(ctx: Context, task: Task) -> None:
         ctx.agenda.orphans.append(task.want)
 
 
+# rfc 7296: either-may-ask
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """The peer wants a child SA."""
     refuse_while_busy(sa)
@@ -127,6 +131,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     return payloads
 
 
+# rfc 7296: temporary-failure
 def refuse_while_busy(sa: IkeSa) -> None:
     """No child SA is made while the IKE SA is being rekeyed or deleted (RFC 7296 2.25.2)."""
     rekeying = sa.task is not None and sa.task.kind is TaskKind.REKEY_IKE

@@ -19,6 +19,7 @@ from xfrmd.ike.v2.child import Made
 Pair = tuple[InstallSa, InstallSa]
 
 
+# rfc 7296: both-receive-first
 def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     """A child SA that we asked for: the peer is ready, so inbound and outbound at once."""
     child = made.child
@@ -99,6 +100,7 @@ def _twin(ctx: Context, child: ChildSa) -> ChildSa | None:
     return None
 
 
+# rfc 7296: lowest-nonce
 def _loses(one: ChildSa, other: ChildSa) -> bool:
     """Is `one`, which we asked for, to go?"""
     return one.initiator and one.lowest_nonce < other.lowest_nonce

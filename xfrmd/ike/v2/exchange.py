@@ -24,6 +24,7 @@ _STILL_COUNTS = (TaskKind.REKEY_IKE, TaskKind.DELETE_IKE, TaskKind.DELETE_CHILD)
 """Tasks whose response has consequences though we have decided to delete the IKE SA."""
 
 
+# rfc 7296: responder-only-on-repeat answers-while-waiting
 def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
     """A datagram with the SPIs of an IKE SA. RemoteProtocolError: nothing followed from it."""
     if header.from_initiator == sa.initiator:
@@ -78,6 +79,7 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     ctx.touch(sa)
 
 
+# rfc 7296: invalid-syntax-fatal
 def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolError) -> None:
     """Answer an authentic request with an error. A malformed one is fatal (RFC 7296 2.21.3), a misplaced one is not."""
     ctx.journal.count(Count.UNEXPECTED)
@@ -88,6 +90,7 @@ def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolErro
         lifecycle.close(ctx, sa)
 
 
+# rfc 7296: invalid-syntax-fatal
 def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     clear = parse_clear(event.data)
     if sa.state is IkeState.CONNECTING:
@@ -119,6 +122,7 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
     ctx.touch(sa)
 
 
+# rfc 7296: informational-protected
 def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
     try:
         return sa.agreed_channel.open(clear)
@@ -128,6 +132,7 @@ def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
         raise
 
 
+# rfc 7296: no-death-by-hearsay follow-authentic-only
 def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
     ctx.changed[sa.lineage] = None
@@ -135,6 +140,7 @@ def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     sa.remote, sa.local = event.remote, event.local
 
 
+# rfc 7296: one-outstanding
 def pump(ctx: Context, sa: IkeSa) -> None:
     """Send the next request that waits, if none is outstanding."""
     while sa.tasks and not sa.window.busy and sa.state is not IkeState.CLOSED:
@@ -152,6 +158,7 @@ def pump(ctx: Context, sa: IkeSa) -> None:
             sending.request(ctx, sa, row.exchange, payloads)
 
 
+# rfc 7296: retransmit-initiator
 def retransmit(ctx: Context, sa: IkeSa) -> None:
     """The outstanding request has had no answer for long enough."""
     if not sending.again(ctx, sa):

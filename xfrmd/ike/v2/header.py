@@ -29,6 +29,7 @@ class Header(NamedTuple):
     length: int
     """Octets of the whole message."""
 
+    # rfc 7296: flags
     @classmethod
     def of(
         cls, spi_i: bytes, spi_r: bytes, exchange: int, message_id: int, *, initiator: bool, response: bool
@@ -56,6 +57,7 @@ class Header(NamedTuple):
 HEADER: Final[Fields[Header]] = Fields(Header, "8s8sBBBBII")
 
 
+# rfc 7296: size-1280 minor-version length
 def parse_header(data: bytes) -> Header:
     """Read and judge the header alone. Raises RemoteProtocolError.
 

@@ -18,6 +18,7 @@ from xfrmd.model.proposals import ProtocolId
 # Requests of ours
 
 
+# rfc 7296: delete-own-spis
 def delete_children(_ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
     """Tell the peer which child SAs end; None when it has ended them all itself."""
     doomed = [child.spi_in.to_bytes(4) for child in task.doomed if child.state is ChildState.DELETING]
@@ -56,6 +57,7 @@ def farewell(ctx: Context, sa: IkeSa) -> None:
     ctx.send(sa, sa.agreed_channel.seal(header, [DeletePayload(ProtocolId.IKE)]))
 
 
+# rfc 7296: liveness
 def liveness(_ctx: Context, _sa: IkeSa, _task: Task) -> list[Payload] | None:
     """An empty request: whoever answers is alive (RFC 7296 2.4)."""
     return []
@@ -68,6 +70,7 @@ def alive(_ctx: Context, _sa: IkeSa, _task: Task, _message: SealedMessage) -> No
 # Requests of the peer
 
 
+# rfc 7296: informational-answered delete-form
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Delete what the peer has deleted; anything else only wants an answer."""
     deletes = message.every(DeletePayload)
@@ -85,6 +88,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     return [DeletePayload(ProtocolId.ESP, tuple(answers))] if answers else []
 
 
+# rfc 7296: delete-obeyed delete-crossing
 def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> bytes | None:
     """End our side; our SPI goes into the answer unless we have asked for the same deletion (RFC 7296 1.4.1)."""
     if child.successor is not None:
@@ -97,6 +101,7 @@ def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> bytes | None:
     return None if asked else child.spi_in.to_bytes(4)
 
 
+# rfc 7296: delete-ike-takes-children
 def ended(ctx: Context, sa: IkeSa) -> None:
     """The peer has deleted the IKE SA (RFC 7296 2.25.2: our own rekey of it is forgotten, the peer's counts)."""
     rekey_ike.settle(ctx, sa)

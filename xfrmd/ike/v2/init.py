@@ -52,6 +52,7 @@ def _choose_method(ctx: Context, handshake: Handshake, method: Transform) -> Non
     handshake.exchange = key_exchange_new(method, ctx.entropy)
 
 
+# rfc 7296: ke-group-offered cookie-first nonce-size nonce-once
 def _request(sa: IkeSa) -> bytes:
     handshake = sa.greeting
     assert handshake.exchange is not None
@@ -70,6 +71,7 @@ def _request(sa: IkeSa) -> bytes:
     return handshake.request
 
 
+# rfc 7296: many-answers
 def receive_response(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     """An answer to our IKE_SA_INIT. A refusal has no consequences, it may be anybody's (RFC 7296 2.21.1)."""
     form = cardinality.form_of(message)
@@ -84,6 +86,7 @@ def receive_response(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         _proceed(ctx, sa, message)
 
 
+# rfc 7296: invalid-ke-retry cookie-bounded
 def _start_over(ctx: Context, sa: IkeSa) -> None:
     handshake = sa.greeting
     handshake.restarts += 1
@@ -93,6 +96,7 @@ def _start_over(ctx: Context, sa: IkeSa) -> None:
         ctx.send(sa, octets)
 
 
+# rfc 7296: init-error-not-trusted
 def _refused(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     error = error_of(message)
     handshake = sa.greeting
@@ -230,6 +234,7 @@ def ask_for_cookie(ctx: Context, local: Endpoint, remote: Endpoint, header: Head
 # Both
 
 
+# rfc 7296: forget-exponent
 def derive(ctx: Context, sa: IkeSa, spi_r: bytes) -> None:
     """Compute the shared secret and the keys. RemoteProtocolError for a public value that is none."""
     handshake, suite = sa.greeting, sa.agreed_suite

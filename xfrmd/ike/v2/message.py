@@ -66,6 +66,7 @@ class Message:
         """All payloads of a class, in the order sent."""
         return tuple([payload for payload in self.payloads if isinstance(payload, kind)])
 
+    # rfc 7296: unknown-status
     def notify(self, kind: int) -> NotifyPayload | None:
         """The first Notify payload of this Notify Message Type."""
         for payload in self.payloads:
@@ -127,6 +128,7 @@ def build_clear(header: Header, payloads: Iterable[Payload]) -> bytes:
     return writer.octets()
 
 
+# rfc 7296: icv-covers-all
 def build_sealed(header: Header, payloads: Iterable[Payload], cipher: Cipher, iv: bytes) -> bytes:
     """The datagram of a sealed message. `iv` is of cipher.iv_len octets: never twice the same under one AEAD key, not
     to be foreseen for CBC (RFC 7296 3.14, RFC 5282 3.1).
@@ -148,6 +150,7 @@ def build_sealed(header: Header, payloads: Iterable[Payload], cipher: Cipher, iv
     return aad + iv + cipher.seal(iv, inner.octets(), aad)
 
 
+# rfc 7296: any-padding
 def _open(clear: ClearMessage, cipher: Cipher) -> tuple[bytes, int]:
     """Plaintext with padding and the type of the first payload in it; all refusals here have notify 0."""
     sealed = clear.encrypted
@@ -163,6 +166,7 @@ def _open(clear: ClearMessage, cipher: Cipher) -> tuple[bytes, int]:
         raise RemoteProtocolError(str(error)) from None
 
 
+# rfc 7296: unknown-uncritical critical-ignored sk-last
 def _read_chain(reader: Reader, kind: int) -> tuple[tuple[Payload, ...], SkPayload | SkfPayload | None]:
     """Payloads from here to the end, the first of type `kind`, and the encrypted one that must be the last."""
     found: list[Payload] = []
@@ -188,6 +192,7 @@ def _read_chain(reader: Reader, kind: int) -> tuple[tuple[Payload, ...], SkPaylo
     return tuple(found), None
 
 
+# rfc 7296: unknown-critical
 def _refuse_critical(payloads: Sequence[Payload]) -> None:
     for payload in payloads:
         if isinstance(payload, UnknownPayload) and payload.critical:
@@ -198,6 +203,7 @@ def _refuse_critical(payloads: Sequence[Payload]) -> None:
             )
 
 
+# rfc 7296: reserved-zero
 def _write_chain(writer: Writer, chain: tuple[Payload, ...]) -> None:
     for index, payload in enumerate(chain, 1):
         start = len(writer)

@@ -11,6 +11,7 @@ from xfrmd.ike.v2.message import ClearMessage
 from xfrmd.ike.v2.payloads import NotifyPayload
 
 
+# rfc 7296: nat-detection
 def detection(spi_i: bytes, spi_r: bytes, local: Endpoint, remote: Endpoint) -> list[NotifyPayload]:
     """The two notifications of a message that goes from `local` to `remote`."""
     return [
@@ -19,6 +20,7 @@ def detection(spi_i: bytes, spi_r: bytes, local: Endpoint, remote: Endpoint) -> 
     ]
 
 
+# rfc 7296: nat-detection
 def detected(message: ClearMessage, local: Endpoint, remote: Endpoint) -> str:
     """Which side of a received message is translated, in words; "" when none is or the peer cannot tell."""
     spi_i, spi_r = message.header.spi_i, message.header.spi_r

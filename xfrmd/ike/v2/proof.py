@@ -59,6 +59,7 @@ def hash_algorithms(pad: PadEntry) -> list[Payload]:
     return [NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, signatures.announcement())]
 
 
+# rfc 7296: certreq-hashes
 def requests(pad: PadEntry) -> list[Payload]:
     """CERTREQ (RFC 7296 3.7) for the authorities of the rule that may be named; none at all where none may."""
     named = [own.known(one.authority) for one in _authorities(pad) if not one.exclude_ca_name]
@@ -75,6 +76,7 @@ def listen(sa: IkeSa, message: Message) -> None:
 # Ours
 
 
+# rfc 7296: id-types
 def local_identity(sa: IkeSa, method: AuthMethod, wanted: Identity | None = None) -> Identity:
     """Who we are by this method. `wanted`: whom the peer wants to talk to; our certificate may carry that name too."""
     if sa.pad.local_id is not None:
@@ -87,6 +89,7 @@ def local_identity(sa: IkeSa, method: AuthMethod, wanted: Identity | None = None
     return identity_of(sa.local.address)
 
 
+# rfc 7296: pki-and-psk
 def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Payload]:
     """CERT payloads, if any, and AUTH. CredentialError when the peer takes nothing that we can make."""
     if isinstance(method, PskAuth):
@@ -119,6 +122,7 @@ def answering(sa: IkeSa, message: Message, proved: AuthMethod) -> AuthMethod:
 # The peer's
 
 
+# rfc 7296: identity-fits-key auth-methods
 def judge(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> Verdict:
     """Has the peer proved to be who it says, and may it be that?"""
     number = claim.auth.method
@@ -136,6 +140,7 @@ def judge(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> Verdict:
     return None, f"it proves itself by {AuthMethodId(number).name}, the rule wants {words}"
 
 
+# rfc 7296: psk-pad
 def _by_secret(sa: IkeSa, claim: Claim) -> Verdict:
     expected = sa.pad.remote_id or identity_of(sa.remote.address)
     if claim.identity.identity != expected:
@@ -163,6 +168,7 @@ def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> 
     return methods[path[-1].der]
 
 
+# rfc 7296: four-certificates end-entity-first
 def _chain(sa: IkeSa, payloads: Iterable[CertPayload]) -> tuple[Sequence[Certificate], list[str]]:
     """The peer's certificates, its own first, and what is wrong with those of the others that are of no use."""
     found = list(payloads)
@@ -186,6 +192,7 @@ def _chain(sa: IkeSa, payloads: Iterable[CertPayload]) -> tuple[Sequence[Certifi
     return chain, unusable
 
 
+# rfc 7296: identity-fits-key
 def _check_identity(sa: IkeSa, certificate: Certificate, identity: Identity) -> None:
     """The peer must be whom the rule names, if it names somebody, and whom its certificate names (RFC 4945 3.1)."""
     said, expected = names.spoken(identity), sa.pad.remote_id

@@ -40,6 +40,7 @@ def order(ctx: Context, child: ChildSa) -> None:
     ctx.touch(sa)
 
 
+# rfc 7296: rekey-names-sa rekey-same-traffic notify-spi
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Ask for a successor; None when there is one already, or the SA is gone."""
     old = task.child
@@ -115,6 +116,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         ctx.tell(notices.hold_off(sa, "a child SA", notify.name), sa.remote.address)
 
 
+# rfc 7296: child-not-found
 def _lost(ctx: Context, sa: IkeSa, old: ChildSa) -> None:
     """The peer does not have the SA (RFC 7296 2.25.1): neither shall we; a new one takes its place at once."""
     key = wants.key_of(old)
@@ -129,6 +131,7 @@ def _calm(old: ChildSa | None) -> None:
         old.enter(ChildState.INSTALLED)
 
 
+# rfc 7296: rekey-names-sa child-not-found
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """The peer wants a successor for a child SA."""
     refuse_while_busy(sa)
@@ -160,6 +163,7 @@ def _await(ctx: Context, sa: IkeSa, old: ChildSa, made: Made) -> None:
     ctx.tell(notices.child_rekeyed(sa, new))
 
 
+# rfc 7296: rekey-then-delete
 def switch(ctx: Context, new: ChildSa) -> None:
     """The peer is ready for the new pair, or has had its time: send with it, no longer with the old one."""
     if new.state is not ChildState.AWAITED or new.pending_out is None:

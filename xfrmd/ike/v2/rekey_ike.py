@@ -32,6 +32,7 @@ def order(ctx: Context, sa: IkeSa) -> None:
         ctx.touch(sa)
 
 
+# rfc 7296: rekey-ike-ke nonce-once
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Ask for a successor of the IKE SA."""
     if sa.state is not IkeState.ESTABLISHED or sa.lineage.current is not sa:
@@ -49,6 +50,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     ]
 
 
+# rfc 7296: rekey-then-delete
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The successor, or the reason why there is none."""
     answer, nonce, ke = message.first(SaPayload), message.first(NoncePayload), message.first(KePayload)
@@ -81,6 +83,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     ctx.tell(notices.ike_rekeyed(new))
 
 
+# rfc 7296: ike-lowest-nonce
 def settle(ctx: Context, sa: IkeSa) -> None:
     """Our own rekey came to nothing: the one the peer made, if it did, takes the place of the IKE SA."""
     rival, sa.rival = sa.rival, None
@@ -106,6 +109,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + limits.RETRY_AFTER_FAILURE)
 
 
+# rfc 7296: rekey-ike-ke ike-collisions
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """The peer wants a successor of the IKE SA (RFC 7296 2.25.2: not while we work on a child SA of it)."""
     busy = sa.task is not None and sa.task.kind in _CHILD_TASKS
@@ -146,6 +150,7 @@ def _choose(ctx: Context, sa: IkeSa, answer: SaPayload, ke: KePayload) -> Choice
     return choice
 
 
+# rfc 7296: rekey-ike-spi spi-size
 def _spi_of(choice: Choice) -> bytes:
     spi = choice.theirs.spi
     if len(spi) != 8 or spi == NO_SPI:
@@ -153,6 +158,7 @@ def _spi_of(choice: Choice) -> bytes:
     return spi
 
 
+# rfc 7296: rekey-ike-counters
 def _successor(old: IkeSa, choice: Choice, *, initiator: bool, spi_i: bytes, spi_r: bytes, now: float) -> IkeSa:
     new = IkeSa(initiator, spi_i, spi_r, old.local, old.remote, old.pad, old.lineage, now)
     new.suite, new.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
@@ -161,6 +167,7 @@ def _successor(old: IkeSa, choice: Choice, *, initiator: bool, spi_i: bytes, spi
     return new
 
 
+# rfc 7296: rekey-skeyseed
 def _derive(ctx: Context, old: IkeSa, new: IkeSa, nonces: tuple[bytes, bytes], shared: bytes) -> None:
     """Keys from the old SK_d by the old prf, for the new algorithms (RFC 7296 2.18)."""
     suite = new.agreed_suite

@@ -64,6 +64,7 @@ def narrow(offered: Iterable[TrafficSelector], allowed: Sequence[TrafficSelector
     return tuple(dict.fromkeys(common for common in found if common is not None))
 
 
+# rfc 7296: selector-form
 def from_selectors(selectors: Iterable[Selector]) -> tuple[tuple[TrafficSelector, ...], tuple[TrafficSelector, ...]]:
     """Traffic selectors at the source and at the destination of these packets, each once.
 
@@ -73,6 +74,7 @@ def from_selectors(selectors: Iterable[Selector]) -> tuple[tuple[TrafficSelector
     return tuple(dict.fromkeys(src for src, _ in pairs)), tuple(dict.fromkeys(dst for _, dst in pairs))
 
 
+# rfc 7296: selector-form
 def to_selectors(src: Iterable[TrafficSelector], dst: Sequence[TrafficSelector]) -> tuple[Selector, ...]:
     """All packets from `src` to `dst` as selectors: ranges become prefixes. OPAQUE has no selector and is left out.
 

@@ -68,6 +68,7 @@ class DeadlineRow(NamedTuple):
     story: str
 
 
+# rfc 7296: dead-ends-children
 def _give_up(ctx: Context, sa: IkeSa) -> None:
     """The peer does not answer: its SAs go, the operator is told, and traffic may ask again after a while."""
     if sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING):
