@@ -32,6 +32,13 @@ TRANSFORMS = (
         "xfrmd",
     ),
     ("AES128-SHA256-ECP256", "ESP[AES256,SHA256]", "aes128-sha256-ecp256", "aes256-sha256", "charon"),
+    ("AES256-SHA512-ECP521", "ESP[AES128-GCM]", "aes256-sha512-ecp521", "aes128gcm16", "xfrmd"),
+    ("AES256-SHA256-X448", "ESP[AES128-GCM]", "aes256-sha256-x448", "aes128gcm16", "charon"),
+    ("AES256-SHA256-BRAINPOOL256", "ESP[AES128-GCM]", "aes256-sha256-ecp256bp", "aes128gcm16", "xfrmd"),
+    ("AES256-SHA384-DHGroup29", "ESP[AES128-GCM]", "aes256-sha384-ecp384bp", "aes128gcm16", "charon"),
+    ("AES256-SHA512-DHGroup30", "ESP[AES128-GCM]", "aes256-sha512-ecp512bp", "aes128gcm16", "xfrmd"),
+    ("AES256-SHA512-DHGroup17", "ESP[AES128-GCM]", "aes256-sha512-modp6144", "aes128gcm16", "charon"),
+    ("AES256-SHA512-DHGroup18", "ESP[AES128-GCM]", "aes256-sha512-modp8192", "aes128gcm16", "xfrmd"),
 )
 
 

@@ -18,7 +18,7 @@ from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform, TransformType
 from xfrmd.transforms import ke
 from xfrmd.transforms.exchange import INVALID_SYNTAX, key_exchange_new
-from xfrmd.transforms.modp import GROUPS, prime
+from xfrmd.transforms.modp import GROUPS, Ladder, OpenSslModp, prime
 
 ROWS = {row.name: row for row in ke.ROWS}
 
@@ -87,8 +87,21 @@ def test_x25519_refuses_points_of_small_order(public: str) -> None:
     assert_refused(ROWS["X25519"], bytes.fromhex(public))
 
 
+# On Curve448: 0, 1, -1, and the prime and one more, which are 0 and 1 again (RFC 7748 4.2, 7).
+SMALL_ORDER_448 = ["00" * 56, "01" + "00" * 55, "fe" + "ff" * 27 + "fe" + "ff" * 27, "ff" * 28 + "fe" + "ff" * 27]
+
+
+@pytest.mark.parametrize("public", SMALL_ORDER_448)
+def test_x448_refuses_points_of_small_order(public: str) -> None:
+    assert_refused(ROWS["X448"], bytes.fromhex(public))
+
+
+ECP = [row.name for row in ke.ROWS if row.kind is ke.KeKind.ECP]
+MODP = [row.name for row in ke.ROWS if row.kind is ke.KeKind.MODP]
+
+
 # rfc 7296: weak-values
-@pytest.mark.parametrize("name", ["ECP256", "ECP384"])
+@pytest.mark.parametrize("name", ECP)
 def test_ecp_refuses_what_is_not_on_the_curve(name: str) -> None:
     row = ROWS[name]
     good = key_exchange_new(row.transform, seeded("peer")).public
@@ -100,8 +113,15 @@ def test_ecp_refuses_what_is_not_on_the_curve(name: str) -> None:
     assert_refused(row, b"\xff" * row.public_len)
 
 
+def test_a_point_of_another_curve_is_refused() -> None:
+    """Both have coordinates of the same size."""
+    for one, other in (("ECP256", "BRAINPOOL256"), ("ECP384", "BRAINPOOL384")):
+        assert_refused(ROWS[one], key_exchange_new(ROWS[other].transform, seeded("peer")).public)
+        assert_refused(ROWS[other], key_exchange_new(ROWS[one].transform, seeded("peer")).public)
+
+
 # rfc 7296: weak-values
-@pytest.mark.parametrize("name", ["MODP2048", "MODP3072", "MODP4096"])
+@pytest.mark.parametrize("name", MODP)
 def test_modp_refuses_values_that_give_the_secret_away(name: str) -> None:
     row = ROWS[name]
     p = prime(GROUPS[row.id])
@@ -126,3 +146,31 @@ def test_the_deprecation_of_modp_is_heard_nowhere() -> None:
         warnings.simplefilter("error")
         exchange = key_exchange_new(ROWS["MODP2048"].transform, seeded("us"))
         exchange.shared(exchange.public)
+
+
+@pytest.mark.parametrize("name", MODP)
+def test_our_own_ladder_computes_what_openssl_does(name: str) -> None:
+    group = GROUPS[ROWS[name].id]
+    p, size = prime(group), group.secret_len
+    secrets = [bytes(size), b"\xff" * size, seeded("a")(size), seeded("b")(size)]
+    for secret in secrets[: 4 if group.bits <= 4096 else 3]:
+        ours, theirs = Ladder(group, secret), OpenSslModp(group, secret)
+        for value in (2, p - 2, p // 3):
+            assert ours.power(value) == theirs.power(value)
+    for value in (0, 1, p - 1, p):
+        with pytest.raises(ValueError, match="prime"):
+            Ladder(group, secrets[0]).power(value)
+
+
+def test_without_modp_in_cryptography_our_own_ladder_takes_its_place() -> None:
+    program = (
+        "import sys, cryptography.hazmat.primitives.serialization\n"
+        "sys.modules['cryptography.hazmat.primitives.asymmetric.dh'] = None\n"
+        "from xfrmd.model.proposals import Transform\n"
+        "from xfrmd.transforms import exchange\n"
+        "one = exchange.key_exchange_new(Transform(4, 14), lambda count: bytes(range(count)))\n"
+        "print(exchange.MODP.__name__, one.shared(one.public).hex())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ours = key_exchange_new(ROWS["MODP2048"].transform, lambda count: bytes(range(count)))
+    assert done.stdout.split() == ["Ladder", ours.shared(ours.public).hex()]

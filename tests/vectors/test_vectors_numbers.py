@@ -51,6 +51,13 @@ IANA: dict[tuple[Row, ...], dict[str, str]] = {
         "X25519": "curve25519gr",
         "ECP256": "256randECPgr",
         "ECP384": "384randECPgr",
+        "ECP521": "521randECPgr",
+        "X448": "curve448gr",
+        "BRAINPOOL256": "brainpoolP256r1gr",
+        "BRAINPOOL384": "brainpoolP384r1gr",
+        "BRAINPOOL512": "brainpoolP512r1gr",
+        "MODP6144": "6144MODPgr",
+        "MODP8192": "8192MODPgr",
         "MODP2048": "2048MODPgr",
         "MODP3072": "3072MODPgr",
         "MODP4096": "4096MODPgr",
@@ -86,10 +93,17 @@ ENCR_SIZES = {
     "3DES":              (24, 0, 8,  8,  0),   # RFC 2451 2
 }
 KE_SIZES = {
-    #           public shared, octets: RFC 8031 3.1, RFC 5903 7 and 9, RFC 3526
+    #           public shared, octets: RFC 8031 3.1, RFC 5903 7 and 9, RFC 6954 2.2, RFC 3526
     "X25519":   (32,  32),
     "ECP256":   (64,  32),
     "ECP384":   (96,  48),
+    "ECP521":   (132, 66),
+    "X448":     (56,  56),
+    "BRAINPOOL256": (64,  32),
+    "BRAINPOOL384": (96,  48),
+    "BRAINPOOL512": (128, 64),
+    "MODP6144": (768, 768),
+    "MODP8192": (1024, 1024),
     "MODP2048": (256, 256),
     "MODP3072": (384, 384),
     "MODP4096": (512, 512),
@@ -107,7 +121,9 @@ HMAC_SIZES = {
 V1_ENCR = {"AES128-GCM": (None, 20), "AES192-GCM": (None, 20), "AES256-GCM": (None, 20), "AES128": (7, 12),
            "AES192": (7, 12), "AES256": (7, 12), "CHACHA20-POLY1305": (None, None), "3DES": (5, 3)}
 V1_HASH = {"SHA256": (4, 5), "SHA384": (5, 6), "SHA512": (6, 7), "SHA1": (2, 2)}
-V1_GROUP = {"X25519": None, "ECP256": 19, "ECP384": 20, "MODP2048": 14, "MODP3072": 15, "MODP4096": 16,
+V1_GROUP = {"X25519": None, "ECP256": 19, "ECP384": 20, "ECP521": 21, "X448": None, "BRAINPOOL256": 28,
+            "BRAINPOOL384": 29, "BRAINPOOL512": 30, "MODP6144": 17, "MODP8192": 18, "MODP2048": 14,
+            "MODP3072": 15, "MODP4096": 16,
             "MODP1536": 5, "MODP1024": 2}
 # fmt: on
 

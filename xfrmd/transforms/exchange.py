@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -18,7 +19,7 @@ from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms import catalog
 from xfrmd.transforms.ke import KeKind, KeRow
-from xfrmd.transforms.modp import GROUPS, Modp, prime
+from xfrmd.transforms.modp import GROUPS, MODP, prime
 
 Entropy = Callable[[int], bytes]
 """Called with a number of octets, gives that many unpredictable ones."""
@@ -47,21 +48,37 @@ def _check_size(row: KeRow, peer_public: bytes) -> None:
 
 
 class _Montgomery:
-    """X25519 (RFC 8031 2, RFC 7748 6.1)."""
+    """X25519 and X448 (RFC 8031 2, RFC 7748 6)."""
 
-    __slots__ = ("_key", "_row", "public")
+    __slots__ = ("_raised", "_row", "public")
 
     def __init__(self, row: KeRow, entropy: Entropy) -> None:
         self._row = row
-        self._key = X25519PrivateKey.from_private_bytes(entropy(32))
-        self.public = self._key.public_key().public_bytes_raw()
+        self.public, self._raised = _FUNCTIONS[row.id](entropy(row.public_len))
 
     def shared(self, peer_public: bytes) -> bytes:
         _check_size(self._row, peer_public)
         try:
-            return self._key.exchange(X25519PublicKey.from_public_bytes(peer_public))
-        except ValueError as error:  # the result is all zeros: RFC 7748 6.1
+            return self._raised(peer_public)
+        except ValueError as error:  # the result is all zeros: RFC 7748 6.1, 6.2
             raise _refuse(self._row, "of small order") from error
+
+
+_Raised = Callable[[bytes], bytes]
+"""A peer's public value to the shared secret; ValueError when that is all zeros."""
+
+
+def _x25519(secret: bytes) -> tuple[bytes, _Raised]:
+    key = X25519PrivateKey.from_private_bytes(secret)
+    return key.public_key().public_bytes_raw(), lambda peer: key.exchange(X25519PublicKey.from_public_bytes(peer))
+
+
+def _x448(secret: bytes) -> tuple[bytes, _Raised]:
+    key = X448PrivateKey.from_private_bytes(secret)
+    return key.public_key().public_bytes_raw(), lambda peer: key.exchange(X448PublicKey.from_public_bytes(peer))
+
+
+_FUNCTIONS: Final[dict[int, Callable[[bytes], tuple[bytes, _Raised]]]] = {31: _x25519, 32: _x448}
 
 
 class _Curve(NamedTuple):
@@ -69,12 +86,33 @@ class _Curve(NamedTuple):
     order: int
 
 
-# Orders of the base points: FIPS 186-4 D.1.2.3 and D.1.2.4.
+# Orders of the base points: FIPS 186-4 D.1.2.3 to D.1.2.5, RFC 5639 3.4, 3.6, 3.7.
 _CURVES: Final = {
     19: _Curve(ec.SECP256R1(), 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551),
     20: _Curve(
         ec.SECP384R1(),
         0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+    ),
+    21: _Curve(
+        ec.SECP521R1(),
+        int(
+            "1FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA"
+            "51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409",
+            16,
+        ),
+    ),
+    28: _Curve(ec.BrainpoolP256R1(), 0xA9FB57DBA1EEA9BC3E660A909D838D718C397AA3B561A6F7901E0E82974856A7),
+    29: _Curve(
+        ec.BrainpoolP384R1(),
+        0x8CB91E82A3386D280F5D6F7E50E641DF152F7109ED5456B31F166E6CAC0425A7CF3AB6AF6B7FC3103B883202E9046565,
+    ),
+    30: _Curve(
+        ec.BrainpoolP512R1(),
+        int(
+            "AADD9DB8DBE9C48B3FD4E6AE33C9FC07CB308DB3B3C9D20ED6639CCA70330870"
+            "553E5C414CA92619418661197FAC10471DB1D381085DDADDB58796829CA90069",
+            16,
+        ),
     ),
 }
 _ECDH: Final = ec.ECDH()
@@ -109,7 +147,7 @@ class _Modp:
 
     def __init__(self, row: KeRow, entropy: Entropy) -> None:
         self._row = row
-        self._modp = Modp(GROUPS[row.id], entropy(GROUPS[row.id].secret_len))
+        self._modp = MODP(GROUPS[row.id], entropy(GROUPS[row.id].secret_len))
         self.public = self._modp.power(2)
 
     def shared(self, peer_public: bytes) -> bytes:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Transform Type 4, key exchange: one row per method (RFC 7296 3.3.2; RFC 2409 6.2, RFC 3526, RFC 5903, RFC 8031)."""
+"""Transform Type 4, key exchange: one row per method (RFC 7296 3.3.2; RFC 2409 6.2, RFC 3526, RFC 5903,
+RFC 6954, RFC 8031).
+"""
 
 from __future__ import annotations
 
@@ -40,28 +42,44 @@ class KeRow(NamedTuple):
 
 # fmt: off
 ROWS: Final = (
-    #     name        v1 id v2 id kind               public shared
-    KeRow("X25519",   None, 31,   KeKind.MONTGOMERY, 32,    32),
-    KeRow("ECP256",   19,   19,   KeKind.ECP,        64,    32),
-    KeRow("ECP384",   20,   20,   KeKind.ECP,        96,    48),
-    KeRow("MODP2048", 14,   14,   KeKind.MODP,       256,   256),
-    KeRow("MODP3072", 15,   15,   KeKind.MODP,       384,   384),
-    KeRow("MODP4096", 16,   16,   KeKind.MODP,       512,   512),
-    KeRow("MODP1536", 5,    5,    KeKind.MODP,       192,   192, weak=True),
-    KeRow("MODP1024", 2,    2,    KeKind.MODP,       128,   128, weak=True),
+    #     name         v1 id v2 id kind               public shared
+    KeRow("X25519",       None, 31, KeKind.MONTGOMERY, 32,   32),
+    KeRow("X448",         None, 32, KeKind.MONTGOMERY, 56,   56),
+    KeRow("ECP256",       19,   19, KeKind.ECP,        64,   32),
+    KeRow("ECP384",       20,   20, KeKind.ECP,        96,   48),
+    KeRow("ECP521",       21,   21, KeKind.ECP,        132,  66),
+    KeRow("BRAINPOOL256", 28,   28, KeKind.ECP,        64,   32),
+    KeRow("BRAINPOOL384", 29,   29, KeKind.ECP,        96,   48),
+    KeRow("BRAINPOOL512", 30,   30, KeKind.ECP,        128,  64),
+    KeRow("MODP2048",     14,   14, KeKind.MODP,       256,  256),
+    KeRow("MODP3072",     15,   15, KeKind.MODP,       384,  384),
+    KeRow("MODP4096",     16,   16, KeKind.MODP,       512,  512),
+    KeRow("MODP6144",     17,   17, KeKind.MODP,       768,  768),
+    KeRow("MODP8192",     18,   18, KeKind.MODP,       1024, 1024),
+    KeRow("MODP1536",     5,    5,  KeKind.MODP,       192,  192, weak=True),
+    KeRow("MODP1024",     2,    2,  KeKind.MODP,       128,  128, weak=True),
 )
 # fmt: on
 
 ALIASES: Final = {
     "CURVE25519": "X25519",
+    "CURVE448": "X448",
     "ECDHP256": "ECP256",
     "ECDHP384": "ECP384",
+    "ECDHP521": "ECP521",
     "DHGroup14": "MODP2048",
     "DHGroup15": "MODP3072",
     "DHGroup16": "MODP4096",
+    "DHGroup17": "MODP6144",
+    "DHGroup18": "MODP8192",
     "DHGroup19": "ECP256",
     "DHGroup20": "ECP384",
+    "DHGroup21": "ECP521",
+    "DHGroup28": "BRAINPOOL256",
+    "DHGroup29": "BRAINPOOL384",
+    "DHGroup30": "BRAINPOOL512",
     "DHGroup31": "X25519",
+    "DHGroup32": "X448",
     "DHGroup2": "MODP1024",
     "DHGroup5": "MODP1536",
     # netsh's names of groups in mmsecmethods, and those of the dialogue

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Diffie-Hellman over the MODP groups of RFC 3526: the one module that knows where its arithmetic comes from.
 
-`cryptography` deprecates finite-field Diffie-Hellman and will drop it (pyproject pins a version that has it). Until
-then OpenSSL computes both powers in constant time. When it goes, only `Modp` changes: `pow(value, exponent, prime)` is
-right but takes 8 to 10 times as long and its time depends on the exponent, so a binding with a constant-time modular
-power (libcrypto's BN_mod_exp_mont_consttime, gmpy2's powmod_sec) has to come in its place.
+`cryptography` deprecates finite-field Diffie-Hellman and will drop it (pyproject pins a version that has it). As long
+as it is there, OpenSSL computes both powers in constant time. Where it is missing, a ladder of our own takes its place
+(`Ladder`): slower, and as even in its steps as Python can be.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.dh import DHPrivateKey
@@ -19,7 +18,12 @@ if TYPE_CHECKING:
 with warnings.catch_warnings():
     # The warning is issued where these names are looked up, here and nowhere else.
     warnings.simplefilter("ignore")
-    from cryptography.hazmat.primitives.asymmetric.dh import DHParameterNumbers, DHPrivateNumbers, DHPublicNumbers
+    try:
+        from cryptography.hazmat.primitives.asymmetric.dh import DHParameterNumbers, DHPrivateNumbers, DHPublicNumbers
+    except ImportError:
+        IN_OPENSSL = False
+    else:
+        IN_OPENSSL = True
 
 
 class ModpGroup(NamedTuple):
@@ -31,9 +35,9 @@ class ModpGroup(NamedTuple):
     bits: int
     offset: int
     secret_len: int
-    """Octets of the private exponent: RFC 7919 wants at least 225, 275 and 325 bits of it (RFC 3526 8 says the same in
-    effect, and 180 bits for group 5); longer ones cost time in proportion and add nothing that the group itself does
-    not already limit.
+    """Octets of the private exponent: RFC 7919 wants at least 225, 275, 325, 375 and 400 bits of it (RFC 3526 8 says
+    the same in effect, and 180 bits for group 5); longer ones cost time in proportion and add nothing that the group
+    itself does not already limit.
     """
 
     @property
@@ -50,6 +54,8 @@ GROUPS: Final = {
     14: ModpGroup(2048, 124476,  29),
     15: ModpGroup(3072, 1690314, 35),
     16: ModpGroup(4096, 240904,  41),
+    17: ModpGroup(6144, 929484,  47),
+    18: ModpGroup(8192, 4743158, 50),
 }
 # fmt: on
 
@@ -77,25 +83,69 @@ def prime(group: ModpGroup) -> int:
     return high - 1 + ((_scaled_pi(group.bits - 130) + group.offset) << 64)
 
 
+class Modp(Protocol):
+    """One private exponent in a group: `secret` as an integer, its first bit set, so that all are equally long."""
+
+    def __init__(self, group: ModpGroup, secret: bytes) -> None:
+        """`secret` holds `group.secret_len` octets."""
+
+    def power(self, value: int) -> bytes:
+        """`value` to the exponent modulo the prime, leading zeros kept. 1 < value < prime - 1, else ValueError."""
+        ...
+
+
+def _exponent(group: ModpGroup, secret: bytes) -> int:
+    return int.from_bytes(secret) | 1 << (8 * group.secret_len - 1)
+
+
+class OpenSslModp(Modp):
+    """By OpenSSL, in constant time."""
+
+    __slots__ = ("_group", "_key")
+
+    def __init__(self, group: ModpGroup, secret: bytes) -> None:
+        parameters = _parameters(group)
+        # A private key comes with its public value, but nothing here reads it: a placeholder saves computing it twice.
+        numbers = DHPrivateNumbers(_exponent(group, secret), DHPublicNumbers(2, parameters))
+        self._group = group
+        self._key: DHPrivateKey = numbers.private_key()
+
+    def power(self, value: int) -> bytes:
+        """As Modp has it."""
+        return self._key.exchange(DHPublicNumbers(value, _parameters(self._group)).public_key())
+
+
 @functools.cache
 def _parameters(group: ModpGroup) -> DHParameterNumbers:
     return DHParameterNumbers(prime(group), 2)
 
 
-class Modp:
-    """One private exponent in a group."""
+class Ladder(Modp):
+    """By Montgomery's powering ladder over Python's integers.
 
-    __slots__ = ("_group", "_key")
+    Every bit of the exponent costs one product and one square of numbers as long as the prime, whatever its value, and
+    all exponents of a group have the same number of bits. The products themselves are not constant in time; an exponent
+    serves for two powers only, of which a peer sees the time of one.
+    """
+
+    __slots__ = ("_bits", "_group")
 
     def __init__(self, group: ModpGroup, secret: bytes) -> None:
-        """`secret` holds `group.secret_len` octets; its first bit is set, so that all exponents are equally long."""
-        exponent = int.from_bytes(secret) | 1 << (8 * group.secret_len - 1)
-        parameters = _parameters(group)
-        # A private key comes with its public value, but nothing here reads it: a placeholder saves computing it twice.
-        numbers = DHPrivateNumbers(exponent, DHPublicNumbers(2, parameters))
+        exponent = _exponent(group, secret)
         self._group = group
-        self._key: DHPrivateKey = numbers.private_key()
+        self._bits = tuple(exponent >> place & 1 for place in reversed(range(8 * group.secret_len - 1)))
 
     def power(self, value: int) -> bytes:
-        """`value` to the exponent modulo the prime, leading zeros kept. 1 < value < prime - 1, else ValueError."""
-        return self._key.exchange(DHPublicNumbers(value, _parameters(self._group)).public_key())
+        """As Modp has it."""
+        p = prime(self._group)
+        if not 1 < value < p - 1:
+            raise ValueError("not between 2 and the prime less 2")
+        pair = [value, value * value % p]  # for the first bit, which is always set
+        for bit in self._bits:
+            product, square = pair[0] * pair[1] % p, pair[bit] * pair[bit] % p
+            pair[bit], pair[1 - bit] = square, product
+        return pair[0].to_bytes(self._group.size)
+
+
+MODP: Final[type[Modp]] = OpenSslModp if IN_OPENSSL else Ladder
+"""What computes."""
