@@ -14,10 +14,10 @@ from xfrmd.errors import CredentialError
 
 OCTETS = b"what an AUTH payload covers"
 ALL = signatures.announced(signatures.announcement())
-# RFC 7427 appendix A, RFC 8420 appendix A.
+# RFC 7427 appendix A, RFC 8420 appendix A; of PSS without the trailer field, whose default DER leaves out.
 IDENTIFIERS = {
-    "rsa": "3046 06092a864886f70d01010a 3039 a00f300d06096086480165030402010500"
-    "a11c301a06092a864886f70d010108300d06096086480165030402010500 a203020120 a303020101",
+    "rsa": "3041 06092a864886f70d01010a 3034 a00f300d06096086480165030402010500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402010500 a203020120",
     "p256": "300a 06082a8648ce3d040302",
     "p384": "300a 06082a8648ce3d040303",
     "p521": "300a 06082a8648ce3d040304",
@@ -44,6 +44,16 @@ def test_each_kind_of_key_signs_as_rfc_7427_writes_it(kind: str) -> None:
     assert signatures.verify(who.certificate.key, method, OCTETS, data[:-1]) == forged
     other = holder("ed25519" if kind != "ed25519" else "rsa")
     assert "does not go with the key" in signatures.verify(other.certificate.key, method, OCTETS, data)
+
+
+def test_pss_is_taken_as_the_example_of_rfc_7427_spells_it() -> None:
+    who = holder("rsa")
+    _, data = signatures.sign(who.secret, OCTETS, ALL)
+    plain = bytes.fromhex(IDENTIFIERS["rsa"])
+    spelt = b"\x30\x46" + plain[2:13] + b"\x30\x39" + plain[15:] + bytes.fromhex("a303020101")
+    assert data[1 : 1 + len(plain)] == plain
+    other = bytes((len(spelt),)) + spelt + data[1 + len(plain) :]
+    assert signatures.verify(who.certificate.key, DIGITAL_SIGNATURE, OCTETS, other) == ""
 
 
 @pytest.mark.parametrize("kind", CLASSIC)

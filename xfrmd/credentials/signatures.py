@@ -83,12 +83,16 @@ def _pss(hash_: HashId, *, null: bytes, trailer: bytes) -> bytes:
 
 
 def _identifiers() -> Iterator[tuple[bytes, _Scheme]]:
-    """All that are understood. Of several spellings of one scheme the last is the one of RFC 7427, which we send."""
+    """All that are understood. Of several spellings of one scheme the last is the one that we send.
+
+    For PSS that is the one without a trailer field: DER leaves defaults out, and libreswan knows no other. RFC 7427
+    A.4.3 has the trailer in its example.
+    """
     for hash_, (rsa_last, ecdsa_last) in _LAST.items():
         yield _der(0x30, _oid(f"2a864886f70d0101{rsa_last:02x}"), _NULL), _Scheme("pkcs1", hash_)
         yield _der(0x30, _oid(f"2a8648ce3d0403{ecdsa_last:02x}")), _Scheme("ecdsa", hash_)
         for null in (b"", _NULL):
-            for trailer in (b"", _der(0xA3, b"\x02\x01\x01")):
+            for trailer in (_der(0xA3, b"\x02\x01\x01"), b""):
                 yield _pss(hash_, null=null, trailer=trailer), _Scheme("pss", hash_)
     yield _der(0x30, _oid("2b6570")), _Scheme("ed25519", HashId.IDENTITY)
     yield _der(0x30, _oid("2b6571")), _Scheme("ed448", HashId.IDENTITY)
