@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.docs import RENEW, ROOT, files
+from tools.docs import RENEW, ROOT, conformance, files
+from tools.docs.conformance import Case
 from tools.docs.markdown import table
 from tools.docs.marks import Mark, MarkError, marks
 from tools.docs.rfc import Requirement, Rfc, document, judge
@@ -89,3 +90,21 @@ def test_a_mark_belongs_to_the_function_below_it(tmp_path: Path) -> None:
     code.write_text("# rfc 1: a\n\n\ndef f(): ...\n")
     with pytest.raises(MarkError, match=r"xfrmd/one.py:1: .* directly above"):
         marks(tmp_path)
+
+
+def case(*tests: str, missing: str = "") -> Case:
+    return Case("a case", "like one", tests, "strongSwan", "both", "4", missing)
+
+
+def test_where_a_case_stands() -> None:
+    assert case("tests/x.py::test_x").state == "shown"
+    assert case("tests/x.py::test_x", missing="half").state == "in part: half"
+    assert case(missing="all").state == "missing: all"
+
+
+def test_a_test_that_a_case_names_must_exist() -> None:
+    here = "tests/unit/test_docs_generated.py"
+    conformance.check(ROOT, case(f"{here}::test_where_a_case_stands"))
+    for wrong in (f"{here}::test_that_nobody_wrote", "tests/unit/test_nowhere.py::test_x"):
+        with pytest.raises(MarkError, match="there is no"):
+            conformance.check(ROOT, case(wrong))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tools.docs import rfc, states
+from tools.docs import conformance, rfc, states
 
 ROOT: Final = Path(__file__).parents[2]
 RENEW: Final = "python -m tools.docs"
@@ -14,4 +14,4 @@ RENEW: Final = "python -m tools.docs"
 
 def files(root: Path) -> dict[str, str]:
     """What each document holds, by its path below `root`."""
-    return states.files() | rfc.files(root)
+    return states.files() | rfc.files(root) | conformance.files(root)
