@@ -71,7 +71,10 @@ POLICIES_REMEMBERED: Final = 400_000
 FACTS_SETTLE: Final = 0.2
 """News of the network are told this long after the first: an interface that comes up brings a dozen of them."""
 FACTS_INTERVAL: Final = 0.5
-"""Changed files (resolv.conf, hosts, leases) are noticed within that time: with FACTS_SETTLE well within a second."""
+"""Where the kernel gives no inotify, changed files (resolv.conf, hosts, leases) are noticed within that time: with
+FACTS_SETTLE well within a second."""
+FACTS_RECHECK: Final = 30.0
+"""Files are looked at so often even while inotify is silent: mounts and other hosts' writes do not show in it."""
 FACTS_FILE_SIZE: Final = 256 * 1024
 """Of one resolv.conf, hosts or lease file. Of longer lease files the end is read, where the last leases stand."""
 FACTS_FILES: Final = 256
@@ -339,7 +342,8 @@ DIRECTORY_RETRY: Final = 60.0
 # The daemon's life.
 STOP_WAIT: Final = 2.0
 """For answers of peers to the DELETE of a stop: three tries on a LAN; who is gone is not waited for."""
-SA_USE_INTERVAL: Final = 5.0
-"""Between two looks at the counters of our SAs, while there are any: a sixth of LIVENESS_IDLE."""
+SA_USE_INTERVAL: Final = (5.0, 15.0)
+"""Between two looks at the counters of our SAs: a sixth of LIVENESS_IDLE while something leaves and nothing comes back,
+else half of it. A peer that fell silent under traffic of ours is asked 30 to 50 seconds later."""
 CGROUPS: Final = 10_000
 """Cgroups looked through for the unit that holds a port of ours."""

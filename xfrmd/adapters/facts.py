@@ -19,6 +19,7 @@ from xfrmd.adapters.leases.found import HeldLease, LeasePlaces, Strange, leases,
 from xfrmd.adapters.names.follow import NameOrigin, Names, NameSources, look_up
 from xfrmd.adapters.network import Network, read_network
 from xfrmd.adapters.resolv_conf import NameServers, name_servers
+from xfrmd.adapters.watched import WatchedFiles
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.notice import Level, Notice
@@ -106,11 +107,11 @@ class FactsWatcher:
         self._changed: Callable[[], None] = lambda: None
         self._socket: socket.socket | None = None
         self._told: asyncio.TimerHandle | None = None
-        self._poll: asyncio.TimerHandle | None = None
         self._network: Network | None = None
         """As read last, while the kernel tells of changes."""
-        self._stamps = self._look()
-        self._ends = float("inf")
+        leases = places.leases
+        files = (places.resolv_conf, places.resolved, self.names.file, leases.networkd, leases.networkmanager)
+        self._files = WatchedFiles((*files, *leases.dhclient), self._look, self._soon)
         self._strange: set[Path] = set()
         self.found: Found | None = None
         """What was read last."""
@@ -122,7 +123,7 @@ class FactsWatcher:
         now = time.time()
         self.found = find(self._places, network, now, self._cannot_read)
         ends = (one.lease.expires for one in self.found.leases if one.lease.expires is not None)
-        self._ends = min(ends, default=float("inf"))
+        self._files.ends(min(ends, default=float("inf")))
         return replace(self.found.facts, names=self.names.addresses())
 
     def want(self, names: frozenset[str], *, strict: bool) -> None:
@@ -152,9 +153,8 @@ class FactsWatcher:
         self._socket.setblocking(False)
         # What overflowed the buffer is news all the same, and all news is told in one word.
         self._socket.setsockopt(netlink.SOL_NETLINK, netlink.NETLINK_NO_ENOBUFS, 1)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._socket.fileno(), self._news)
-        self._poll = loop.call_later(limits.FACTS_INTERVAL, self._look_again)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._news)
+        self._files.start()
 
     def close(self) -> None:
         """Stop watching, and asking for names."""
@@ -162,10 +162,10 @@ class FactsWatcher:
         self._look_away()
 
     def _look_away(self) -> None:
-        for handle in (self._told, self._poll):
-            if handle is not None:
-                handle.cancel()
-        self._told = self._poll = self._network = None
+        if self._told is not None:
+            self._told.cancel()
+        self._told = self._network = None
+        self._files.stop()
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -191,13 +191,6 @@ class FactsWatcher:
 
     def _name_servers(self) -> NameServers:
         return name_servers(self._places.resolv_conf, self._places.resolved)
-
-    def _look_again(self) -> None:
-        self._poll = asyncio.get_running_loop().call_later(limits.FACTS_INTERVAL, self._look_again)
-        stamps = self._look()
-        if stamps != self._stamps or time.time() >= self._ends:
-            self._stamps, self._ends = stamps, float("inf")
-            self._soon()
 
     def _look(self) -> object:
         """What is another when any of the files is."""

@@ -7,11 +7,14 @@ import contextlib
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from xfrmd import limits
 
 Stamp = tuple[int, int, int]
 """What changes when a file does: it is written to, replaced, or a link to another place."""
+NOTHING: Final[Stamp] = (0, 0, 0)
+"""Of what is not there, or in a directory we must not enter."""
 
 
 def read_text(path: Path, size: int = limits.FACTS_FILE_SIZE, *, end: bool = False) -> str | None:
@@ -47,9 +50,9 @@ def names_in(directory: Path) -> list[str]:
 
 
 def stamp(path: Path) -> Stamp:
-    """Of a file or directory; (0, 0, 0) when there is none."""
+    """Of a file or directory."""
     try:
         status = path.stat()
     except OSError:
-        return (0, 0, 0)
+        return NOTHING
     return (status.st_ino, status.st_mtime_ns, status.st_size)

@@ -79,7 +79,7 @@ async def _start(service: Service) -> ControlServer:
     server = ControlServer(_answerer(service), service.faults)
     await server.start(control)
     service.errands.start(
-        "SA counters", every(limits.SA_USE_INTERVAL, "SA counters", UseWatch(service.house).look, service.faults)
+        "SA counters", every(limits.SA_USE_INTERVAL[0], "SA counters", UseWatch(service.house).look, service.faults)
     )
     again, stores = limits.DIRECTORY_RETRY, service.house.stores
     ask = every(again, "directory", lambda: service.errands.start("directory", stores.ask_again()), service.faults)

@@ -84,12 +84,16 @@ def start_error(error: KernelError) -> StartError:
     return StartError(f"{error}{_REMEDIES.get(code, '')}", code)
 
 
-async def every(seconds: float, what: str, step: Callable[[], None], faults: Faults) -> None:
-    """Take a step again and again; a fault in one is told and the next is taken all the same."""
+async def every(seconds: float, what: str, step: Callable[[], float | None], faults: Faults) -> None:
+    """Take a step again and again; a fault in one is told and the next is taken all the same. A step may say after how
+    many seconds the next one is due.
+    """
+    pause: float | None = None
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds if pause is None else pause)
+        pause = None
         try:
-            step()
+            pause = step()
         except Exception as error:  # noqa: BLE001 (a fault in one step must not end all later ones)
             faults(what, error)
 

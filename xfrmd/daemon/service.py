@@ -43,6 +43,7 @@ from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
+from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -123,16 +124,23 @@ class UseWatch:
         self._house = house
         self._octets: dict[SaKey, int] = {}
 
-    def look(self) -> None:
-        """Read the counters, if there are SAs at all."""
+    def look(self) -> float:
+        """Read the counters, if there are SAs at all; seconds until they should be read again."""
         before, self._octets = self._octets, {}
         known = self._house.ledger.sas
+        sent, heard = set[Address](), set[Address]()
         for sa in self._house.sas.sas() if known else ():
             key = (sa.dst, sa.protocol, sa.spi)
             if key in known:
                 self._octets[key] = sa.octets
                 if sa.octets > before.get(key, 0):
+                    if known[key].sa.inbound:
+                        heard.add(sa.src)
+                    else:
+                        sent.add(sa.dst)
                     self._house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
+        busy, quiet = limits.SA_USE_INTERVAL
+        return busy if sent - heard else quiet
 
 
 class Service:

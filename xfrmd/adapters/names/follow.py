@@ -100,6 +100,11 @@ class Names:
             found[name] = NameOrigin(one.source, max(0.0, one.due - now), one.trouble)
         return {name: found[name] for name in sorted(found)}
 
+    @property
+    def file(self) -> Path:
+        """The hosts file."""
+        return self._from.hosts
+
     def stamp(self) -> object:
         """What is another when the hosts file is."""
         return stamp(self._from.hosts) if self._wanted[0] else None
