@@ -54,7 +54,7 @@ bench: .venv/ready ## measure, beside the peers, and print tables
 fuzz: .venv/ready ## a million mutated datagrams; XFRMD_FUZZ_COUNT for more
 	$(PYTEST) -q tests/fuzz
 
-soak: .venv/ready ## thirty simulated days of restarts, crashes, changes and rekeys, in two hours; XFRMD_DAYS for fewer (root)
+soak: .venv/ready ## thirty simulated days of restarts, crashes, changes and rekeys, in about an hour; XFRMD_DAYS for fewer (root)
 	XFRMD_DAYS=$${XFRMD_DAYS:-30} $(PYTHON) -m lab.suite --time-travel --silence 36000 tests/simulated/test_thirty_days.py
 
 clean: ## remove what was built here

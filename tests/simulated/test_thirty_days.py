@@ -109,6 +109,7 @@ def test_days_of_restarts_crashes_reloads_and_changes_lose_no_ping(two_hosts: to
             count, answered = pinged(net.left, net.right.v4, SLOT)
             assert answered == count, (day, happens.__name__, daemon.host.name, left.log[-3000:], right.log[-3000:])
             sent += count
+            print(f"  day {day + 1}: {happens.__name__} at {daemon.host.name}, {sent} pings", flush=True)
         for each in (left, right):
             found = e2e.sas(each)
             assert (len(found["ike_sas"]), len(found["child_sas"])) == (1, 1), found

@@ -50,7 +50,10 @@ class FileNews:
         self._changed = changed
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = -1
-        self._watched: frozenset[int] = frozenset()
+        self._watched: dict[int, int] = {}
+        """Watches, each with a descriptor of what is watched: some file systems make another inode of what nobody has
+        open, which the watch of the first would not see.
+        """
 
     def open(self) -> bool:
         """Begin to listen; False when the kernel gives no (more) inotify."""
@@ -61,20 +64,29 @@ class FileNews:
         return True
 
     def watch(self, paths: Iterable[Path]) -> bool:
-        """From now on these paths. False when the kernel takes no more watches: then they must be looked at instead.
+        """From now on these paths; what was news until now is not told any more. False when the kernel takes no more
+        watches: then they must be looked at instead.
 
         What has gone meanwhile, or must not be read, is left out: its directory tells when that changes.
         """
-        watched, full = set[int](), False
+        watched, full = dict[int, int](), False
         for place in {place for path in paths for place in spots(path)}:
+            try:
+                held = os.open(place, os.O_PATH | os.O_CLOEXEC)
+            except OSError:
+                continue
             number = self._libc.inotify_add_watch(self._fd, os.fsencode(place), _MASK)
-            if number > 0:
-                watched.add(number)
-            elif ctypes.get_errno() in (errno.ENOSPC, errno.ENOMEM):
-                full = True
-        for number in self._watched - watched:
+            full = full or (number < 0 and ctypes.get_errno() in (errno.ENOSPC, errno.ENOMEM))
+            if number > 0 and number not in watched:
+                watched[number] = held
+            else:
+                os.close(held)
+        for number in self._watched.keys() - watched.keys():
             self._libc.inotify_rm_watch(self._fd, number)
-        self._watched = frozenset(watched)
+        self._watched, before = watched, self._watched
+        for held in before.values():
+            os.close(held)
+        self._drain()  # of the watches just removed, too
         return not full
 
     def close(self) -> None:
@@ -82,10 +94,15 @@ class FileNews:
         if self._fd >= 0:
             asyncio.get_running_loop().remove_reader(self._fd)
             os.close(self._fd)
-        self._fd, self._watched = -1, frozenset()
+        for held in self._watched.values():
+            os.close(held)
+        self._fd, self._watched = -1, {}
 
     def _news(self) -> None:
+        self._drain()
+        self._changed()
+
+    def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._fd, _BUFFER):
                 pass
-        self._changed()

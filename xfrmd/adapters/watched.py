@@ -15,13 +15,19 @@ from xfrmd.adapters.inotify import FileNews
 class WatchedFiles:
     """`look` gives what is another when any of the files is; `changed` is called when it is, or a deadline is over."""
 
-    def __init__(self, paths: tuple[Path, ...], look: Callable[[], object], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        look: Callable[[], object],
+        changed: Callable[[], None],
+        news: Callable[[Callable[[], None]], FileNews] = FileNews,
+    ) -> None:
         self._paths = paths
         self._look = look
         self._changed = changed
         self._seen = look()
         self._ends = float("inf")
-        self._news = FileNews(self._soon)
+        self._news = news(self._soon)
         self._opened = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = float("inf")
