@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -43,8 +44,8 @@ class XfrmdHost:
     `instead` are files or directories that the daemon sees in the place of others, such as its own /etc/resolv.conf;
     write into the file to change it, as another one in its place would not be seen.
 
-    With `lasting` the daemon finds what a unit of systemd with a file descriptor store gives it: a runtime directory
-    that stays, and what it had held in an earlier life.
+    With `lasting` the daemon finds what its units of systemd give it: IKE's sockets, a runtime directory that stays,
+    and what it had held in an earlier life.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class XfrmdHost:
         self._arguments = arguments
         self._instead = instead
         self._lasting = lasting
-        self._held: dict[str, int] = {}
+        self._held: dict[str, int] = _ike_sockets(host) if lasting else {}
 
     def write_policy(self, text: str) -> Path:
         """Replace the policy file; its path."""
@@ -158,6 +159,20 @@ class XfrmdHost:
     def ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The same over the control socket from here: a second faster in a guest. ControlError when refused."""
         return ask(command, arguments or {}, str(self.control))
+
+
+def _ike_sockets(host: Host) -> dict[str, int]:
+    """What units/xfrmd.socket opens, in a host; by names that differ."""
+
+    def bound(family: socket.AddressFamily, port: int) -> int:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(("", port))
+        return sock.detach()
+
+    families = (socket.AF_INET, socket.AF_INET6)
+    return host.inside(lambda: {f"{f.name}-{port}": bound(f, port) for f in families for port in (500, 4500)})
 
 
 @contextlib.contextmanager

@@ -218,6 +218,8 @@ HALF_OPEN_LAST: Final = 4096
 """Half-open IKE SAs that are kept at all."""
 LIVENESS_IDLE: Final = 30.0
 """Silence from a peer, with traffic of ours towards it, after which we ask whether it is alive (RFC 7296 2.4)."""
+NAT_KEEPALIVE: Final = 20.0
+"""Silence of ours after which a NAT in front of us is reminded of its mapping (RFC 3948 4)."""
 OLD_SA_LINGER: Final = 3.0
 """A replaced inbound SA stays this long for packets that are still under way."""
 REPLAY_WINDOW: Final = 1024

@@ -25,6 +25,7 @@ from xfrmd.ike.effects import (
     RemoveFilter,
     RemoveSa,
     SendDatagram,
+    SendKeepalive,
     Tell,
 )
 from xfrmd.ike.events import Acquire, ClearOpened, DatagramReceived, Endpoint, Event, SaUsed, TimerFired
@@ -91,6 +92,7 @@ class Host:
     released: list[ReleaseHeld] = field(default_factory=list)
     dropped: list[DropHeld] = field(default_factory=list)
     sent: list[SendDatagram] = field(default_factory=list)
+    keepalives: list[tuple[float, SendKeepalive]] = field(default_factory=list)
     clear: dict[tuple[int, Selector], None] = field(default_factory=dict)
     """Traffic that passes in the clear now, with the reqid of its filter."""
     filters: dict[tuple[int, Selector], None] = field(default_factory=dict)
@@ -117,6 +119,8 @@ class Network:
         self.faults = faults
         self.lose: Callable[[SendDatagram], bool] = lambda _: False
         """For a test that wants certain datagrams lost."""
+        self.translate: Callable[[SendDatagram], SendDatagram] = lambda datagram: datagram
+        """For a test that wants a NAT on the way."""
         self._rng = random.Random(seed)
         self._queue: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
@@ -203,6 +207,8 @@ class Network:
             case SendDatagram():
                 host.sent.append(effect)
                 self._transmit(effect)
+            case SendKeepalive():
+                host.keepalives.append((self.now, effect))
             case InstallSa(sa=sa):
                 host.kernel.install(sa, self.now)
             case RemoveSa():
@@ -226,6 +232,7 @@ class Network:
     def _transmit(self, datagram: SendDatagram) -> None:
         good = self.now >= self.faults.until
         rng = self._rng
+        datagram = self.translate(datagram)
         if self.lose(datagram) or (not good and rng.random() < self.faults.loss):
             return
         copies = 1 if good or rng.random() >= self.faults.duplication else 2

@@ -42,11 +42,13 @@ class Settings:
     """A second, heavier filter for TCP port 445."""
     soft: bool = False
     soft_seconds: int = 300
+    encapsulate: bool = False
 
 
 def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()) -> Plan:
     """The Plan of a host that protects everything between itself and its peers."""
-    main_mode = MainMode(tuple(_proposal(ProtocolId.IKE, t, settings.ike_seconds) for t in settings.ike))
+    proposals = tuple(_proposal(ProtocolId.IKE, t, settings.ike_seconds) for t in settings.ike)
+    main_mode = MainMode(proposals, encapsulate=settings.encapsulate)
     auth = settings.auth or (PskAuth(Secret(settings.psk)),)
     local = Prefix.host(own)
     remotes = [Prefix.host(peer) for peer in peers]

@@ -285,37 +285,6 @@ def test_an_authentic_message_from_another_port_moves_the_sa_there() -> None:
     assert talk.b.engine.ike_sas()[0].remote.port == 4500
 
 
-def test_a_nat_is_told_and_nothing_is_negotiated() -> None:
-    talk = Dialogue()
-    init = datagrams(talk.acquire())[0]
-    clear = parse_clear(init.data)
-    lie = [
-        replace(p, data=bytes(20))
-        if isinstance(p, NotifyPayload) and p.notify == NotifyType.NAT_DETECTION_SOURCE_IP
-        else p
-        for p in clear.payloads
-    ]
-    answer = talk.deliver(replace(init, data=build_clear(clear.header, lie)))
-    assert parse_clear(datagrams(answer)[0].data).notify(NotifyType.UNEXPECTED_NAT_DETECTED)
-    assert "the peer's address" in talk.b.told("nat-detected").message
-    assert talk.b.engine.snapshot().half_open == 0
-
-
-# rfc 7296: nat-detection
-def test_a_nat_is_told_by_the_initiator_too() -> None:
-    talk = Dialogue()
-    answer = datagrams(talk.deliver(datagrams(talk.acquire())[0]))[0]
-    clear = parse_clear(answer.data)
-    lie = [
-        replace(p, data=bytes(20))
-        if isinstance(p, NotifyPayload) and p.notify == NotifyType.NAT_DETECTION_DESTINATION_IP
-        else p
-        for p in clear.payloads
-    ]
-    assert kinds(talk.deliver(replace(answer, data=build_clear(clear.header, lie)))) == []
-    assert "our address" in talk.a.told("nat-detected").message
-
-
 # rfc 7296: id-types pki-and-psk
 def test_identities_of_the_policy_are_used_and_checked() -> None:
     talk = Dialogue(a=identities("a.example", "b.example"), b=identities("b.example", "a.example"))

@@ -67,6 +67,10 @@ class Edges:
         self.refuse_overlays = False
         self.octets = 0
 
+    def keep_alive(self, local: Endpoint, remote: Endpoint) -> str:
+        self.done.append(("keepalive", str(local), str(remote)))
+        return self.unreachable
+
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
         self.done.append(("send", str(local), str(remote), data))
         return self.unreachable

@@ -22,22 +22,24 @@ from xfrmd.adapters.link_local import interface_of, is_link_local
 from xfrmd.adapters.port_holder import udp_port_holder
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import DatagramReceived, Endpoint
+from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.model.addresses import Address
 
 IKE_PORT: Final = 500
-NAT_T_PORT: Final = 4500
 NON_ESP_MARKER: Final = bytes(4)
 """Tells IKE from ESP on port 4500 (RFC 3948 2.2)."""
 KEEPALIVE: Final = b"\xff"
 """RFC 3948 2.3."""
 
-# <linux/in.h>, <linux/in6.h>
+# <linux/in.h>, <linux/in6.h>, <linux/udp.h>
 _IP_PKTINFO: Final = 8
 _IP_MTU_DISCOVER: Final = 10
 _IP_XFRM_POLICY: Final = 17
 _IPV6_MTU_DISCOVER: Final = 23
 _IPV6_XFRM_POLICY: Final = 35
 _PMTUDISC_DONT: Final = 0
+_UDP_ENCAP: Final = 100
+_UDP_ENCAP_ESPINUDP: Final = 2
 _SO_RCVBUFFORCE: Final = 33
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16si")
@@ -56,7 +58,7 @@ def bypass_policy(family: socket.AddressFamily, direction: int) -> bytes:
 class UdpSockets:
     """All IKE sockets. `receive` is called from the event loop, for each datagram that may be IKE.
 
-    `counters` counts by what became of a datagram: received, sent, oversized, keepalive, esp-in-udp, send-failed.
+    `counters` counts by what became of a datagram: received, sent, oversized, not-ike, send-failed.
     """
 
     def __init__(self, receive: Receive, ports: tuple[int, int] = (IKE_PORT, NAT_T_PORT)) -> None:
@@ -77,12 +79,18 @@ class UdpSockets:
             for port in self._ports:
                 if (version, port) not in self._sockets:
                     with contextlib.suppress(_NoIpv6Error):
-                        self._sockets[version, port] = _prepared(_bound(family, port))
+                        self._sockets[version, port] = self._prepared(_bound(family, port))
 
     def _adopt(self, sock: socket.socket) -> None:
         version = {socket.AF_INET: 4, socket.AF_INET6: 6}.get(socket.AddressFamily(sock.family))
         if version is not None and sock.type == socket.SOCK_DGRAM and sock.getsockname()[1] in self._ports:
-            self._sockets[version, sock.getsockname()[1]] = _prepared(sock)
+            self._sockets[version, sock.getsockname()[1]] = self._prepared(sock)
+
+    def _prepared(self, sock: socket.socket) -> socket.socket:
+        prepared = _prepared(sock)
+        if sock.getsockname()[1] == self._ports[1]:
+            _take_esp(sock)
+        return prepared
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
@@ -130,12 +138,9 @@ class UdpSockets:
         """The IKE message in a datagram, None when it is something else."""
         if port != self._ports[1]:
             return data
-        if data == KEEPALIVE:
-            self.counters["keepalive"] += 1
-        elif data.startswith(NON_ESP_MARKER):
+        if data.startswith(NON_ESP_MARKER):
             return data[len(NON_ESP_MARKER) :]
-        else:
-            self.counters["esp-in-udp"] += 1
+        self.counters["not-ike"] += 1
         return None
 
     def _remember(self, remote: Address, interface: int) -> None:
@@ -151,13 +156,19 @@ class UdpSockets:
             return 0
         return self._interfaces.get(remote) or interface_of(local)
 
+    def keep_alive(self, local: Endpoint, remote: Endpoint) -> str:
+        """Send a NAT keepalive (RFC 3948 4). Returns as `send` does."""
+        return self._send(local, remote, KEEPALIVE)
+
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
-        """Send from `local`. Returns "", or why the kernel refused: retransmission will try again."""
+        """Send an IKE message from `local`. Returns "", or why the kernel refused: retransmission will try again."""
+        return self._send(local, remote, NON_ESP_MARKER + data if local.port == self._ports[1] else data)
+
+    def _send(self, local: Endpoint, remote: Endpoint, octets: bytes) -> str:
         sock = self._sockets.get((local.address.family, local.port))
         if sock is None:
             self.counters["send-failed"] += 1
             return f"no socket on UDP port {local.port} for IPv{local.address.family}"
-        octets = NON_ESP_MARKER + data if local.port == self._ports[1] else data
         try:
             if local.address.family == 4:
                 info = _IN_PKTINFO.pack(0, local.address.packed, bytes(4))
@@ -233,6 +244,17 @@ def _prepared(sock: socket.socket) -> socket.socket:
     except OSError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.RECEIVE_BUFFER)
     return sock
+
+
+def _take_esp(sock: socket.socket) -> None:
+    """Let the kernel decapsulate ESP in UDP that comes to this socket (RFC 3948), as long as it is open."""
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, _UDP_ENCAP, _UDP_ENCAP_ESPINUDP)
+    except OSError as error:
+        sock.close()
+        raise KernelError(
+            f"the kernel does not take ESP in UDP ({error.strerror}): needs XFRM", error.errno or 0
+        ) from error
 
 
 def _destination(control: list[tuple[int, int, bytes]]) -> tuple[Address | None, int]:

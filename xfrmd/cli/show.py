@@ -135,10 +135,11 @@ def status(answer: Answer, now: float, output: Output) -> str:
 
 def _child(child: Answer, output: Output) -> list[str]:
     transforms = ", ".join(child["transforms"])
+    protocol = child["protocol"] + (" in UDP" if child["udp"] else "")
     return [
         (
             f"  child {output.paint(child['spi_in'], 'strong')} in, {child['spi_out']} out: "
-            f"{child['protocol']} {child['mode'] or ''} {transforms}, {child['state']}, rule {child['rule']!r}"
+            f"{protocol} {child['mode'] or ''} {transforms}, {child['state']}, rule {child['rule']!r}"
         ),
         *(f"    {selector}" for selector in child["selectors"]),
         (

@@ -182,6 +182,7 @@ def _peer_json(one: PadEntry) -> dict[str, object]:
         "auth": [type(method).__name__.removesuffix("Auth").lower() for method in one.auth],
         "main_mode": [_proposal_json(proposal) for proposal in one.main_mode.proposals],
         "quick_modes": one.main_mode.quick_modes,
+        "encapsulate": one.main_mode.encapsulate,
         "local_id": str(one.local_id) if one.local_id else None,
         "remote_id": str(one.remote_id) if one.remote_id else None,
         "at": str(one.at),

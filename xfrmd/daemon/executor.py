@@ -23,6 +23,7 @@ from xfrmd.ike.effects import (
     RemoveFilter,
     RemoveSa,
     SendDatagram,
+    SendKeepalive,
     Tell,
 )
 from xfrmd.ike.events import ClearOpened, Event, SaFailed, SaUsed
@@ -50,6 +51,7 @@ class Executor:
         self._overlays = overlays
         self._rows: dict[type, Callable[[Any], Event | None]] = {
             SendDatagram: self._send,
+            SendKeepalive: self._keep_alive,
             InstallSa: self._install,
             KeepSa: self._keep,
             RemoveSa: self._remove,
@@ -79,6 +81,9 @@ class Executor:
                     "see ip route and the host's firewall; it is sent again",
                 )
             )
+
+    def _keep_alive(self, effect: SendKeepalive) -> None:
+        self._datagrams.keep_alive(effect.local, effect.remote)  # one that is lost has another behind it
 
     def _install(self, effect: InstallSa) -> Event | None:
         sa = effect.sa

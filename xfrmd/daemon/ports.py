@@ -47,6 +47,9 @@ class Datagrams(Protocol):
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> str:
         """Send; "" or why not."""
 
+    def keep_alive(self, local: Endpoint, remote: Endpoint) -> str:
+        """Keep a NAT's mapping alive; "" or why not."""
+
 
 class SaDatabase(Protocol):
     """The kernel's SAs. All raise KernelError."""

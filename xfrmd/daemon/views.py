@@ -169,6 +169,7 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
         "initiator": view.initiator,
         "state": view.state,
         "rule": view.rule,
+        "nat": view.nat or None,
         "transforms": _names(view.transforms),
         "age": round(clocks.monotonic - view.created, 1),
         "rekey_in": None if view.rekey_at is None else round(view.rekey_at - clocks.monotonic, 1),
@@ -206,6 +207,7 @@ def child_sa(
         "octets_out": outbound.observed.octets if outbound.observed else 0,
         "packets_out": outbound.observed.packets if outbound.observed else 0,
         "mode": None,
+        "udp": False,
         "transforms": [],
         "rekey_in": None,
         "expires_in": None,
@@ -214,6 +216,7 @@ def child_sa(
         sa, age = known.sa, clocks.wall - known.at
         answer |= {
             "mode": sa.mode.name.lower(),
+            "udp": sa.encap_ports is not None,
             "transforms": _names((sa.encryption, sa.integrity)),
             "rekey_in": round(sa.soft.seconds - age, 1) if sa.soft.seconds else None,
             "expires_in": round(sa.hard.seconds - age, 1) if sa.hard.seconds else None,

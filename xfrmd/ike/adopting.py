@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, kernel_events, lifecycle, notices
+from xfrmd.ike import dynamic, keepalive, kernel_events, lifecycle, notices
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
@@ -69,6 +69,7 @@ def _filter(ctx: Context, saved: SavedFilter) -> None:
 def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, known: dict[int, SavedChild]) -> None:
     lineage = Lineage(Endpoint(*saved.local), Endpoint(*saved.remote))
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
+    lineage.nat = saved.nat
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}
     for one in saved.ike_sas:
@@ -86,6 +87,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     for one in saved.ike_sas:
         if one.proof != proof(pad, one.keys.sk_d.reveal()):
             lifecycle.delete(ctx, ike_sas[one.spi], "the policy has changed", restart=True)
+    keepalive.watch(ctx, lineage)
     ctx.agenda.idle[lineage] = None
 
 
@@ -135,6 +137,7 @@ def _child(ctx: Context, event: Adopt, lineage: Lineage, saved: SavedChild, chil
         created=saved.created,
         pending_out=saved.pending_out,
         protocol=saved.protocol,
+        ports=saved.ports,
     )
     child.begin(ChildState(saved.state))
     dynamic.cover(ctx, child)

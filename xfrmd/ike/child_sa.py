@@ -78,6 +78,8 @@ class ChildSa:
     octets_in: int = 0
     octets_out: int = 0
     protocol: ProtocolId = ProtocolId.ESP
+    ports: tuple[int, int] | None = None
+    """UDP ports of ESP in UDP, ours and the peer's; None for plain ESP."""
     _state: ChildState = field(default=ChildState.MADE, init=False)
 
     @property

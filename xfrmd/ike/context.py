@@ -36,6 +36,8 @@ class TimerKind(enum.Enum):
     SUCCESSOR = "successor"
     """An AWAITED child SA sends from now on: the peer has had its time."""
     LINGER = "linger"
+    KEEPALIVE = "keepalive"
+    """A NAT in front of us may forget where the peer's packets go."""
     FALLBACK = "fallback"
     """A peer has had its time to answer; traffic of soft filters goes in the clear if it has not."""
     SOFT_END = "soft end"
@@ -45,7 +47,7 @@ class TimerKind(enum.Enum):
     """The peer of a soft SA is asked again."""
 
 
-TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa | DynamicFilter]
+TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa | DynamicFilter | Lineage]
 
 
 @dataclass(slots=True)
@@ -98,6 +100,7 @@ class Context:
     # rfc 7296: answer-to-sender
     def send(self, sa: IkeSa, octets: bytes) -> None:
         """Send a datagram to the peer of an IKE SA."""
+        sa.lineage.spoken = self.now
         self.out.append(SendDatagram(sa.local, sa.remote, octets))
 
     def tell(self, notice: Notice, peer: Address | None = None) -> None:

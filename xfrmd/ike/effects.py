@@ -23,6 +23,14 @@ class SendDatagram:
 
 
 @dataclass(frozen=True, slots=True)
+class SendKeepalive:
+    """Send the octet that keeps a NAT's mapping alive (RFC 3948 4)."""
+
+    local: Endpoint
+    remote: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class InstallSa:
     """Put an SA into the kernel. A refusal comes back as SaFailed."""
 
@@ -119,6 +127,7 @@ class Tell:
 
 Effect = (
     SendDatagram
+    | SendKeepalive
     | InstallSa
     | KeepSa
     | RemoveSa

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from xfrmd.ike import adopting, dynamic, kernel_events, lifecycle, negotiate, snapshot, soft
+from xfrmd.ike import adopting, dynamic, keepalive, kernel_events, lifecycle, negotiate, snapshot, soft
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.effects import Effect
@@ -53,6 +53,7 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.RETRY: create_child.retry,
     TimerKind.SUCCESSOR: rekey_child.switch,
     TimerKind.LINGER: lifecycle.drop_inbound,
+    TimerKind.KEEPALIVE: keepalive.due,
     TimerKind.DYNAMIC_END: dynamic.over,
     TimerKind.FALLBACK: soft.fall_back,
     TimerKind.SOFT_END: negotiate.soft_over,

@@ -16,6 +16,7 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Want
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.narrow import Agreed
+from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.select import Suite
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.window import Window
@@ -186,6 +187,10 @@ class Lineage:
     """When a certificate that the peer has proved itself by expires: rekeys do not prove anything anew."""
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
+    nat: Nat = NO_NAT
+    """What was seen between us when it began."""
+    spoken: float = 0.0
+    """When something of ours left for the peer, as far as we know."""
     heir: Lineage | None = None
     """Another one with the same peer, which takes over the child SAs because this one is one too many."""
 

@@ -65,7 +65,7 @@ def used(ctx: Context, event: SaUsed) -> None:
             sa.sent_unheard = None
             rekey_child.switch(ctx, child)
     elif event.octets > child.octets_out:
-        child.octets_out = event.octets
+        child.octets_out, sa.lineage.spoken = event.octets, ctx.now
         _sent(ctx, sa)
 
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 from xfrmd.credentials.names import spoken
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import WantKey
-from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
-from xfrmd.model.pad import PskAuth, RootcaAuth
+from xfrmd.model.pad import Identity, PskAuth, RootcaAuth
 
 _THEIR_JOURNAL = "the peer's journal says what it wants"
 
@@ -188,14 +187,16 @@ def mode_mismatch(sa: IkeSa, ours: str, theirs: str) -> Notice:
     )
 
 
-def nat_detected(local: Endpoint, remote: Endpoint, rule: str, where: str) -> Notice:
-    """Addresses are translated on the way, which needs UDP encapsulation that is not there yet."""
+def behind_one_nat(sa: IkeSa, other: Identity) -> Notice:
+    """Two hosts behind one NAT want the same traffic in transport mode."""
+    ours, theirs = spoken(sa.remote_id), spoken(other)
     return Notice(
         Level.WARNING,
-        "nat-detected",
-        f"a NAT between {local} and {remote} translates {where} (rule {rule!r}); traffic stays blocked",
-        {"peer": str(remote.address), "local": str(local.address), "rule": rule},
-        "connect the hosts without a NAT: this version does not encapsulate ESP in UDP",
+        "behind-one-nat",
+        f"{ours} is behind the same NAT ({sa.remote.address}) as {theirs}, whose SA carries this traffic already"
+        f" (rule {sa.pad.rule!r}); it is refused",
+        {"peer": str(sa.remote.address), "rule": sa.pad.rule, "ours": ours, "theirs": theirs},
+        "give each host behind the NAT a tunnel to a network of its own, or filters by different ports of this host",
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from xfrmd.ike.narrow import Traffic
+from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.select import Suite
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity
@@ -140,6 +141,7 @@ class SavedLineage:
     full: bool
     believed_until: float | None
     """When the peer's certificate expires, None where there is none."""
+    nat: Nat = NO_NAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ class SavedChild:
     pending_out: SadEntry | None
     protocol: ProtocolId
     switch_at: float | None
+    ports: tuple[int, int] | None = None
+    """As ChildSa has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class Recorder:
             children=tuple(lineage.children),
             quick_modes=lineage.quick_modes,
             full=lineage.full,
+            nat=lineage.nat,
             believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
         )
         records.append(Record(f"lineage {self._numbers[lineage]}", encode(saved)))
@@ -192,6 +193,7 @@ def _child(ctx: Context, child: ChildSa) -> SavedChild:
         pending_out=child.pending_out,
         protocol=child.protocol,
         switch_at=ctx.timers.deadline((TimerKind.SUCCESSOR, child)),
+        ports=child.ports,
     )
 
 

@@ -55,6 +55,7 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         created=sa.created,
         rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),
         children=tuple(map(_child, sa.lineage.children.values())) if current else (),
+        nat=str(sa.lineage.nat),
     )
 
 

@@ -44,6 +44,8 @@ class IkeSaView:
     created: float
     rekey_at: float | None
     children: tuple[ChildSaView, ...]
+    nat: str = ""
+    """Whose address is translated: "ours", "the peer's", both; "forced" without a NAT; "" for plain ESP."""
 
 
 @dataclass(frozen=True, slots=True)

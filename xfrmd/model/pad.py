@@ -88,6 +88,8 @@ class MainMode:
     """In order of preference; a proposal's lifetime is that of the IKE SA in seconds."""
     quick_modes: int = 0
     """Windows `qmpermm`: child SAs negotiated under one IKE SA before it takes no more; 0 = no limit."""
+    encapsulate: bool = False
+    """ESP travels in UDP whatever stands between the two ends (`forceencapsulation`)."""
 
 
 @dataclass(frozen=True, slots=True)

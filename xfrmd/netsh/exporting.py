@@ -165,6 +165,9 @@ def _check_policy(policy: Policy, script: Outgoing) -> None:
     if policy.soft_seconds != SOFT_SECONDS:
         remedy = f"remove it: it is {SOFT_SECONDS} seconds then, in both"
         script.problems.error(policy.at, "netsh ipsec static has no softsaexpirationtime", remedy)
+    if policy.forceencapsulation:
+        remedy = "remove it: Windows encapsulates where it sees a NAT"
+        script.problems.error(policy.at, "netsh has no forceencapsulation", remedy)
     if policy.unresolved is not Unresolved.KEEP:
         remedy = "remove it, and write addresses where a name may fail"
         script.problems.error(policy.at, "netsh has no unresolved: block", remedy)

@@ -153,6 +153,7 @@ class Resolver:
             at=read.at,
             qmpermm=1 if read["mmpfs"] else read["qmpermm"],
             mmpfs=read["mmpfs"],
+            forceencapsulation=read["forceencapsulation"],
             description=read["description"],
             soft_seconds=read["softsaexpirationtime"],
             default_response=self._default_response(read),

@@ -199,6 +199,13 @@ POLICY: Final = Record(
         ),
         Field("mmpfs", FLAG, "yes: one quick mode per main mode", default=False, shown="no", netsh="mmpfs"),
         Field(
+            "forceencapsulation",
+            FLAG,
+            "yes: ESP travels in UDP port 4500 even where no NAT is seen, for paths that drop ESP",
+            default=False,
+            shown="no",
+        ),
+        Field(
             "activatedefaultrule",
             FLAG,
             "yes: answer peers that no rule names, as defaultrule says",

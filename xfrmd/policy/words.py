@@ -142,6 +142,8 @@ class Policy:
     default_response: DefaultResponse | None = None
     unresolved: Unresolved = Unresolved.KEEP
     store: Store = Store.LOCAL
+    forceencapsulation: bool = False
+    """ESP in UDP whatever stands between the ends."""
 
 
 class BootMode(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError
-from xfrmd.ike import lifecycle, negotiate, notices, wants
+from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
@@ -204,6 +204,7 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)
     ctx.tell(notices.ike_up(sa))
+    keepalive.watch(ctx, sa.lineage)
     negotiate.instead_of_soft(ctx, sa)
     ctx.agenda.idle.update(dict.fromkeys(ctx.store.lineages(sa.local.address, sa.remote.address)))
     ctx.touch(sa)

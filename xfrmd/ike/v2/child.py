@@ -12,8 +12,9 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Offer, SeededExchange, Task
 from xfrmd.ike.narrow import Agreed, Ends, Traffic
+from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch
-from xfrmd.ike.v2 import offers
+from xfrmd.ike.v2 import offers, translated
 from xfrmd.ike.v2.child_keys import Material
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
@@ -99,7 +100,7 @@ def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN)
     protect, region, proposed = offer.agreed
     _check_mode(ctx, sa, protect, message)
-    told = Traffic(tsi.ranges, tsr.ranges)
+    told = translated.seen(sa, Traffic(tsi.ranges, tsr.ranges), transport=protect.mode is Mode.TRANSPORT)
     traffic = narrow.within(told, region)
     if not traffic.outbound or not narrow.lies_in(told, region):
         ctx.tell(notices.traffic_refused(sa, str(proposed), str(told)), sa.remote.address)
@@ -127,7 +128,13 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
     if len(sa.lineage.children) >= limits.CHILDREN_PER_IKE_SA:
         raise RefusalError(NotifyType.NO_ADDITIONAL_SAS)
     offered, tsi, tsr = _parts(message)
-    agreed = _agree(ctx, sa, message, Traffic(tsr.ranges, tsi.ranges), only)
+    transport = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
+    proposed = translated.seen(sa, Traffic(tsr.ranges, tsi.ranges), transport=transport)
+    agreed = _agree(ctx, sa, message, proposed, only)
+    other = translated.holder(ctx, sa, agreed)
+    if other is not None:
+        ctx.tell(notices.behind_one_nat(sa, other), sa.remote.address)
+        raise RefusalError(NotifyType.TS_UNACCEPTABLE)
     if not dynamic.room(ctx, agreed):
         raise RefusalError(NotifyType.NO_ADDITIONAL_SAS)
     choice = _choose(ctx, sa, agreed.protect, offered)
@@ -262,6 +269,9 @@ def _child(ctx: Context, sa: IkeSa, choice: Choice, spi: int, agreed: Agreed) ->
         raise RemoteProtocolError("an SPI that ESP cannot have", NotifyType.INVALID_SYNTAX)
     if ctx.store.child_out(sa.remote.address, spi_out) is not None:
         raise RemoteProtocolError("an SPI that another child SA has", NotifyType.INVALID_SYNTAX)
+    encapsulates = sa.lineage.nat.encapsulates
+    if encapsulates and sa.local.port != NAT_T_PORT:
+        raise RemoteProtocolError("a NAT, and the peer stays on a port that takes no ESP", NotifyType.INVALID_SYNTAX)
     return ChildSa(
         spi,
         spi_out,
@@ -275,4 +285,5 @@ def _child(ctx: Context, sa: IkeSa, choice: Choice, spi: int, agreed: Agreed) ->
         lowest_nonce=b"",
         created=ctx.now,
         protocol=ProtocolId(choice.ours.protocol),
+        ports=(sa.local.port, sa.remote.port) if encapsulates else None,
     )

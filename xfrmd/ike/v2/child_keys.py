@@ -41,6 +41,7 @@ def sad_pair(ctx: Context, sa: IkeSa, child: ChildSa, material: Material) -> tup
 def sad_entry(child: ChildSa, keys: FlowKeys, soft: Lifetime, *, inbound: bool) -> SadEntry:
     """One of the two SAs."""
     outbound = narrow.cover(child.selectors)
+    ports = child.ports
     return SadEntry(
         protocol=child.protocol,
         spi=child.spi_in if inbound else child.spi_out,
@@ -58,4 +59,5 @@ def sad_entry(child: ChildSa, keys: FlowKeys, soft: Lifetime, *, inbound: bool) 
         replay_window=limits.REPLAY_WINDOW,
         soft=soft,
         hard=child.lifetime,
+        encap_ports=ports if ports is None or not inbound else (ports[1], ports[0]),
     )

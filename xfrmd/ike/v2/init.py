@@ -14,6 +14,7 @@ from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
+from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch, Suite
 from xfrmd.ike.v2 import cardinality, nat, offers, proof, sending
 from xfrmd.ike.v2.channel import Channel
@@ -61,7 +62,7 @@ def _request(sa: IkeSa) -> bytes:
         SaPayload(select.offer(sa.pad.main_mode.proposals, b"")),
         KePayload(handshake.method.id, handshake.exchange.public),
         NoncePayload(handshake.nonce_i),
-        *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote),
+        *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.hash_algorithms(sa.pad),
     ]
     if handshake.cookie:
@@ -122,14 +123,9 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     handshake = sa.greeting
     answer, exchange, nonce = _parts(message)
     choice = select.accepted(sa.pad.main_mode.proposals, answer.proposals)
-    where = nat.detected(message, sa.local, sa.remote)
     if isinstance(choice, Mismatch):
         handshake.hint = notices.no_proposal(sa, "IKE SA", choice)
-    elif where:
-        handshake.hint = notices.nat_detected(sa.local, sa.remote, sa.pad.rule, where)
-    if isinstance(choice, Mismatch) or where:
-        if handshake.hint is not None:
-            ctx.whisper(handshake.hint, sa.remote.address)
+        ctx.whisper(handshake.hint, sa.remote.address)
         raise RemoteProtocolError("an IKE_SA_INIT response that we cannot use")
     spi_r = message.header.spi_r
     if spi_r == NO_SPI or handshake.method is None or exchange.method != handshake.method.id:
@@ -138,14 +134,24 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
     handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
+    sa.lineage.nat = nat.detected(message, sa.local, sa.remote, forced=sa.pad.main_mode.encapsulate)
     proof.listen(sa, message)
     derive(ctx, sa, spi_r)
     sa.spi_r = spi_r
+    if sa.lineage.nat.encapsulates:
+        _float(sa)
     sending.answered(ctx, sa)
     lifecycle.enter(ctx, sa, IkeState.AUTHENTICATING)
     sa.tasks.appendleft(Task(TaskKind.AUTH, want=handshake.want))
     handshake.want = None
     ctx.touch(sa)
+
+
+# rfc 7296: nat-float
+def _float(sa: IkeSa) -> None:
+    """From now on both ends speak on the port that ESP in UDP uses too (RFC 7296 2.23)."""
+    sa.local = Endpoint(sa.local.address, NAT_T_PORT)
+    sa.remote = Endpoint(sa.remote.address, NAT_T_PORT)
 
 
 def _parts(message: ClearMessage) -> tuple[SaPayload, KePayload, NoncePayload]:
@@ -168,10 +174,7 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no rule for these addresses")
     lineage = Lineage(local, remote)
     sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
-    where = nat.detected(message, local, remote)
-    if where:
-        ctx.whisper(notices.nat_detected(local, remote, pad.rule, where), remote.address)
-        raise RefusalError(NotifyType.UNEXPECTED_NAT_DETECTED)
+    lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
     choice = _choose(ctx, sa, message)
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
     _answer(ctx, sa, message, choice)
@@ -206,7 +209,7 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
         SaPayload((wire.of(wire.number, wire.protocol, b"", choice.answer),)),
         KePayload(exchange.method, handshake.exchange.public),
         NoncePayload(handshake.nonce_r),
-        *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote),
+        *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.requests(sa.pad),
     ]
     proof.listen(sa, message)

@@ -20,6 +20,7 @@ from xfrmd.ike.v2.payloads import AuthPayload, CertPayload, CertreqPayload, IdPa
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import AuthMethod, Identity, IdType, PadEntry, PskAuth, RootcaAuth
 
+_ADDRESSES: Final = (IdType.IPV4_ADDR, IdType.IPV6_ADDR)
 _BY_URL: Final = (CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
 
 
@@ -143,7 +144,7 @@ def judge(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> Verdict:
 # rfc 7296: psk-pad
 def _by_secret(sa: IkeSa, claim: Claim) -> Verdict:
     expected = sa.pad.remote_id or identity_of(sa.remote.address)
-    if claim.identity.identity != expected:
+    if claim.identity.identity != expected and not _translated(sa, claim.identity.identity):
         return None, f"the rule expects {names.spoken(expected)}"
     for method in _secrets(sa.pad):
         if psk_verify(sa.agreed_channel.prf, method.secret, claim.octets, claim.auth.data):
@@ -166,6 +167,11 @@ def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> 
     ends = min(one.parsed.not_valid_after_utc for one in path)
     sa.lineage.believed_until = ctx.now + (ends - ctx.today()).total_seconds()
     return methods[path[-1].der]
+
+
+def _translated(sa: IkeSa, identity: Identity) -> bool:
+    """Behind a NAT a host knows itself by an address that we do not see; a rule that names nobody takes that one."""
+    return sa.pad.remote_id is None and sa.lineage.nat.there and identity.type in _ADDRESSES
 
 
 # rfc 7296: four-certificates end-entity-first
@@ -201,6 +207,10 @@ def _check_identity(sa: IkeSa, certificate: Certificate, identity: Identity) -> 
     if not names.carries(certificate, identity):
         carried = ", ".join(map(names.spoken, names.identities(certificate))) or "none"
         raise CredentialError(f"its certificate {certificate.subject!r} carries {carried}, not the identity {said}")
-    address = identity.type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR)
-    if address and expected is None and identity != identity_of(sa.remote.address):
+    if (
+        identity.type in _ADDRESSES
+        and expected is None
+        and identity != identity_of(sa.remote.address)
+        and not _translated(sa, identity)
+    ):
         raise CredentialError(f"it says to be {said} and is at {sa.remote.address}")

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""NATs on the way, and ESP in UDP without one: both modes, both roles, and what restarts do to such a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from lab import topology
+from lab.packets import Kind, flow
+from lab.strongswan import StrongSwan
+from lab.traffic import Flood, Ping, ping, tcp_echo
+from lab.xfrmd_host import XfrmdHost, xfrmd
+from tests.lab import e2e
+from tests.lab.test_e2e_restart import killed, restarted
+from tests.lab.test_e2e_tunnel import tunnel
+
+Charon = Callable[..., AbstractContextManager[StrongSwan]]
+
+NEAR, FAR = "10.66.1.1", "10.66.2.1"
+"""What is behind the two ends of a tunnel: an address of each."""
+NETS = ("10.66.1.0/24", "10.66.2.0/24")
+
+
+@pytest.fixture
+def net() -> Iterator[topology.Nat]:
+    """A host behind a NAT and one before it, captured."""
+    with topology.host_nat_host() as made:
+        yield made
+
+
+def outer(net: topology.Nat) -> str:
+    """The address by which the outside knows the inside."""
+    return str(net.nat.links[1].v4.ip)
+
+
+def echoed(net: topology.Nat, address: str) -> None:
+    """TCP's checksums are right, whichever addresses they were made over."""
+    with tcp_echo(net.outside, address):
+        text = "0123456789abcdef" * 4_096
+        assert net.inside.run("ncat", "-w", "5", address, "7007", stdin=text).stdout == text
+
+
+def assert_in_udp(net: topology.Nat, protocol: str = "icmp") -> None:
+    """What the two sent each other was ESP in UDP on both links, and nothing else."""
+    for one, other in ((net.inside, net.outside), (net.nat, net.outside)):
+        net.capture.assert_nothing_clear(topology.between(one, other, protocol))
+    assert {each.packet.kind for each in net.capture.esp_packets()} == {Kind.UDP_ESP}
+
+
+# rfc 7296: nat-detection nat-float nat-transport
+def test_transport_mode_from_behind_a_nat(net: topology.Nat) -> None:
+    with (
+        xfrmd(net.inside, e2e.policy(), secret=e2e.SECRET) as inside,
+        xfrmd(net.outside, e2e.policy(), secret=e2e.SECRET) as outside,
+    ):
+        assert ping(net.inside, net.outside.v4, 3).lost == 0, inside.log + outside.log
+        echoed(net, net.outside.v4)
+        (ike,), (far,) = e2e.sas(inside)["ike_sas"], e2e.sas(outside)["ike_sas"]
+        assert (ike["nat"], far["nat"]) == ("ours", "the peer's")
+        assert ike["local"] == f"{net.inside.v4}:4500"
+        assert ike["remote"] == f"{net.outside.v4}:4500"
+        running = Flood(net.inside, Ping(net.outside.v4), rate=100).start()
+        running.wait_for(20)
+        for daemon in (inside, outside):
+            for found, kind in ((e2e.child_spis, "child"), (e2e.ike_spis, "IKE")):
+                (spi,) = found(daemon)
+                daemon.ask("rekey", {"spi": spi})
+                e2e.wait_until(lambda f=found, s=spi, d=daemon: s not in f(d), f"a new {kind} SA")  # type: ignore[misc]
+        running.wait_for(20)
+        running.stop().assert_none_lost()
+    assert_in_udp(net)
+    assert_in_udp(net, "tcp")
+
+
+def test_the_same_without_a_policy_is_seen_in_the_clear(net: topology.Nat) -> None:
+    """The positive control."""
+    assert ping(net.inside, net.outside.v4, 2).lost == 0
+    for one in (net.inside, net.nat):
+        net.capture.assert_seen_clear(topology.between(one, net.outside, "icmp"))
+
+
+def behind(net: topology.Nat) -> None:
+    """Give each end an address to tunnel for, and the route to the other's."""
+    net.inside.run("ip", "address", "add", f"{NEAR}/32", "dev", "lo")
+    net.outside.run("ip", "address", "add", f"{FAR}/32", "dev", "lo")
+    net.inside.run("ip", "route", "add", NETS[1], "via", str(net.nat.links[0].v4.ip), "src", NEAR)
+    net.outside.run("ip", "route", "add", NETS[0], "via", outer(net), "src", FAR)
+
+
+def tunnelled(net: topology.Nat, log: Callable[[], str]) -> None:
+    """The two networks reach each other, from the first packet on."""
+    assert ping(net.inside, FAR, 1).lost == 0, log()
+    assert ping(net.inside, FAR, 3).lost == 0, log()
+    assert ping(net.outside, NEAR, 3).lost == 0, log()
+
+
+def anybody(conf: str, net: topology.Nat) -> str:
+    """A configuration of charon's that takes whatever identity the inside says to have."""
+    return conf.replace(f"id = {outer(net)}", "id = %any")
+
+
+@pytest.mark.parametrize("peer", ["xfrmd", "charon inside", "charon outside"])
+def test_tunnels_from_behind_a_nat(net: topology.Nat, strongswan: Charon, peer: str) -> None:
+    behind(net)
+    ours = tunnel(*NETS, net.inside.v4, net.outside.v4)
+    theirs = tunnel(NETS[1], NETS[0], net.outside.v4, outer(net))
+    daemon = xfrmd(net.outside, theirs, secret=e2e.SECRET)
+    if peer == "xfrmd":
+        with xfrmd(net.inside, ours, secret=e2e.SECRET) as inside, daemon as outside:
+            tunnelled(net, lambda: inside.log + outside.log)
+    elif peer == "charon inside":
+        conf = e2e.charon(net.inside.v4, net.outside.v4, nets=NETS)
+        with daemon as outside, strongswan(net.inside, conf) as charon:
+            charon.initiate("all")
+            tunnelled(net, lambda: charon.log + outside.log)
+    else:
+        conf = anybody(e2e.charon(net.outside.v4, outer(net), nets=(NETS[1], NETS[0])), net)
+        with xfrmd(net.inside, ours, secret=e2e.SECRET) as inside, strongswan(net.outside, conf) as charon:
+            tunnelled(net, lambda: inside.log + charon.log)
+    net.capture.assert_nothing_clear(flow([NETS[0]], [NETS[1]]))
+    assert {each.packet.kind for each in net.capture.esp_packets()} == {Kind.UDP_ESP}
+
+
+@pytest.mark.parametrize("inside", ["xfrmd", "charon"])
+def test_transport_mode_through_a_nat_with_strongswan(net: topology.Nat, strongswan: Charon, inside: str) -> None:
+    there = net.outside.v4
+    if inside == "xfrmd":
+        conf = anybody(e2e.charon(there, outer(net)), net)
+        ours, theirs = xfrmd(net.inside, e2e.policy(), secret=e2e.SECRET), strongswan(net.outside, conf)
+    else:
+        conf = e2e.charon(net.inside.v4, there)
+        ours, theirs = xfrmd(net.outside, e2e.policy(), secret=e2e.SECRET), strongswan(net.inside, conf)
+    with ours as daemon, theirs as charon:
+        if inside == "charon":
+            charon.initiate("all")
+        assert ping(net.inside, there, 3).lost == 0, daemon.log + charon.log
+        echoed(net, there)
+        (child,) = charon.children("all")
+        assert (child.mode, child.encapsulated) == ("TRANSPORT", True)
+    assert_in_udp(net)
+
+
+FORCED = e2e.policy().replace("    assign: yes\n", "    assign: yes\n    forceencapsulation: yes\n")
+
+
+def test_a_flow_in_udp_outlives_kills_and_restarts(two_hosts: topology.TwoHosts) -> None:
+    net = two_hosts
+    with (
+        xfrmd(net.left, FORCED, secret=e2e.SECRET, lasting=True) as left,
+        xfrmd(net.right, e2e.policy(), secret=e2e.SECRET, lasting=True) as right,
+    ):
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        before = e2e.child_spis(left), e2e.child_spis(right)
+        running = Flood(net.left, Ping(net.right.v4), rate=200).start()
+        running.wait_for(50)
+        steps: tuple[tuple[Callable[[XfrmdHost], None], XfrmdHost], ...] = (
+            (killed, left), (killed, right), (restarted, left), (restarted, right),
+        )  # fmt: skip
+        for again, daemon in steps:
+            again(daemon)
+            running.wait_for(50)
+        assert (e2e.child_spis(left), e2e.child_spis(right)) == before
+        for daemon in (left, right):
+            (child,) = e2e.child_spis(daemon)
+            daemon.ask("rekey", {"spi": child})
+            e2e.wait_until(lambda c=child, d=daemon: c not in e2e.child_spis(d), "a new pair")  # type: ignore[misc]
+        running.wait_for(50)
+        running.stop().assert_none_lost()
+        assert [child["udp"] for child in e2e.sas(right)["child_sas"]] == [True]
+    net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+    assert {each.packet.kind for each in net.capture.esp_packets()} == {Kind.UDP_ESP}
+
+
+def test_forced_encapsulation_is_understood_by_strongswan(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
+    net = two_hosts
+    conf = e2e.charon(net.right.v4, net.left.v4)
+    with xfrmd(net.left, FORCED, secret=e2e.SECRET) as ours, strongswan(net.right, conf) as theirs:
+        theirs.initiate("all")
+        assert ping(net.left, net.right.v4, 3).lost == 0, ours.log + theirs.log
+    net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+    assert {each.packet.kind for each in net.capture.esp_packets()} == {Kind.UDP_ESP}
