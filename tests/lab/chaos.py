@@ -11,9 +11,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from lab.netns import Host
 from lab.packets import Flow
@@ -33,11 +34,14 @@ TABLE = "XFRMD_CHAOS_TABLE"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that happens to a host. `mended`: does the daemon put back what it took?"""
+    """Something that happens to a host. `mended`: does the daemon put back what it took? `negotiates`: does IKE work at
+    the same time, so that the daemon's processor time is not that of putting back?
+    """
 
     name: str
     commands: tuple[str, ...]
     mended: bool = True
+    negotiates: bool = False
 
     def happen(self, host: Host) -> None:
         """Run the commands, each in a shell of the host, as fast as they go."""
@@ -69,7 +73,11 @@ FAULTS = (
 XFRM_FAULTS = (
     Fault("ip xfrm policy flush", ("ip xfrm policy flush",)),
     Fault("ip xfrm state flush", ("ip xfrm state flush",), mended=False),
-    Fault("ip xfrm policy flush, ip xfrm state flush", ("ip xfrm policy flush", "ip xfrm state flush")),
+    Fault(
+        "ip xfrm policy flush, ip xfrm state flush",
+        ("ip xfrm policy flush", "ip xfrm state flush"),
+        negotiates=True,
+    ),
 )
 ALL_AT_ONCE = Fault("nft flush ruleset; ip xfrm policy flush", ("nft flush ruleset", "ip xfrm policy flush"))
 
@@ -86,10 +94,21 @@ class Row:
     lost: int
     back: float
     """Seconds from the fault until all of ours stood again."""
+    work: float | None = None
+    """Seconds of processor time that the daemon took for it."""
 
     def __str__(self) -> str:
         back = f"{self.back * 1000:.0f} ms" if self.back else "-"
-        return f"| {self.scene} | {self.fault} | {self.moment} | {self.clear} | {self.lost} of {self.sent} | {back} |"
+        work = "-" if self.work is None else f"{self.work * 1000:.0f} ms"
+        lost = f"{self.lost} of {self.sent}"
+        return f"| {self.scene} | {self.fault} | {self.moment} | {self.clear} | {lost} | {back} | {work} |"
+
+
+class Mended(NamedTuple):
+    """What is to stand under `back` and `work`."""
+
+    back: float
+    work: float | None = None
 
 
 def told(row: Row) -> Row:
@@ -106,12 +125,19 @@ def mends(daemon: XfrmdHost) -> int:
     return int(daemon.ask("counters")["counters"]["daemon"]["kernel-mended"])
 
 
-def whole_again(daemon: XfrmdHost, before: int, timeout: float = 10.0) -> None:
+def whole_again(daemon: XfrmdHost, before: int, timeout: float = 30.0) -> None:
     """Return when the daemon has put something back since `before`."""
     deadline = time.monotonic() + timeout
     while mends(daemon) <= before:
         assert time.monotonic() < deadline, f"nothing is put back within {timeout} s:\n{daemon.log}"
-        time.sleep(0.005)
+        time.sleep(0.02)
+
+
+def processor_time(daemon: XfrmdHost) -> float:
+    """Seconds that a daemon has computed for so far (proc_pid_stat(5))."""
+    assert daemon.process is not None
+    user, system = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 Wire = tuple[Host, str]
@@ -163,34 +189,42 @@ class Scene:
         ends = {(host.name, link) for host, link in self.wires}
         return sum((one.host, one.link) in ends for one in self.net.capture.clear_packets(self.flow))
 
-    def row(self, fault: Fault, moment: str = "under traffic") -> Row:
-        """Let a fault happen, wait until all is as it was, and tell."""
+    def lived(self, fault: str, moment: str, deed: Callable[[], Mended]) -> Row:
+        """Do something under traffic, let all flow again, and tell. `deed` answers what stands under `back`."""
         self.net.capture.clear()
         with self.traffic():
             self.flowing()
-            before, begun = mends(self.daemon) if fault.mended else 0, time.monotonic()
-            fault.happen(self.daemon.host)
-            if fault.mended:
-                whole_again(self.daemon, before)
-            back = time.monotonic() - begun if fault.mended else 0.0
+            back, work = deed()
             self.flowing()
             sent, lost = self.ended()
-        return told(Row(self.name, fault.name, moment, self.clear(), sent, lost, back))
+        return told(Row(self.name, fault, moment, self.clear(), sent, lost, back, work))
+
+    def row(self, fault: Fault, moment: str = "under traffic") -> Row:
+        """Let a fault happen, and wait until all is as it was."""
+
+        def befall() -> Mended:
+            before, worked, begun = mends(self.daemon), processor_time(self.daemon), time.monotonic()
+            fault.happen(self.daemon.host)
+            if not fault.mended:
+                return Mended(0.0)
+            whole_again(self.daemon, before)
+            back, work = time.monotonic() - begun, processor_time(self.daemon) - worked
+            return Mended(back, None if fault.negotiates else work)
+
+        return self.lived(fault.name, moment, befall)
 
     def row_without_daemon(self, fault: Fault) -> Row:
         """The same while the daemon is dead; it starts again later."""
-        self.net.capture.clear()
-        with self.traffic():
-            self.flowing()
+
+        def befall() -> Mended:
             self.daemon.kill()
             fault.happen(self.daemon.host)
             time.sleep(UNATTENDED)  # nothing is to happen
             begun = time.monotonic()
             self.daemon.start()
-            back = time.monotonic() - begun
-            self.flowing()
-            sent, lost = self.ended()
-        return told(Row(self.name, fault.name, "after kill -9", self.clear(), sent, lost, back))
+            return Mended(time.monotonic() - begun)
+
+        return self.lived(fault.name, "after kill -9", befall)
 
     def control(self) -> int:
         """The same traffic with the policy off, as the same capture sees it: it must be called last."""
@@ -215,7 +249,7 @@ class Spray:
     def _run(self) -> None:
         while not self._stop.wait(1 / RATE):
             self._sent += 1
-            with contextlib.suppress(PermissionError):
+            with contextlib.suppress(PermissionError, BlockingIOError):
                 self._socket.sendto(b"blocked", self._to)
 
     def stop(self) -> int:

@@ -11,9 +11,13 @@ import itertools
 from lab import topology
 from tests.lab import chaos, e2e, leaks
 from tests.lab.test_e2e_tunnel import NETS, policies
+from xfrmd import limits
 
-SOON = 10.0
-"""Seconds until all of ours stands again: the daemon takes less than one, a guest that shares its processors more."""
+SOON = 1.0
+"""Seconds until all of ours stands again: the longest pause before the work (`test_daemon_others` holds the daemon to
+it) and the processor time that the work took. Not what the clock says, which measures how busy the machine is: traffic,
+its capture and other guests share the processor. The clock's time is in the table.
+"""
 NOTES = (
     "{srcaddr: me, dstaddr: any, protocol: udp, dstport: 7007}\n"
     "      - {srcaddr: any, dstaddr: me, protocol: udp, dstport: 7007}"
@@ -24,7 +28,15 @@ BLOCKS = e2e.policy(NOTES, action="action: block").replace(f'    qmsecmethods: [
 
 def assert_closed(row: chaos.Row) -> None:
     assert row.clear == 0, row
-    assert row.back < SOON or row.moment == "after kill -9", row
+
+
+def assert_mended(row: chaos.Row) -> None:
+    assert_closed(row)
+    assert_soon(row)
+
+
+def assert_soon(row: chaos.Row) -> None:
+    assert row.work is None or limits.MEND_PAUSE[1] + row.work < SOON, row
 
 
 def test_protected_traffic(two_hosts: topology.TwoHosts) -> None:
@@ -36,7 +48,7 @@ def test_protected_traffic(two_hosts: topology.TwoHosts) -> None:
         )
         scene = chaos.Scene("protected", net, net.left, net.right, left, flow, wires)
         for fault in (*chaos.FAULTS, *chaos.XFRM_FAULTS):
-            assert_closed(scene.row(fault))
+            assert_mended(scene.row(fault))
         assert_closed(scene.row_without_daemon(chaos.FAULTS[0]))
         assert_closed(scene.row_without_daemon(chaos.XFRM_FAULTS[-1]))
         leaks.put(e2e.NOTHING, left, right)
@@ -49,11 +61,10 @@ def test_blocked_traffic(two_hosts: topology.TwoHosts) -> None:
         flow = topology.between(net.left, net.right, "udp", port_b=7007)
         scene = chaos.Blocked("blocked", net, net.left, net.right, left, flow, ((net.left, "eth0"),))
         for fault in (*chaos.FAULTS, chaos.XFRM_FAULTS[0]):
-            assert_closed(scene.row(fault))
+            assert_mended(scene.row(fault))
         assert_closed(scene.row_without_daemon(chaos.FAULTS[0]))
         assert_closed(scene.row_without_daemon(chaos.XFRM_FAULTS[0]))
-        leak = scene.row(chaos.ALL_AT_ONCE)
-        assert leak.back < SOON, "what nothing holds is closed again within a moment"
+        assert_soon(scene.row(chaos.ALL_AT_ONCE))
         leaks.put(e2e.NOTHING, left)
         assert scene.control() > 0
 
@@ -66,7 +77,7 @@ def test_tunnelled_traffic() -> None:
             wires = ((net.left, "eth0"), (net.right, "eth0"))
             scene = chaos.Scene("tunnelled", net, net.left_host, net.right_host, left, flow, wires)
             for fault in (chaos.FAULTS[0], *chaos.XFRM_FAULTS[:2]):
-                assert_closed(scene.row(fault))
+                assert_mended(scene.row(fault))
             assert_closed(scene.row_without_daemon(chaos.FAULTS[0]))
             leaks.put(e2e.NOTHING, left, right)
             assert scene.control() > 0
