@@ -111,12 +111,14 @@ class Guest:
             self._process.wait()
         self._directory.cleanup()
 
-    def boot(self, *options: str, before: str = "") -> None:
+    def boot(self, *options: str, before: str = "", early: str = "") -> None:
         """Start it with these words more on the kernel's command line; return when it takes orders.
 
-        `before` is run as root with all its disks there, ahead of everything else.
+        `before` is run as root with all its disks there, ahead of everything else; `early` under attack, ahead of
+        systemd.
         """
         (self.share / "before").write_text(before)
+        (self.share / "early").write_text(early)
         try:
             self._boot(options)
         except GuestSilentError as error:
@@ -164,6 +166,12 @@ class Guest:
         """A clean shutdown; return when the kernel has ended."""
         self.run("(sleep 0.2; systemctl poweroff) >/dev/null 2>&1 &")  # so that the answer is there before the end
         self.wait_end()
+
+    def reboot(self) -> None:
+        """A clean shutdown, and the start that follows; return when it takes orders again."""
+        (self.share / "agent-up").unlink()
+        self.run("(sleep 0.2; systemctl reboot) >/dev/null 2>&1 &")
+        self._await(self.share / "agent-up", END_TIMEOUT + BOOT_TIMEOUT, "has not booted again")
 
     def wait_end(self) -> None:
         """Return when the kernel has ended; LabError when it does not."""

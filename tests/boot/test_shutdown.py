@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A system that goes down tells its peers, and lets nothing forbidden pass until it is up again or off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lab.booted import Guest
+from tests.boot.scene import PROTECTED, Row, await_answers
+from tests.boot.test_broken_boots import FLUSH
+
+ENDED = "IKE SA with 10.9.0.2 ended: the peer has deleted it"
+
+
+def told(host: Guest) -> int:
+    """How often the peer outside heard that the host's IKE SA ends."""
+    return (host.share / "outside.log").read_text(errors="replace").count(ENDED)
+
+
+@pytest.mark.timeout(600)
+def test_a_reboot_and_a_shutdown_tell_the_peer_and_stay_closed_to_the_end(
+    guest: Guest, outcome: Callable[..., Row]
+) -> None:
+    began = time.time()
+    guest.boot(before=FLUSH)
+    await_answers(guest, PROTECTED, began)
+    guest.settled()
+    guest.run("systemctl restart xfrmd")
+    await_answers(guest, PROTECTED, time.time())
+    assert told(guest) == 0, "a restart deletes nothing"
+    down = time.time()
+    guest.reboot()
+    up = time.time()
+    assert told(guest) == 1
+    outcome("systemctl reboot", "nftables.service flushes as it stops", guest, down, up).assert_closed()
+    await_answers(guest, PROTECTED, up)
+    guest.settled()
+    last = time.time()
+    guest.poweroff()
+    assert told(guest) == 2
+    outcome("systemctl poweroff", "to the end", guest, last, time.time()).assert_closed()
