@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab.kernel import LabError, cache
@@ -35,6 +35,9 @@ SYSTEM = (
 NEEDED = ("iproute2", "nftables", "python3", "python3-nftables", "python3-systemd")
 """What our package depends on, so that dpkg can install it without a network."""
 TOOLS = ("tcpdump",)
+GUEST = (*SYSTEM, *NEEDED, *TOOLS)
+INITRAMFS = (*SYSTEM, "nftables", "initramfs-tools")
+"""A Debian apart, which makes initramfs images: what that needs changes how a system boots."""
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}
 """Of this machine, and the packages that bring them."""
 OPTIONS = (
@@ -58,9 +61,9 @@ def missing() -> str:
     return f"apt-get install {' '.join(lacking)}" if lacking else ""
 
 
-def debian() -> Path:
+def debian(packages: tuple[str, ...] = GUEST) -> Path:
     """The root of a fresh Debian, made in about a minute where the cache has none; LabError when it cannot be."""
-    digest = hashlib.sha256(repr((SUITE, SYSTEM, NEEDED, TOOLS, OPTIONS)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((SUITE, packages, OPTIONS)).encode()).hexdigest()[:16]
     root = cache() / f"debian-{digest}"
     root.parent.mkdir(parents=True, exist_ok=True)
     with (root.parent / "debian.lock").open("w") as lock:
@@ -68,8 +71,7 @@ def debian() -> Path:
         if not root.exists():
             with tempfile.TemporaryDirectory(dir=root.parent, prefix="debian-new-") as directory:
                 made = Path(directory) / "root"
-                packages = f"--include={','.join((*SYSTEM, *NEEDED, *TOOLS))}"
-                _run("mmdebstrap", *OPTIONS, "--mode=root", packages, SUITE, str(made))
+                _run("mmdebstrap", *OPTIONS, "--mode=root", f"--include={','.join(packages)}", SUITE, str(made))
                 made.rename(root)
     return root
 
@@ -84,6 +86,24 @@ def with_package(package: Path) -> Iterator[Path]:
         (root / "package.deb").unlink()
         _furnish(root)
         yield root
+
+
+@contextlib.contextmanager
+def initramfs(package: Path, furnish: Callable[[Path], None]) -> Iterator[Path]:
+    """What mkinitramfs(8) of a Debian puts into an image, unpacked, with the files of a package and what `furnish` adds
+    in its root.
+    """
+    with tempfile.TemporaryDirectory(prefix="xfrmd-initramfs-", ignore_cleanup_errors=True) as directory:
+        root = copied(debian(INITRAMFS), Path(directory) / "root")
+        unpack = 'dpkg-deb --fsys-tarfile "$0" | tar -x --keep-directory-symlink -C "$1"'
+        _run("sh", "-c", unpack, str(package), str(root))
+        furnish(root)
+        kernel = "6.1.0-lab"
+        (root / "lib/modules" / kernel).mkdir(parents=True)
+        (root / f"boot/config-{kernel}").write_text("CONFIG_RD_GZIP=y\n")  # it asks what the kernel could unpack
+        made = f"depmod {kernel} && mkinitramfs -c gzip -o /image {kernel} && mkdir /made && cd /made"
+        _run("chroot", str(root), "sh", "-c", f"{made} && zcat /image | cpio --quiet -idm")
+        yield root / "made"
 
 
 def copied(root: Path, to: Path, *options: str) -> Path:
