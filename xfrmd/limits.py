@@ -339,7 +339,11 @@ STATE_STALE: Final = 1024 * 1024
 """The state file is written anew when it is larger than four times what counts, and this: then that is seldom."""
 
 DIRECTORY_RETRY: Final = 60.0
-"""A directory that could not be used is asked again, as Windows does after its first failure."""
+"""Between two looks at a directory: one that could not be used is asked again, as Windows does after its first failure,
+and a policy that changed in it is noticed.
+"""
+BOOT_FILE: Final = 256 << 20
+"""The largest saved boot filter that is looked at: a policy of a million filters of the kernel has half of it."""
 
 # The daemon's life.
 STOP_WAIT: Final = 2.0

@@ -55,6 +55,11 @@ class Files:
     def save(self, name: str, text: str) -> None:
         self._do(name, text)
 
+    def load(self, name: str) -> str | None:
+        if self.refuse("load", name):
+            raise OSError(errno.EIO, "Input/output error")
+        return next((text for what, text in reversed(self.done) if what == name), None)
+
     def remove(self, name: str) -> None:
         self._do("remove", name)
 
@@ -88,6 +93,24 @@ class Host:
 @pytest.fixture
 def host() -> Host:
     return Host()
+
+
+def test_what_is_saved_is_looked_at_with_its_checksum(host: Host) -> None:
+    state = host.filter.state(Config(), loaded=True)
+    assert (state.mode, state.had_policy, state.loaded) == (BootMode.PERMIT, False, True)
+    assert state.saved == {BOOT: "missing", BLOCK: "missing"}
+    host.save(BLOCKING)
+    state = host.filter.state(Config(), loaded=False)
+    assert (state.mode, state.had_policy) == (BootMode.STATEFUL, True)
+    assert state.saved == {BOOT: BootMode.STATEFUL, BLOCK: BootMode.BLOCK}
+    text = host.files.load(BOOT)
+    assert text is not None
+    for spoilt in (text[:-1], text.replace(" 1 stateful ", " 2 stateful "), text.replace("drop", "\ufffd", 1), "#"):
+        host.files.done = [(BOOT, spoilt)]
+        assert host.filter.state(Config(), loaded=False).saved == {BOOT: "damaged", BLOCK: "missing"}
+    host.files.refuse = lambda what, _: what == "load"
+    assert host.filter.state(Config(), loaded=False).saved == {BOOT: "unreadable", BLOCK: "unreadable"}
+    assert BootFilter(None, lambda: False, lambda _: None).state(Config(), loaded=False).saved == {}
 
 
 def test_the_table_of_the_start_is_lifted_once_and_told(host: Host) -> None:

@@ -25,6 +25,7 @@ from xfrmd.cli.output import Output
 from xfrmd.cli.show_facts import facts_text
 from xfrmd.compiler.soft import soft_part
 from xfrmd.control.schema import BY_NAME, ControlError, Json
+from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import TABLE
 from xfrmd.daemon.core import Core, Faults
@@ -47,6 +48,7 @@ from xfrmd.model.proposals import ProtocolId, Transform
 from xfrmd.model.selector import Selector
 from xfrmd.model.store import Store
 from xfrmd.policy.resolve import SecretReader
+from xfrmd.policy.words import BootExemption, BootMode
 
 HERE, THERE = Address.parse("10.1.0.5"), Address.parse("10.1.0.9")
 POLICY = """
@@ -209,7 +211,7 @@ class Place:
         read_secret: SecretReader = lambda _: b"",
     ) -> None:
         self.kernel, self.facts, self.engine, changes = Kernel(), Facts(), Engine(), Changes()
-        self.overlay = NO_OVERLAY
+        self.overlay, self.boot = NO_OVERLAY, BootState(BootMode.STATEFUL, (), True, {}, False)
         core = Core(self.engine, lambda _: None, Faults(lambda _: None), changes.happened)
         enforcement = Enforcement(self.kernel, self.facts, lambda plan, _: core.post(PlanChanged(plan)), lambda: 1000.0)
         self.told: list[Notice] = []
@@ -239,6 +241,7 @@ class Place:
             filter_counters=lambda table: {
                 one.name: {key: Counted(2, 120) for key in one.elements} for one in table.maps
             },
+            boot=lambda: self.boot,
             degraded=lambda: (*self.kernel.degraded, *self.stores.degraded()),
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), 1000.0),
             since=900.0,
@@ -581,6 +584,45 @@ def test_status_and_sas_say_what_stands_and_what_fails() -> None:
         shown = text(show.sas, sas)
         for part in ("10.1.0.9:500", "000000a1", "4.0 KiB", "8.0 KiB", "protect"):
             assert part in shown
+
+    run(scenario)
+
+
+SSH = BootExemption(6, inbound=True, dport=22)
+WHOLE = {"boot.nft": BootMode.STATEFUL, "block.nft": BootMode.BLOCK}
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        (
+            BootState(BootMode.STATEFUL, (SSH,), True, WHOLE, False),
+            "boot:    stateful saved, checksum ok; exemptions: tcp:0:22:inbound\n",
+        ),
+        (
+            BootState(BootMode.STATEFUL, (), True, WHOLE | {"boot.nft": "damaged"}, False),
+            "boot:    boot.nft damaged: the next start blocks all but exemptions; exemptions: none\n",
+        ),
+        (
+            BootState(BootMode.PERMIT, (), False, dict.fromkeys(WHOLE, "missing"), False),
+            "boot:    nothing saved: this host never had a policy; exemptions: none\n",
+        ),
+        (
+            BootState(BootMode.BLOCK, (), False, {}, True),
+            "boot:    not saved (no state directory); exemptions: none; the filter of this start stands beside",
+        ),
+    ],
+    ids=["whole", "damaged", "fresh host", "started by hand"],
+)
+def test_status_says_what_the_next_start_of_the_system_loads(state: BootState, shown: str) -> None:
+    async def scenario() -> None:
+        place = Place()
+        place.boot = state
+        answer = await place.do("status")
+        assert shown in text(show.status, answer, 1060.0)
+        assert answer["boot"]["loaded"] is state.loaded
+        if state.saved == WHOLE:
+            assert answer["boot"]["files"]["block.nft"] == {"variant": "block", "checksum": "ok"}
 
     run(scenario)
 

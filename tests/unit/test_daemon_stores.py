@@ -400,7 +400,7 @@ def test_a_policy_that_a_newer_version_keeps_is_told_and_left_alone(host: Host) 
     run(scenario)
 
 
-def test_a_directory_that_is_reached_again_takes_its_place_and_is_asked_only_while_there_is_trouble(host: Host) -> None:
+def test_a_directory_that_is_reached_again_or_says_something_else_takes_its_place_by_itself(host: Host) -> None:
     async def scenario() -> None:
         host.has_directory = True
         put(host.disk, DIRECTORY, kept(OLD, "Old"))
@@ -415,7 +415,13 @@ def test_a_directory_that_is_reached_again_takes_its_place_and_is_asked_only_whi
         assert place.house.degraded() == ()
         host.directory.write_text(OLD)
         await place.stores.ask_again()
-        assert plans(place) == ["Old", "New"], "a change is for `reload`"
+        assert plans(place) == ["Old", "New", "Old"]
+        count = len(place.kernel.plans)
+        await place.stores.ask_again()
+        assert len(place.kernel.plans) == count, "what says the same is not put in force again"
+        host.directory.write_text(BAD)
+        await place.stores.ask_again()
+        assert (plans(place)[-1], condition(place, Store.DIRECTORY)) == ("Old", Condition.BAD)
 
     run(scenario)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from xfrmd import limits
 from xfrmd.adapters.durable import Disk, FileLayer, prepare, put_in_place
 
 BOOT: Final = "boot.nft"
@@ -35,6 +36,11 @@ class BootFiles:
         path = self._state / name
         prepare(self._disk, path, text.encode("ascii"))
         put_in_place(self._disk, path)
+
+    def load(self, name: str) -> str | None:
+        """One of the files; None where there is none. What is not ASCII is damaged, and comes out as such. OSError."""
+        octets = self._disk.read(self._state / name, limits.BOOT_FILE)
+        return None if octets is None else octets.decode("ascii", "replace")
 
     def remove(self, name: str) -> None:
         """Remove one of the files, if it is there. OSError."""

@@ -76,9 +76,9 @@ class NftLoader:
         """Our table as the kernel has it, without counts; None when there is none. All of it is of one moment."""
         return self._call(self._observed)
 
-    def exists(self) -> bool:
-        """Has the kernel a table of ours, of whatever content?"""
-        return self._call(self._frame) is not None
+    def exists(self, name: str = limits.NFT_TABLE) -> bool:
+        """Has the kernel this table of ours, of whatever content? KernelError."""
+        return self._call(lambda: _exists(self._nft(), name))
 
     @property
     def commits(self) -> int:
@@ -232,6 +232,13 @@ class NftLoader:
             raise _refusal(said)
         _, head, rest = f"\n{listing}".partition(f"\ntable {_TABLE} {{")
         return head.lstrip() + rest.partition("\n}\n")[0] + "\n}\n" if head else None
+
+
+def _exists(nft: Any, name: str) -> bool:
+    status, listing, said = nft.cmd("list tables inet")
+    if status:
+        raise _refusal(said)
+    return f"table inet {name}" in listing.splitlines()
 
 
 def _new_context() -> Any:

@@ -86,6 +86,24 @@ def _kernel(kernel: Answer, output: Output) -> list[str]:
     return [f"kernel:  {output.paint('degraded', 'error')}", *(f"         - {reason}" for reason in kernel["reasons"])]
 
 
+def _boot(boot: Answer, output: Output) -> list[str]:
+    """What the next start of the system loads, and what of this one's still stands."""
+    files = boot["files"]
+    if not files:
+        what = [output.paint("not saved", "faint") + " (no state directory)"]
+    else:
+        what = [f"{files['boot.nft']['variant']} saved, checksum ok"] if files["boot.nft"]["variant"] else []
+        what += [
+            output.paint(f"{name} {one['checksum']}", "error") + ": the next start blocks all but exemptions"
+            for name, one in files.items()
+            if one["checksum"] != "ok" and boot["had_policy"]
+        ]
+        what = what or ["nothing saved: this host never had a policy"]
+    exempt = ", ".join(boot["exemptions"]) or "none"
+    stands = [output.paint("the filter of this start stands beside the policy", "warning")] if boot["loaded"] else []
+    return [f"boot:    {'; '.join([*what, f'exemptions: {exempt}', *stands])}"]
+
+
 def _failure(peer: Answer, now: float, output: Output) -> list[str]:
     times = f"{peer['failures']} times, last " if peer["failures"] > 1 else ""
     lines = [
@@ -120,6 +138,7 @@ def status(answer: Answer, now: float, output: Output) -> str:
         *_policy(answer["policy"], now, output),
         *_beside(answer["stores"], output),
         *_kernel(answer["kernel"], output),
+        *_boot(answer["boot"], output),
         f"SAs:     {answer['ike_sas']} IKE, {answer['child_sas']} child",
     ]
     if any(answer["held"].values()):

@@ -36,6 +36,7 @@ _HEAD: Final = (
     "# SPDX-License-Identifier: GPL-2.0-or-later",
     "# The boot filter of xfrmd: stands until a policy is in force. Compiled from a policy: edit that, not this.",
 )
+_MODES: Final = frozenset(mode.value for mode in BootMode)
 _PORTS: Final = {TCP: "tcp", UDP: "udp"}
 
 
@@ -104,6 +105,16 @@ def sealed(mode: BootMode, found: NftTable | None) -> str:
     else:
         body = nft_text.render(found, _NAME, _HEAD)
     return f"# xfrmd-boot {FORMAT} {mode.value} {hashlib.sha256(body.encode('ascii')).hexdigest()}\n{body}"
+
+
+def seal_of(text: str) -> BootMode | None:
+    """The mode of a file; None when it is damaged, or of another version."""
+    head, _, body = text.partition("\n")
+    match head.split(" "):
+        case ["#", "xfrmd-boot", version, mode, checksum] if version == str(FORMAT) and mode in _MODES:
+            whole = hashlib.sha256(body.encode("ascii", "replace")).hexdigest() == checksum
+            return BootMode(mode) if whole else None
+    return None
 
 
 def boot_file(policies: PolicySet, facts: HostFacts, mode: BootMode) -> str:

@@ -106,6 +106,7 @@ COMMANDS: Final = (
             "policy": dict,
             "stores": list,
             "kernel": dict,
+            "boot": dict,
             "ike_sas": int,
             "child_sas": int,
             "peers": list,

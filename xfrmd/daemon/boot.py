@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from xfrmd.adapters.boot_files import BLOCK, BOOT
-from xfrmd.compiler.boot import block_file, boot_file, boot_mode
+from xfrmd.compiler.boot import block_file, boot_file, boot_mode, seal_of
 from xfrmd.compiler.names import names_of
 from xfrmd.daemon.ports import BootStore
 from xfrmd.errors import KernelError
@@ -21,7 +21,7 @@ from xfrmd.model.facts import HostFacts
 from xfrmd.model.notice import Level, Notice
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.memory import collector_paused
-from xfrmd.policy.words import BootMode, PolicySet
+from xfrmd.policy.words import BootExemption, BootMode, Config, PolicySet
 
 _BLOCKS: Final = "the next start of the system blocks all traffic but exemptions until a policy is in force"
 
@@ -35,6 +35,18 @@ class Saved(NamedTuple):
     def same(self, other: Saved | None) -> bool:
         """Does the other give the same file? Policies are compared by identity: equal ones are read seldom."""
         return other is not None and self.policies is other.policies and self.names == other.names
+
+
+class BootState(NamedTuple):
+    """The next start of the system, and this one's. `mode` and `exemptions` are those of the policy in force."""
+
+    mode: BootMode
+    exemptions: tuple[BootExemption, ...]
+    had_policy: bool
+    saved: Mapping[str, BootMode | str]
+    """By file: its mode, or "damaged", "missing" or "unreadable". Empty: nothing is ever saved here."""
+    loaded: bool
+    """Does the table stand in the kernel now?"""
 
 
 class BootFilter:
@@ -105,6 +117,18 @@ class BootFilter:
                 self._troubles.pop("save", None)
             self._saved = wanted
 
+    def state(self, config: Config, *, loaded: bool) -> BootState:
+        """What there is. Reads the files, which takes a while where the policy is large."""
+        if self._files is None:
+            return BootState(boot_mode(config, ever_assigned=True), config.bootexemptions, False, {}, loaded)
+        try:
+            had_policy = self._files.had_policy()
+        except OSError:
+            had_policy = True  # as the loader takes it
+        saved = {name: _look(self._files, name) for name in (BOOT, BLOCK)}
+        mode = boot_mode(config, ever_assigned=had_policy)
+        return BootState(mode, config.bootexemptions, had_policy, saved, loaded)
+
     def _forget(self, files: BootStore) -> None:
         """Leave no filter of another policy behind."""
         try:
@@ -120,6 +144,15 @@ class BootFilter:
 
 _LIFT_REMEDY: Final = "nft delete table inet xfrmd_boot"
 _SAVE_REMEDY: Final = "make room on the file system of the state directory, or have it written to; then xfrmctl reload"
+
+
+def _look(files: BootStore, name: str) -> BootMode | str:
+    """The mode of a saved file, or what is wrong with it."""
+    try:
+        text = files.load(name)
+    except OSError:
+        return "unreadable"
+    return "missing" if text is None else seal_of(text) or "damaged"
 
 
 def _save(files: BootStore, wanted: Saved, *, renamed: bool) -> None:

@@ -32,6 +32,7 @@ async def version(house: House, _: Json) -> Json:
 
 async def status(house: House, _: Json) -> Json:
     """All in short."""
+    boot = await asyncio.to_thread(house.boot)
     degraded, sas, counters = house.degraded(), house.engine.ike_sas(), house.counters()
     return {
         "state": "degraded" if degraded else "running",
@@ -39,6 +40,7 @@ async def status(house: House, _: Json) -> Json:
         "policy": views.policy(house.enforcement.now),
         "stores": views.stores(house.stores),
         "kernel": views.kernel(degraded),
+        "boot": views.boot(boot),
         "ike_sas": len(sas),
         "child_sas": sum(len(sa.children) for sa in sas),
         "peers": views.peers(house.ledger),

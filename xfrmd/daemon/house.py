@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xfrmd.compiler.counting import Counts
 from xfrmd.control.schema import ControlError
 from xfrmd.daemon import views
+from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core
 from xfrmd.daemon.enforcement import Enforcement, InForce
@@ -22,7 +23,8 @@ from xfrmd.model.plan import Overlay
 @dataclass(slots=True)
 class House:
     """The parts of a running daemon. `overlay` is what stands in the kernel beside the Plan, `counters` gathers those
-    of all parts, `filter_counters` those of the elements of a table, `degraded` says what is not as it should be.
+    of all parts, `filter_counters` those of the elements of a table, `degraded` says what is not as it should be,
+    `boot` looks at the boot filter (in a thread of its own).
     """
 
     engine: Engine
@@ -37,6 +39,7 @@ class House:
     counters: Callable[[], Mapping[str, Mapping[str, int]]]
     filter_counters: Callable[[NftTable], Counts]
     degraded: Callable[[], tuple[str, ...]]
+    boot: Callable[[], BootState]
     clocks: Callable[[], views.Clocks]
     since: float
 

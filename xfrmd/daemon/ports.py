@@ -176,6 +176,9 @@ class BootStore(Protocol):
     def save(self, name: str, text: str) -> None:
         """Replace one of the files, so that it outlives a loss of power at any moment."""
 
+    def load(self, name: str) -> str | None:
+        """One of the files; None where there is none."""
+
     def remove(self, name: str) -> None:
         """Remove one of the files, if it is there."""
 

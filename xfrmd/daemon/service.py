@@ -24,7 +24,7 @@ from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.compiler.compile import NO_PLAN
 from xfrmd.credentials.secret_files import secret_reader
-from xfrmd.daemon.boot import BootFilter
+from xfrmd.daemon.boot import BootFilter, BootState
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.custody import Custody, state_file
@@ -47,6 +47,7 @@ from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
+from xfrmd.policy.words import Config
 
 
 class Kernel:
@@ -203,6 +204,7 @@ class Service:
             counters=self.counters,
             filter_counters=self.kernel.nft.element_counters,
             degraded=self.degraded,
+            boot=self._boot,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
             since=time.time(),
         )
@@ -286,6 +288,14 @@ class Service:
         if self.faults.count:
             found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
+
+    def _boot(self) -> BootState:
+        now = self.house.enforcement.now
+        try:
+            loaded = self.kernel.nft.exists(limits.BOOT_TABLE)
+        except KernelError:
+            loaded = False  # what cannot be asked is degraded already
+        return self.kernel.boot.state(now.policies.config if now else Config(), loaded=loaded)
 
     def story(self) -> str:
         """One line for `systemctl status`."""

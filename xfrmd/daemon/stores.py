@@ -142,12 +142,15 @@ class Stores:
             return now
 
     async def ask_again(self) -> None:
-        """Look whether a directory that could not be used can be used now. What its policy cannot be is told."""
-        if Store.DIRECTORY not in self.sources or Store.DIRECTORY not in self.troubles:
+        """Look whether a directory says something else now, or can be used that could not. What its policy cannot be is
+        told.
+        """
+        if Store.DIRECTORY not in self.sources:
             return
         async with self.turn:
-            found = await self._directory()
-        if found is None:
+            found, held = await self._directory(), self.held.get(Store.DIRECTORY)
+        same = found is not None and held is not None and found[0].checksum == held.checksum
+        if found is None or (same and Store.DIRECTORY not in self.troubles):
             return
         try:
             await self.reload()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from xfrmd.adapters.facts import Origins
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.control.schema import Json
+from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
 from xfrmd.daemon.stores import Stores
@@ -18,7 +19,9 @@ from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import Transform
 from xfrmd.model.source import Problem
 from xfrmd.model.store import Store
+from xfrmd.policy.boot import exemption_text
 from xfrmd.policy.stores import decisive
+from xfrmd.policy.words import BootMode
 from xfrmd.transforms.catalog import name_of
 
 
@@ -124,6 +127,22 @@ def sources(origins: Origins) -> Json:
             name: {"source": one.source or None, "asked_in": one.seconds, "trouble": one.trouble or None}
             for name, one in origins.names.items()
         },
+    }
+
+
+def boot(found: BootState) -> Json:
+    """The boot filter: what the policy wants, what is saved for the next start, and whether it stands now."""
+    return {
+        "bootmode": found.mode.value,
+        "exemptions": [*map(exemption_text, found.exemptions)],
+        "had_policy": found.had_policy,
+        "files": {
+            name: {"variant": what.value, "checksum": "ok"}
+            if isinstance(what, BootMode)
+            else {"variant": None, "checksum": what}
+            for name, what in found.saved.items()
+        },
+        "loaded": found.loaded,
     }
 
 
