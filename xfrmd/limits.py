@@ -220,6 +220,14 @@ LIVENESS_IDLE: Final = 30.0
 """Silence from a peer, with traffic of ours towards it, after which we ask whether it is alive (RFC 7296 2.4)."""
 NAT_KEEPALIVE: Final = 20.0
 """Silence of ours after which a NAT in front of us is reminded of its mapping (RFC 3948 4)."""
+LIVENESS_TOKEN: Final = 10.0
+"""The same for a peer that has given a token: if it has crashed, the first question gets that answer (RFC 6290)."""
+TOKEN_SIZES: Final = (16, 256)
+"""RFC 6290 4.1."""
+TOKENS: Final = 4
+"""Tokens looked at in one message: of a secret and of the one before it, with room for a peer that keeps more."""
+TOKEN_SECRET_AGE: Final = 30 * 86400.0
+"""A start makes another secret for tokens after this long; the one before it still counts for as long at least."""
 OLD_SA_LINGER: Final = 3.0
 """A replaced inbound SA stays this long for packets that are still under way."""
 REPLAY_WINDOW: Final = 1024

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import time
 
+from xfrmd.adapters.entropy import system_entropy
 from xfrmd.daemon.overlay import Kind
 from xfrmd.daemon.service import Service
 from xfrmd.errors import KernelError
-from xfrmd.ike.events import Adopt, Delete
+from xfrmd.ike.events import Adopt, CrashSecrets, Delete
 from xfrmd.ike.saved import KernelSa, Saved
 from xfrmd.model.notice import Level, Notice
 
@@ -35,6 +36,20 @@ def adopt(service: Service) -> None:
     if service.faults.count > faults:  # what is half adopted is not to be trusted
         service.house.core.post(Delete(None))
     service.kernel.remove_sas(service.house.ledger.sas)
+
+
+def tell_of_losses(service: Service) -> None:
+    """From now on, peers are told of IKE SAs that they have with us and nobody here knows (RFC 6290)."""
+    file = service.settings.crash_secrets
+    if file is None:
+        return
+    try:
+        secrets = file.load(system_entropy, time.time())
+    except OSError as error:
+        text = f"peers will not be told quickly when this host has lost its SAs: {file.path}: {error.strerror or error}"
+        service.kernel.journal.tell(Notice(Level.WARNING, "crash-secrets", text, {}, "make room there, and restart"))
+        return
+    service.house.core.post(CrashSecrets(secrets))
 
 
 def leave(service: Service) -> None:

@@ -72,6 +72,7 @@ async def _start(service: Service) -> ControlServer:
         service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
         service.datagrams.attach(asyncio.get_running_loop())
         heritage.adopt(service)
+        heritage.tell_of_losses(service)
         service.facts.watch(service.facts_changed)
         service.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:

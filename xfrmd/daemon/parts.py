@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from xfrmd.adapters.boot_files import BootFiles
+from xfrmd.adapters.crash_secrets import CrashSecretFile
+from xfrmd.adapters.durable import Disk
 from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.adapters.policy_stores import StoreFiles
@@ -40,6 +42,12 @@ class Settings:
         """What the next start of the system loads; None without a state directory."""
         state, runtime = (self.environ.get(f"{name}_DIRECTORY") for name in ("STATE", "RUNTIME"))
         return BootFiles(Path(state), Path(runtime) if runtime else None) if state else None
+
+    @property
+    def crash_secrets(self) -> CrashSecretFile | None:
+        """The secrets of tokens that tell peers of lost SAs; None without a state directory."""
+        directory = self.environ.get("STATE_DIRECTORY")
+        return CrashSecretFile(Path(directory) / "crash-secrets.json", Disk()) if directory else None
 
     @property
     def sources(self) -> dict[Store, PolicyFiles]:

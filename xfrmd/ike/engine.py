@@ -14,6 +14,7 @@ from xfrmd.ike.events import (
     Acquire,
     Adopt,
     ClearOpened,
+    CrashSecrets,
     DatagramReceived,
     Delete,
     Event,
@@ -44,6 +45,7 @@ _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Rekey: kernel_events.rekey,
     Delete: kernel_events.delete,
     Adopt: adopting.adopt,
+    CrashSecrets: lambda ctx, event: ctx.store.tokens.know(event.secrets),
 }
 _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.STATE: exchange.deadline,

@@ -9,6 +9,7 @@ from xfrmd.ike.saved import KernelSas, Saved
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Selector
 
 
@@ -102,6 +103,15 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class CrashSecrets:
+    """What tokens are made of (RFC 6290), the newest first. To be told once adoption is over: from then on an IKE SA
+    that the engine does not know is lost.
+    """
+
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Initiate:
     """The operator wants an SA for this filter and peer without traffic asking for it."""
 
@@ -138,6 +148,7 @@ Event = (
     | ClearOpened
     | PlanChanged
     | Adopt
+    | CrashSecrets
     | Initiate
     | Rekey
     | Delete

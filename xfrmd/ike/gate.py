@@ -15,7 +15,7 @@ from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import exchange, init
+from xfrmd.ike.v2 import crash, exchange, init
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.header import HEADER, Header, parse_header
 from xfrmd.ike.v2.message import parse_clear
@@ -52,6 +52,8 @@ class Gate:
                 self._greeting(ctx, header, event)
             else:
                 ctx.journal.count(Count.UNKNOWN_SPI)
+                if not header.is_response and self._may_answer(ctx):
+                    crash.show(ctx, header, event)
         except RemoteProtocolError:
             ctx.journal.count(Count.MALFORMED)
 

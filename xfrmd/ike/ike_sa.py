@@ -68,6 +68,7 @@ class TaskKind(enum.Enum):
     DELETE_CHILD = "delete child SAs"
     DELETE_IKE = "delete the IKE SA"
     LIVENESS = "ask for life"
+    RECOGNITION = "give a token"
 
 
 class SeededExchange:
@@ -226,6 +227,8 @@ class IkeSa:
     """When it was established."""
     sent_unheard: float | None = None
     """Since when traffic of ours has had no echo, None while it has."""
+    peer_token: bytes = b""
+    """What the peer shows when it has lost this IKE SA (RFC 6290); b"" when it gave none."""
     _state: IkeState = field(default=IkeState.CONNECTING, init=False)
 
     @property

@@ -24,6 +24,8 @@ class Count(enum.Enum):
     SOFT_ASSOCIATIONS = "soft-associations"
     FAILURES = "failures"
     COOKIES = "cookies"
+    TOKENS = "crash-tokens"
+    """Shown to peers whose IKE SAs we do not have."""
     NO_IKE = "dropped-no-ike"
     VERSION = "dropped-version"
     MALFORMED = "dropped-malformed"

@@ -74,7 +74,8 @@ def _sent(ctx: Context, sa: IkeSa) -> None:
     if sa.sent_unheard is None:
         sa.sent_unheard = ctx.now
     silent = ctx.now - sa.sent_unheard
-    if silent >= limits.LIVENESS_IDLE and not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
+    idle = limits.LIVENESS_TOKEN if sa.peer_token else limits.LIVENESS_IDLE
+    if silent >= idle and not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
         sa.tasks.append(Task(TaskKind.LIVENESS))
         ctx.touch(sa)
 

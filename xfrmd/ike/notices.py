@@ -151,6 +151,18 @@ def peer_down(sa: IkeSa) -> Notice:
     )
 
 
+def peer_crashed(sa: IkeSa) -> Notice:
+    """The peer has shown by its token that it no longer has the SAs."""
+    return Notice(
+        Level.NOTICE,
+        "peer-crashed",
+        f"{sa.remote} has lost its SAs (it has shown the token of this IKE SA); they are negotiated anew, traffic is "
+        f"held meanwhile (rule {sa.pad.rule!r})",
+        _who(sa),
+        "nothing to do; the peer's journal says why it has started without them",
+    )
+
+
 def traffic_refused(sa: IkeSa, ours: str, theirs: str) -> Notice:
     """No filter of ours has the traffic that a peer proposes (TS_UNACCEPTABLE). `theirs` as seen from here."""
     return Notice(

@@ -121,6 +121,7 @@ class SavedIkeSa:
     rival: bytes | None
     lowest_nonce: bytes
     proof: bytes
+    peer_token: bytes = b""
 
     @property
     def spi(self) -> bytes:

@@ -134,6 +134,7 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> SavedIkeSa:
         rival=sa.rival.spi if sa.rival is not None else None,
         lowest_nonce=sa.lowest_nonce,
         proof=proof(sa.pad, keys.sk_d.reveal()),
+        peer_token=sa.peer_token,
     )
 
 

@@ -12,6 +12,7 @@ from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
 from xfrmd.ike.soft_sa import SoftSa
+from xfrmd.ike.tokens import TokenMaker
 from xfrmd.model.addresses import Address
 from xfrmd.model.selector import Selector
 
@@ -31,6 +32,7 @@ class Store:
         "_lineages",
         "dynamic",
         "soft",
+        "tokens",
     )
 
     def __init__(self) -> None:
@@ -44,6 +46,8 @@ class Store:
         self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
         """By reqid and outbound selector, as soft SAs are."""
+        self.tokens = TokenMaker()
+        """What tells peers of SAs that are no more."""
 
     # IKE SAs
 

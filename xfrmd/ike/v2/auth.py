@@ -9,7 +9,7 @@ from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import child, crossing, proof, siblings
+from xfrmd.ike.v2 import child, crash, crossing, proof, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
@@ -45,7 +45,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     if proposal is None:  # the filter is no longer there; the IKE SA is not needed
         lifecycle.close(ctx, sa, linger=False)
         return None
-    return payloads + proposal
+    return payloads + proposal + crash.given(ctx, sa)
 
 
 def _cannot(ctx: Context, sa: IkeSa, task: Task, error: CredentialError) -> None:
@@ -70,6 +70,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         lifecycle.delete(ctx, sa, "authentication failed", reason=NotifyType.AUTHENTICATION_FAILED)
         _fail(ctx, task)
         return
+    crash.taken(sa, message)
     _established(ctx, sa)
     if message.first(SaPayload) is None:
         refused_child(ctx, sa, task, message)
@@ -148,6 +149,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error), fatal=True) from error
     if message.notify(NotifyType.INITIAL_CONTACT) is not None:
         _forget_older(ctx, sa)
+    crash.taken(sa, message)
     _established(ctx, sa)
     try:
         made, more = child.answer(ctx, sa, message)
@@ -157,7 +159,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         _install(ctx, sa, made)
         siblings.ask(ctx, sa, made.child, message)
     sa.handshake = None
-    return payloads + more
+    return payloads + more + crash.given(ctx, sa)
 
 
 def _authenticate(

@@ -9,7 +9,7 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import cardinality, informational, init, sending
+from xfrmd.ike.v2 import cardinality, crash, informational, init, sending
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_clear
@@ -95,6 +95,9 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     clear = parse_clear(event.data)
     if sa.state is IkeState.CONNECTING:
         init.receive_response(ctx, sa, clear)
+        return
+    if crash.believed(sa, clear):
+        crash.end(ctx, sa)
         return
     try:
         message = _open(ctx, sa, clear)

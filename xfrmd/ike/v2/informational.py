@@ -8,7 +8,7 @@ from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.v2 import rekey_child, rekey_ike
+from xfrmd.ike.v2 import crash, rekey_child, rekey_ike
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import SealedMessage
@@ -73,6 +73,7 @@ def alive(_ctx: Context, _sa: IkeSa, _task: Task, _message: SealedMessage) -> No
 # rfc 7296: informational-answered delete-form
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Delete what the peer has deleted; anything else only wants an answer."""
+    crash.taken(sa, message)
     deletes = message.every(DeletePayload)
     if message.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
         ctx.tell(notices.auth_refused(sa, NotifyType.AUTHENTICATION_FAILED), sa.remote.address)

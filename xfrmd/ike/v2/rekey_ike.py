@@ -10,7 +10,7 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.select import Choice, Mismatch
-from xfrmd.ike.v2 import offers
+from xfrmd.ike.v2 import crash, offers
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, NotifyType
 from xfrmd.ike.v2.create_child import other_method, retry_later
@@ -68,6 +68,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     new = _successor(sa, choice, initiator=True, spi_i=offer.spi, spi_r=_spi_of(choice), now=ctx.now)
     _derive(ctx, sa, new, (offer.nonce, nonce.data), offer.exchange.shared(ke.data))
     _take_in(ctx, new)
+    crash.taken(new, message)
     if sa.state is not IkeState.ESTABLISHED:  # it was deleted meanwhile, and what replaces it goes the same way
         lifecycle.delete(ctx, new, "deleted")
         return
@@ -80,6 +81,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         lifecycle.enter(ctx, rival, IkeState.REPLACED)
     lifecycle.replace(ctx, sa, new)
     lifecycle.delete(ctx, sa, "rekeyed")
+    crash.after_rekey(ctx, sa, new)
     ctx.tell(notices.ike_rekeyed(new))
 
 
@@ -134,7 +136,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         lifecycle.enter(ctx, sa, IkeState.REPLACED)
         ctx.tell(notices.ike_rekeyed(new))
     chosen = choice.theirs.of(choice.theirs.number, choice.theirs.protocol, new.spi_r, choice.answer)
-    return [SaPayload((chosen,)), NoncePayload(ours), KePayload(method.id, exchange.public)]
+    return [SaPayload((chosen,)), NoncePayload(ours), KePayload(method.id, exchange.public), *crash.given(ctx, new)]
 
 
 def _choose(ctx: Context, sa: IkeSa, answer: SaPayload, ke: KePayload) -> Choice:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
-from xfrmd.ike.v2 import auth, create_child, informational, init, rekey_child, rekey_ike
+from xfrmd.ike.v2 import auth, crash, create_child, informational, init, rekey_child, rekey_ike
 from xfrmd.ike.v2 import cardinality as forms
 from xfrmd.ike.v2.cardinality import Cardinality
 from xfrmd.ike.v2.constants import ExchangeType
@@ -143,6 +143,8 @@ TASKS: Final = (
             (forms.INFORMATIONAL_RESPONSE,), informational.children_deleted, _S.ESTABLISHED, "delete child SAs"),
     TaskRow(TaskKind.LIVENESS, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, informational.liveness,
             (forms.INFORMATIONAL_RESPONSE,), informational.alive, _S.ESTABLISHED, "ask whether the peer is alive"),
+    TaskRow(TaskKind.RECOGNITION, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, crash.request,
+            (forms.INFORMATIONAL_RESPONSE,), crash.told, _S.ESTABLISHED, "give the token of a rekeyed IKE SA"),
     TaskRow(TaskKind.DELETE_IKE, _S.DELETING, ExchangeType.INFORMATIONAL, informational.delete_ike,
             (forms.INFORMATIONAL_RESPONSE,), informational.ike_deleted, _S.CLOSED, "delete the IKE SA"),
 )

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of SAs when one end has lost its own, under traffic: how long it is away, and that nothing is clear."""
+
+from __future__ import annotations
+
+from lab import topology
+from lab.traffic import Flood, Ping, ping
+from lab.xfrmd_host import xfrmd
+from tests.lab import e2e
+from xfrmd import limits
+
+RATE = 50
+
+
+def test_a_peer_that_lost_its_state_is_back_long_before_it_would_be_given_up(two_hosts: topology.TwoHosts) -> None:
+    """Silence is noticed within 15 s and asked about 10 s later; without tokens a peer is given up after 68 s more."""
+    net = two_hosts
+    with (
+        xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as left,
+        xfrmd(net.right, e2e.policy(), secret=e2e.SECRET, lasting=True) as right,
+    ):
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        old = e2e.child_spis(left)
+        running = Flood(net.left, Ping(net.right.v4), rate=RATE).start()
+        running.wait_for(20)
+        right.kill()
+        (right.directory / "sas").unlink()
+        right.start()
+        e2e.wait_until(lambda: bool(e2e.child_spis(left) - old), "the peer's crash is known", 40.0)
+        running.wait_for(20)
+        outcome = running.stop()
+        assert "[peer-crashed]" in left.log
+        assert "[peer-down]" not in left.log
+        assert right.log.count("[state-refused]") == 1
+        lost = len(outcome.lost) / RATE
+        print(f"crash with tokens: {len(outcome.lost)} of {outcome.sent} packets lost, {lost:.1f} s")
+        assert lost < max(limits.SA_USE_INTERVAL) + limits.LIVENESS_TOKEN + 8, left.log
+    net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
