@@ -184,6 +184,12 @@ CERTIFICATE_PATH: Final = 6
 CERTIFICATE_CHECKS: Final = 24
 """Signatures verified for one peer: authorities of one name that signed one another have more paths than anybody has
 time for."""
+CRL_FILE: Final = 2 * 1024 * 1024
+"""Of a file of revocation lists: some forty thousand revoked certificates in PEM, read in a third of a second."""
+CRLS: Final = 16
+"""Revocation lists in one file: of each authority between ours and its hosts there is one."""
+CRLS_KNOWN: Final = 64
+"""Revocation lists that are kept ready for use, and results of verifying them."""
 RSA_BITS: Final = (2048, 8192)
 """RSA keys below can be broken; those above cost a stranger nothing and us much time."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -18,7 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from xfrmd.credentials.certificates import Certificate, parse
 from xfrmd.credentials.own import assemble
-from xfrmd.model.pad import RootcaAuth
+from xfrmd.credentials.revocation import lists_of
+from xfrmd.model.pad import CRL_IF_KNOWN, RootcaAuth
 from xfrmd.model.secret import Secret
 
 NOW = dt.datetime(2030, 6, 1, tzinfo=dt.UTC)
@@ -156,10 +157,38 @@ def root(name: str = "Root", kind: str = "p256", **more: Any) -> Holder:
     return issue(name, kind=kind, ca=True, **more)
 
 
-def method(authority: Holder, chain: Iterable[Holder], *, excluded: bool = False) -> RootcaAuth:
-    """What the PAD holds of an authority, and of a certificate with those between."""
+def method(
+    authority: Holder,
+    chain: Iterable[Holder],
+    *,
+    excluded: bool = False,
+    crls: Iterable[bytes] = (),
+    check: int = CRL_IF_KNOWN,
+) -> RootcaAuth:
+    """What the PAD holds of an authority, and of a certificate with those between. `crls`: files of lists."""
     chain = tuple(chain)
-    return assemble(authority.certificate, [one.certificate for one in chain], chain[0].secret, excluded=excluded)
+    made = assemble(authority.certificate, [one.certificate for one in chain], chain[0].secret, excluded=excluded)
+    return replace(made, crls=tuple(one for pem in crls for one in lists_of(pem)), crl_check=check)
+
+
+def crl(
+    by: Holder,
+    *revoked: Holder,
+    days: tuple[int, int] = (-1, 30),
+    more: Extensions = (),
+    entry: Extensions = (),
+) -> bytes:
+    """A revocation list in PEM that holds between these days from NOW."""
+    builder = x509.CertificateRevocationListBuilder().issuer_name(by.parsed.subject)
+    builder = builder.last_update(NOW + days[0] * DAY).next_update(NOW + days[1] * DAY)
+    for one in revoked:
+        made = x509.RevokedCertificateBuilder().serial_number(one.parsed.serial_number).revocation_date(NOW - 10 * DAY)
+        for extension, critical in entry:
+            made = made.add_extension(extension, critical)
+        builder = builder.add_revoked_certificate(made.build())
+    for extension, critical in more:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 IPSEC_IKE, CLIENT_AUTH = ExtendedKeyUsageOID.IPSEC_IKE, ExtendedKeyUsageOID.CLIENT_AUTH

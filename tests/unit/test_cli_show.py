@@ -29,6 +29,7 @@ CONNECTING: dict[str, Any] = {
     "transforms": [],
     "age": 4.0,
     "rekey_in": None,
+    "authenticated": {"local": None, "remote": None},
 }
 
 

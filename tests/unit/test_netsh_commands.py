@@ -212,8 +212,9 @@ def test_both_halves_of_a_tunnel_block_when_nobody_can_be_authenticated() -> Non
 
 def test_the_computers_settings() -> None:
     assert after("ipsec dynamic set config property=ipsecexempt value=0").config.ipsecexempt == 0
-    script = _script("ipsec dynamic set config property=strongcrlcheck value=1")
-    assert warnings_of(script) == ["8:26: config property strongcrlcheck is not built yet: it is left out"]
+    assert after("ipsec dynamic set config property=strongcrlcheck value=2").config.strongcrlcheck == 2
+    script = _script("ipsec dynamic set config property=ikelogging value=1")
+    assert warnings_of(script) == ["8:26: config property ikelogging is not built yet: it is left out"]
 
 
 def test_boot_mode_and_exemptions() -> None:

@@ -25,7 +25,13 @@ from xfrmd.policy.words import PolicySet
 CA = root()
 ONE = issue("One", by=CA, ca=True)
 HOST = issue("host", by=ONE, san=["host.example", "10.0.0.1"])
-GOOD = {"/ca.pem": CA.pem, "/host.pem": HOST.pem + ONE.pem, "/host.key": HOST.key_pem, "/psk": SECRET}
+GOOD = {
+    "/ca.pem": CA.pem,
+    "/host.pem": HOST.pem + ONE.pem,
+    "/host.key": HOST.key_pem,
+    "/psk": SECRET,
+    "/crl.pem": pki.crl(CA),
+}
 WORDS = "ca: {file: /ca.pem}, certificate: {file: /host.pem}, key: {file: /host.key}"
 
 
@@ -66,6 +72,17 @@ def test_the_files_become_a_method() -> None:
     assert HOST.secret.reveal().hex() not in repr(found)
 
 
+def test_revocation_lists_and_how_much_they_count() -> None:
+    cases = (("", "", 1), ("strongcrlcheck: 2", "", 2), ("strongcrlcheck: 2", ", strongcrlcheck: 0", 0))
+    for config, words, wanted in cases:
+        text = policy(f"{WORDS}, crl: {{file: /crl.pem}}{words}")
+        policies = loaded(text.replace("version: 1", f"version: 1\nconfig: {{{config}}}"))
+        (found,) = policies.policies[0].rules[0].auth
+        assert isinstance(found, RootcaAuth)
+        assert (found.crl_check, len(found.crls)) == (wanted, 1)
+        assert len(policies.warnings) == (wanted == 0), policies.warnings
+
+
 def test_beside_a_secret() -> None:
     text = changed("psk: a shared secret of some length", f"auth: [{{rootca: {{{WORDS}}}}}, {{psk: {{file: /psk}}}}]")
     assert [type(one) for one in loaded(text).policies[0].rules[0].auth] == [RootcaAuth, PskAuth]
@@ -81,6 +98,7 @@ def test_where_secrets_are_not_looked_at() -> None:
 ENCRYPTED = HOST.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
 BAD_FILES = {
     "no authority": (files(ca_pem=b"nothing"), "file /ca.pem: it holds no certificate in PEM form"),
+    "not a list": (files(crl_pem=CA.pem), "file /crl.pem: it holds no revocation list in PEM form"),
     "two authorities": (files(ca_pem=CA.pem + ONE.pem), "file /ca.pem: it holds 2 certificates; write a method for"),
     "a host as authority": (files(ca_pem=HOST.pem), "file /ca.pem: certificate 'O=Example, CN=host' is not that of"),
     "no key": (files(host_key=HOST.pem), "file /host.key: it holds no private key in PEM form"),
@@ -95,7 +113,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("case", BAD_FILES.values(), ids=BAD_FILES)
 def test_bad_files(case: tuple[Callable[[SecretRef], bytes], str]) -> None:
-    (message,) = errors(policy(), case[0])
+    (message,) = errors(policy(f"{WORDS}, crl: {{file: /crl.pem}}"), case[0])
     assert case[1] in message
 
 
@@ -107,7 +125,9 @@ def test_a_missing_file() -> None:
 
 BAD_WORDS = {
     "certmap": (f"{WORDS}, certmap: yes", "certmap: mapping certificates to accounts is not built yet"),
-    "strongcrlcheck": (f"{WORDS}, strongcrlcheck: 1", "strongcrlcheck: checking revocation lists is not built yet"),
+    "strongcrlcheck": (f"{WORDS}, strongcrlcheck: 3", "3 is not between 0 and 2"),
+    "no list": (f"{WORDS}, strongcrlcheck: 2", "refuses everybody here, as no crl is named beside the ca"),
+    "no list there": (f"{WORDS}, crl: {{file: /none.pem}}", "secret file /none.pem: No such file or directory"),
     "no key": (WORDS.rpartition(",")[0], "certification authority has no key"),
     "a relative path": (WORDS.replace("/host.key", "host.key"), "the file of a key needs an absolute path"),
     "no name": (f"{WORDS}, name: Example", "'Example' is no distinguished name"),

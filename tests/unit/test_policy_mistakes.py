@@ -216,7 +216,7 @@ OBJECTS = [
     ("assign: yes", "assign: yes\n    unresolved: drop", (12, 17), "none of keep, block", "keep, block"),
     ("assign: yes", "assign: yes\n    gponame: x", (12, 5), "gponame: assigning through a directory", "assign: yes"),
     ("version: 1", "version: 1\nconfig: {ipsecexempt: 4}", (2, 23), "4 is not between 0 and 3", "0 to 3"),
-    ("version: 1", "version: 1\nconfig: {strongcrlcheck: 1}", (2, 10), "checking revocation lists", "remove it"),
+    ("version: 1", "version: 1\nconfig: {strongcrlcheck: 3}", (2, 26), "3 is not between 0 and 2", "0 to 2"),
     ("version: 1", "version: 1\nconfig: {bootmode: blok}", (2, 20), "none of stateful, block, permit", "'block'?"),
     ("assign: yes", "assign: yes\n    pollinginterval: 5", (12, 5), "pollinginterval:", "remove it"),
     (GOOD[GOOD.index("    rules:") :], "    rules: []\n", (12, 12), "the list of rules is empty", "add rules"),

@@ -37,7 +37,12 @@ def stored(ref: SecretRef) -> bytes:
     """What the files and credentials of the examples hold."""
     authority = pki.root("Partner" if "partner" in ref.name else "Root")
     host = pki.issue("gateway", by=authority, san=["gateway.example"])
-    for end, content in {"ca.pem": authority.pem, "host.pem": host.pem, "key": host.key_pem}.items():
+    for end, content in {
+        "ca.pem": authority.pem,
+        "host.pem": host.pem,
+        "key": host.key_pem,
+        "crl": pki.crl(authority),
+    }.items():
         if ref.name.endswith(end):
             return content
     return SECRET

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from xfrmd.cli.output import VERDICT_STYLES, Output
@@ -169,6 +170,21 @@ def _child(child: Answer, output: Output) -> list[str]:
     ]
 
 
+def _authenticated(ends: Answer) -> list[str]:
+    """How each end has proved who it is."""
+    return [f"  {who} by {_proven(ends[end])}" for end, who in (("remote", "peer"), ("local", "we")) if ends[end]]
+
+
+def _proven(end: Answer) -> str:
+    if end["method"] == "psk":
+        return "preshared key"
+    until = datetime.fromtimestamp(end["expires"], UTC)
+    return (
+        f"certificate {end['subject']!r} (serial {end['serial']}) of {end['authority']!r}, {end['scheme']}, "
+        f"expires {until:%Y-%m-%d %H:%M} UTC"
+    )
+
+
 def sas(answer: Answer, output: Output) -> str:
     """`xfrmctl sas`: each IKE SA with its children below it."""
     lines: list[str] = []
@@ -187,6 +203,7 @@ def sas(answer: Answer, output: Output) -> str:
                 f"age {duration(sa['age'])}, rekey in {duration(sa['rekey_in'])}"
             ),
         ]
+        lines += _authenticated(sa["authenticated"])
         for child in children.get(sa["spi_local"], ()):
             lines += _child(child, output)
     return "\n".join(lines) if lines else "no SAs"

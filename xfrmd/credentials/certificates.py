@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from xfrmd import limits
 from xfrmd.errors import CredentialError
@@ -19,6 +20,20 @@ from xfrmd.errors import CredentialError
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
+SIGNATURES: Final = frozenset(
+    {
+        SignatureAlgorithmOID.RSA_WITH_SHA256,
+        SignatureAlgorithmOID.RSA_WITH_SHA384,
+        SignatureAlgorithmOID.RSA_WITH_SHA512,
+        SignatureAlgorithmOID.RSASSA_PSS,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
+        SignatureAlgorithmOID.ED25519,
+        SignatureAlgorithmOID.ED448,
+    }
+)
+"""How certificates and revocation lists may be signed; PSS with a hash of SHA-2."""
 _TOLD: Final = 200
 """Characters of the library's own words."""
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")

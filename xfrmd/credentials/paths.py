@@ -18,22 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from xfrmd import limits
 from xfrmd.credentials import name_constraints
-from xfrmd.credentials.certificates import Certificate, text_of
+from xfrmd.credentials.certificates import SIGNATURES, Certificate, text_of
 from xfrmd.errors import CredentialError
 
-_SIGNATURES: Final = frozenset(
-    {
-        SignatureAlgorithmOID.RSA_WITH_SHA256,
-        SignatureAlgorithmOID.RSA_WITH_SHA384,
-        SignatureAlgorithmOID.RSA_WITH_SHA512,
-        SignatureAlgorithmOID.RSASSA_PSS,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
-        SignatureAlgorithmOID.ED25519,
-        SignatureAlgorithmOID.ED448,
-    }
-)
 _PSS_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _UNDERSTOOD: Final = frozenset(
     kind.oid
@@ -146,7 +133,7 @@ def _strong(one: Certificate) -> bool:
     kind = one.parsed.signature_algorithm_oid
     if kind == SignatureAlgorithmOID.RSASSA_PSS:
         return isinstance(one.parsed.signature_hash_algorithm, _PSS_HASHES)
-    return kind in _SIGNATURES
+    return kind in SIGNATURES
 
 
 def _unknown_critical(one: Certificate) -> str:

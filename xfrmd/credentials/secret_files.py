@@ -20,8 +20,8 @@ def secret_reader(credentials: str | None) -> Callable[[SecretRef], bytes]:
     """A function that reads secrets. `credentials` is the value of $CREDENTIALS_DIRECTORY, None where there is none.
 
     It raises CredentialError, with the remedy, for a secret that is missing, unreadable, empty, larger than
-    limits.SECRET_SIZE (a file of certificates: limits.CERTIFICATE_FILE), or open to other users (certificates: to be
-    written). One line end at the end is no part of a secret.
+    limits.SECRET_SIZE (a file of certificates: limits.CERTIFICATE_FILE; of revocation lists: limits.CRL_FILE), or open
+    to other users (certificates: to be written). One line end at the end is no part of a secret.
     """
     directory = Path(credentials) if credentials else None
 
@@ -50,6 +50,8 @@ def _credential_path(name: str, directory: Path | None) -> Path:
 def _content(path: Path, reference: SecretRef, *, forbidden: int) -> bytes:
     """What a file holds. systemd guards its credentials by ACLs, which make their modes look open to the group."""
     kind, most = ("certificate", limits.CERTIFICATE_FILE) if reference.public else ("secret", limits.SECRET_SIZE)
+    if reference.lists:
+        kind, most = "revocation list", limits.CRL_FILE
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

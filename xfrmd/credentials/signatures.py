@@ -196,6 +196,18 @@ def verify(key: PublicKey, method: int, octets: bytes, data: bytes) -> str:
     return "its authentication method does not go with the key of its certificate"
 
 
+def told(method: int, data: bytes) -> str:
+    """The algorithm of a signature, for people."""
+    if method == DIGITAL_SIGNATURE:
+        scheme = _SCHEMES.get(data[1 : 1 + data[0]]) if data else None
+        if scheme is None:
+            return "an algorithm that is not known"
+        return scheme.kind if scheme.hash is HashId.IDENTITY else f"{scheme.kind} with {scheme.hash.name}"
+    if method == RSA_SIGNATURE:
+        return "pkcs1, without RFC 7427"
+    return f"ecdsa with {_CLASSIC_ECDSA[method][1].name}, without RFC 7427"
+
+
 _FORGED: Final = "its signature is not that of its certificate's key"
 
 

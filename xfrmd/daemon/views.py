@@ -13,6 +13,7 @@ from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
 from xfrmd.daemon.stores import Stores
+from xfrmd.ike.proven import Proven
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
@@ -176,6 +177,14 @@ def _names(transforms: Iterable[Transform | None]) -> list[str]:
     return [name_of(transform) for transform in transforms if transform is not None]
 
 
+def proven(end: Proven) -> Json | None:
+    """How one end has proved who it is, None while it has not (or before this was remembered). `expires`: Unix time."""
+    if not end.method:
+        return None
+    found = {"method": end.method, "scheme": end.scheme, "subject": end.subject, "serial": end.serial}
+    return found | {"authority": end.authority, "expires": end.until}
+
+
 def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
     """One IKE SA. Ages and rekey times in seconds from now."""
     return {
@@ -189,6 +198,7 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
         "state": view.state,
         "rule": view.rule,
         "nat": view.nat or None,
+        "authenticated": {"local": proven(view.proofs.local), "remote": proven(view.proofs.remote)},
         "transforms": _names(view.transforms),
         "age": round(clocks.monotonic - view.created, 1),
         "rekey_in": None if view.rekey_at is None else round(view.rekey_at - clocks.monotonic, 1),

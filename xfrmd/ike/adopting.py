@@ -71,6 +71,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
     lineage.nat = saved.nat
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
+    lineage.proofs = saved.proofs
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}
     for one in saved.ike_sas:
         ike_sas[one.spi].rival = ike_sas.get(one.rival) if one.rival is not None else None

@@ -17,6 +17,7 @@ from xfrmd.ike.demand import Want
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.path import NO_NAT, Nat
+from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.window import Window
@@ -186,6 +187,8 @@ class Lineage:
     """Child SAs we have asked for under the current IKE SA (Windows `qmpermm`)."""
     believed_until: float = math.inf
     """When a certificate that the peer has proved itself by expires: rekeys do not prove anything anew."""
+    proofs: Proofs = field(default_factory=Proofs)
+    """How both ends have proved themselves; nothing is told in it of an end that has not."""
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
     nat: Nat = NO_NAT

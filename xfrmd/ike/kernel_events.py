@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
+from xfrmd.credentials import revocation
 from xfrmd.ike import dynamic, lifecycle, notices, select, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
@@ -12,6 +13,7 @@ from xfrmd.ike.events import Delete, Rekey, SaExpired, SaFailed, SaUsed
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.v2 import informational, rekey_child, rekey_ike
 from xfrmd.model.addresses import Address
+from xfrmd.model.pad import CRL_OFF, PadEntry, RootcaAuth
 
 
 def _find(ctx: Context, spi: int, dst: Address) -> ChildSa | None:
@@ -134,6 +136,9 @@ def plan_changed(ctx: Context) -> None:
             lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
             sa.pad = pad
+            if any(revocation.listed(sa.lineage.proofs.remote.links, lists) for lists in _lists(pad)):
+                lifecycle.delete(ctx, sa, "the peer's certificate may be revoked", restart=True)
+                continue
             if sa.suite is not None and not select.still_named(sa.suite, pad.main_mode.proposals):
                 rekey_ike.order(ctx, sa)
     for child in ctx.store.all_children():
@@ -144,6 +149,11 @@ def plan_changed(ctx: Context) -> None:
         elif (protect := ctx.index.protect(child.reqid)) and not select.still_named(child.suite, protect.proposals):
             rekey_child.order(ctx, child)
     dynamic.plan_changed(ctx)
+
+
+def _lists(pad: PadEntry) -> list[tuple[bytes, ...]]:
+    """The revocation lists that a rule looks at."""
+    return [one.crls for one in pad.auth if isinstance(one, RootcaAuth) and one.crl_check != CRL_OFF]
 
 
 def _still_wanted(ctx: Context, child: ChildSa) -> bool:

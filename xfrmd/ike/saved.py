@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from xfrmd.ike.narrow import Traffic
 from xfrmd.ike.path import NO_NAT, Nat
+from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity
@@ -143,6 +144,7 @@ class SavedLineage:
     believed_until: float | None
     """When the peer's certificate expires, None where there is none."""
     nat: Nat = NO_NAT
+    proofs: Proofs = field(default_factory=Proofs)
 
 
 @dataclass(frozen=True, slots=True)

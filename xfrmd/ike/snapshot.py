@@ -56,6 +56,7 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),
         children=tuple(map(_child, sa.lineage.children.values())) if current else (),
         nat=str(sa.lineage.nat),
+        proofs=sa.lineage.proofs,
     )
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xfrmd.ike.events import Endpoint
+from xfrmd.ike.proven import Proofs
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Notice
 from xfrmd.model.proposals import ProtocolId, Transform
@@ -46,6 +47,7 @@ class IkeSaView:
     children: tuple[ChildSaView, ...]
     nat: str = ""
     """Whose address is translated: "ours", "the peer's", both; "forced" without a NAT; "" for plain ESP."""
+    proofs: Proofs = field(default_factory=Proofs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,12 @@ class Identity:
         return f"{self.type}:{self.value.hex()}"
 
 
+CRL_OFF, CRL_IF_KNOWN, CRL_ALWAYS = 0, 1, 2
+"""Certificates are taken without a look at revocation lists; unless a list names them; only if a list that holds now
+does not name them.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class PskAuth:
     """Authentication by a shared secret (RFC 7296 2.15)."""
@@ -70,6 +76,10 @@ class RootcaAuth:
     """The authority's subject, for people."""
     exclude_ca_name: bool = False
     """Do not name the authority when we ask a peer for its certificate."""
+    crls: tuple[bytes, ...] = ()
+    """Revocation lists in DER."""
+    crl_check: int = CRL_IF_KNOWN
+    """Windows' `strongcrlcheck`: CRL_OFF, CRL_IF_KNOWN or CRL_ALWAYS."""
 
     @property
     def proves_peer(self) -> bytes:

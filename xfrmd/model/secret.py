@@ -58,6 +58,8 @@ class SecretRef(NamedTuple):
     name: str
     public: bool = False
     """A certificate: everybody may read it, and nobody else may write it."""
+    lists: bool = False
+    """Revocation lists, which are longer."""
 
     def __str__(self) -> str:
         return f"{self.source.value} {self.name}"

@@ -13,6 +13,7 @@ from xfrmd.netsh.methods import main_methods, quick_methods
 from xfrmd.netsh.script import Statement, without_value
 from xfrmd.netsh.session import LOCAL, PERSISTENT, Session
 from xfrmd.policy.boot import BOOT_EXEMPTIONS, BOOT_MODE
+from xfrmd.policy.certificates import STRONG_CRL_CHECK
 from xfrmd.policy.kinds import Kind
 from xfrmd.policy.nodes import ScalarNode
 from xfrmd.policy.problems import did_you_mean
@@ -77,7 +78,7 @@ def _set_config(session: Session, arguments: Arguments) -> None:
     elif name in _CONFIG:
         message = f"config property {name} is not built yet: it is left out"
         session.warning(arguments.place("property"), message, _CONFIG[name])
-    elif name == "ipsecexempt" or _readable(_BOOT[name], value, at, session):
+    elif name == "ipsecexempt" or _readable(_SETTINGS[name], value, at, session):
         session.config[name] = value
 
 
@@ -88,12 +89,11 @@ def _readable(kind: Kind, value: str, at: Span, session: Session) -> bool:
     return session.problems.errors == errors
 
 
-_BOOT: Final = {"bootmode": BOOT_MODE, "bootexemptions": BOOT_EXEMPTIONS}
+_SETTINGS: Final = {"bootmode": BOOT_MODE, "bootexemptions": BOOT_EXEMPTIONS, "strongcrlcheck": STRONG_CRL_CHECK}
 _CONFIG: Final = {
     "ipsecdiagnostics": "read the daemon's journal: what is dropped and refused is told there",
     "ipsecloginterval": "read the daemon's journal: what is dropped and refused is told there",
     "ikelogging": "run xfrmd with --debug",
-    "strongcrlcheck": "certificates are taken without a look at revocation lists, which are not built yet",
 }
 _COMMANDS: Final = (
     Command(("add", "filterlist"), (_NAME, _DESCRIPTION), editing.add_filterlist),
@@ -145,7 +145,7 @@ _COMMANDS: Final = (
 _CONFIG_COMMAND: Final = Command(
     ("set", "config"),
     (
-        Tag("property", values.choice({name: name for name in ("ipsecexempt", *_BOOT, *_CONFIG)}), required=True),
+        Tag("property", values.choice({name: name for name in ("ipsecexempt", *_SETTINGS, *_CONFIG)}), required=True),
         Tag("value", values.string, required=True),
     ),
     _set_config,

@@ -88,6 +88,8 @@ def _config(config: Config, at: Span, script: Outgoing) -> None:
         settings["bootmode"] = config.bootmode.value
     if config.bootexemptions:
         settings["bootexemptions"] = f'"{exemptions_text(config.bootexemptions)}"'
+    if config.strongcrlcheck != Config().strongcrlcheck:
+        settings["strongcrlcheck"] = str(config.strongcrlcheck)
     for name, value in settings.items():
         script.lines.append(f"ipsec dynamic set config property={name} value={value}")
     if config.on_stop is not Config().on_stop or config.mirror_blocks != Config().mirror_blocks:

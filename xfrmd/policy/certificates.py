@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from xfrmd.credentials import own
+from xfrmd.credentials import own, revocation
 from xfrmd.credentials.certificates import Certificate
 from xfrmd.credentials.names import carries, distinguished, identities, same, spoken
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import AuthMethod, Identity, IdType, RootcaAuth
+from xfrmd.model.pad import CRL_ALWAYS, CRL_OFF, AuthMethod, Identity, IdType, RootcaAuth
 from xfrmd.model.secret import Secret, SecretRef, StandIn
 from xfrmd.model.source import Span
 from xfrmd.policy.identities import reference
-from xfrmd.policy.kinds import FLAG, one_of, text
+from xfrmd.policy.kinds import FLAG, integer, one_of, text
 from xfrmd.policy.nodes import MappingNode
 from xfrmd.policy.problems import BAD, Problems, quoted
 from xfrmd.policy.records import Field, Later, Read, Record
@@ -28,6 +29,9 @@ class RootcaRef(NamedTuple):
     key: SecretRef
     name: Identity | None
     excluded: bool
+    crl: SecretRef | None = None
+    check: int | None = None
+    """`strongcrlcheck`, None for that of the computer."""
 
 
 def _name(read: Read, problems: Problems) -> Any:
@@ -46,7 +50,18 @@ def _build(read: Read, problems: Problems) -> Any:
     name = _name(read, problems) if read.good("name") else BAD
     if not read.whole or name is BAD:
         return BAD
-    return RootcaRef(read["ca"], read["certificate"], read["key"], name, read["excludecaname"])
+    if read["strongcrlcheck"] == CRL_OFF and read["crl"] is not None:
+        message = "crl names revocation lists that strongcrlcheck: 0 never looks at"
+        problems.warning(read.place("crl"), message, "remove it, or write strongcrlcheck: 1 or 2")
+    return RootcaRef(
+        read["ca"],
+        read["certificate"],
+        read["key"],
+        name,
+        read["excludecaname"],
+        read["crl"],
+        read["strongcrlcheck"],
+    )
 
 
 AUTHORITY: Final = reference(
@@ -64,6 +79,14 @@ CERTIFICATE: Final = reference(
 KEY: Final = reference(
     "key", "Where the private key of our certificate is kept.", "it in PEM form, not encrypted, readable by xfrmd alone"
 )
+CRL: Final = reference(
+    "crl",
+    "Where revocation lists are kept.",
+    "those of the authority, and of authorities below it, in PEM form; nobody else may write it",
+    public=True,
+    lists=True,
+)
+STRONG_CRL_CHECK: Final = integer(CRL_OFF, CRL_ALWAYS)
 ROOTCA: Final = Record(
     "certification authority",
     "Peers have certificates of this authority, and so have we.",
@@ -87,14 +110,19 @@ ROOTCA: Final = Record(
             shown="no",
             netsh="excludecaname",
         ),
+        Field("crl", CRL.kind(), "revocation lists of the authority and of those below it", shown="none"),
+        Field(
+            "strongcrlcheck",
+            STRONG_CRL_CHECK,
+            "0: revocation lists are not looked at; 1: who stands in one is refused; 2: so is everybody of whom no "
+            "list tells that holds now",
+            shown="that of config",
+        ),
     ),
-    (
-        Later("certmap", "mapping certificates to accounts", "remove it, and name the peer by the rule's remote_id"),
-        Later("strongcrlcheck", "checking revocation lists", "remove it"),
-    ),
+    (Later("certmap", "mapping certificates to accounts", "remove it, and name the peer by the rule's remote_id"),),
     build=_build,
 )
-RECORDS: Final = (ROOTCA, AUTHORITY, CERTIFICATE, KEY)
+RECORDS: Final = (ROOTCA, AUTHORITY, CERTIFICATE, KEY, CRL)
 _BY_FILES: Final = ROOTCA.kind()
 _BY_NAME: Final = text("a distinguished name, certmap:yes|no and excludecaname:yes|no behind it as netsh has it", 1)
 ROOTCA_KIND: Final = one_of(
@@ -114,23 +142,35 @@ def check_identity(local: Identity | None, methods: Iterable[AuthMethod], at: Sp
             problems.error(at, message, f"write one of those it carries ({carried}), or remove local_id")
 
 
-def load(ref: RootcaRef, read: Callable[[SecretRef], bytes]) -> RootcaAuth:
+def unread(ref: RootcaRef) -> RootcaAuth:
+    """The method in place of one whose files are not read: nobody meets it."""
+    return RootcaAuth(b"", (), Secret(b""), str(ref.ca), ref.excluded)
+
+
+def load(ref: RootcaRef, read: Callable[[SecretRef], bytes], check: int) -> RootcaAuth:
     """The method of authentication that a reference stands for. Where a StandIn is read, a method that nobody meets.
+    `check`: the computer's `strongcrlcheck`.
 
     Raises CredentialError, which says what is wrong with which file.
     """
+    check = check if ref.check is None else ref.check
     contents = [read(one) for one in (ref.ca, ref.certificate, ref.key)]
+    listed = read(ref.crl) if ref.crl is not None else None
     if any(isinstance(one, StandIn) for one in contents):
-        return RootcaAuth(b"", (), Secret(b""), str(ref.ca), ref.excluded)
+        return unread(ref)
+    if check == CRL_ALWAYS and ref.crl is None:
+        raise CredentialError("strongcrlcheck: 2 refuses everybody here, as no crl is named beside the ca")
     authority: Certificate = _of(ref.ca, own.authority_of, contents[0])
     if ref.name is not None and not same(ref.name, Identity(IdType.DER_ASN1_DN, authority.subject_octets)):
         raise CredentialError(f"{ref.ca}: it is the certificate of {authority.subject!r}, not of the name given")
     chain: tuple[Certificate, ...] = _of(ref.certificate, own.certificates_of, contents[1])
     key: Secret = _of(ref.key, lambda pem: own.key_of(pem, chain[0]), contents[2])
+    crls = _of(ref.crl, revocation.lists_of, listed) if ref.crl is not None and listed is not None else ()
     try:
-        return own.assemble(authority, chain, key, excluded=ref.excluded)
+        made = own.assemble(authority, chain, key, excluded=ref.excluded)
     except CredentialError as error:
         raise CredentialError(f"{ref.certificate}: {error}") from error
+    return replace(made, crls=crls, crl_check=check)
 
 
 def _of(ref: SecretRef, make: Callable[[bytes], Any], content: bytes) -> Any:

@@ -60,7 +60,7 @@ def _read_identity(node: Node, problems: Problems) -> Any:
 IDENTITY: Final = Kind(_ID_FORM, {"type": "string", "minLength": 1, "maxLength": 1024}, _read_identity)
 
 
-def _build_reference(what: str, *, public: bool) -> Callable[[Read, Problems], Any]:
+def _build_reference(what: str, *, public: bool, lists: bool) -> Callable[[Read, Problems], Any]:
     example = f"{what}: {{file: /etc/xfrmd/{'host.pem' if public else what}}}"
 
     def build(read: Read, problems: Problems) -> Any:
@@ -79,12 +79,12 @@ def _build_reference(what: str, *, public: bool) -> Callable[[Read, Problems], A
             )
         if given[0] is SecretSource.CREDENTIAL and ("/" in name or name in (".", "..")):
             return problems.error(place, f"{quoted(name)} is no name of a credential", "write the name alone")
-        return SecretRef(given[0], name, public)
+        return SecretRef(given[0], name, public, lists)
 
     return build
 
 
-def reference(what: str, about: str, held: str, *, public: bool = False) -> Record:
+def reference(what: str, about: str, held: str, *, public: bool = False, lists: bool = False) -> Record:
     """Where something is kept that is not written into a policy. `held`: what the file holds, and who may use it."""
     return Record(
         f"{what} reference",
@@ -93,7 +93,7 @@ def reference(what: str, about: str, held: str, *, public: bool = False) -> Reco
             Field("file", text("an absolute path", 1), f"file that holds {held}"),
             Field("credential", text("a name", 1, 255), "name of a systemd credential (LoadCredential=)"),
         ),
-        build=_build_reference(what, public=public),
+        build=_build_reference(what, public=public, lists=lists),
         exactly_one=True,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import AuthMethod, PskAuth, RootcaAuth
+from xfrmd.model.pad import CRL_IF_KNOWN, AuthMethod, PskAuth, RootcaAuth
 from xfrmd.model.proposals import Lifetime, Proposal
 from xfrmd.model.secret import Secret, SecretRef, StandIn
 from xfrmd.model.source import Severity, Span
@@ -39,6 +39,7 @@ def _config(read: Read) -> Config:
         management=tuple(dict.fromkeys(read["management"])),
         allow_lockout=read["allow_lockout"],
         mirror_blocks=read["mirror_blocks"],
+        strongcrlcheck=read["strongcrlcheck"],
         on_stop=read["on_stop"],
         bootmode=read["bootmode"],
         bootexemptions=read["bootexemptions"],
@@ -55,6 +56,8 @@ class Resolver:
         self._lists, self._actions = self._by_name("filterlists"), self._by_name("filteractions")
         self._made_lists: dict[str, FilterList] = {}
         self._made_actions: dict[str, FilterAction] = {}
+        config: Read | None = document["config"]
+        self._crl_check = CRL_IF_KNOWN if config is None else config["strongcrlcheck"]
         self._authorities: dict[RootcaRef, RootcaAuth | CredentialError] = {}
 
     def build(self) -> PolicySet:
@@ -107,14 +110,14 @@ class Resolver:
         """Many rules name the same files: they are read once, and what is wrong with them is told at each place."""
         if ref not in self._authorities:
             try:
-                self._authorities[ref] = certificates.load(ref, self._read_secret)
+                self._authorities[ref] = certificates.load(ref, self._read_secret, self._crl_check)
             except CredentialError as error:
                 self._authorities[ref] = error
         found = self._authorities[ref]
         if isinstance(found, RootcaAuth):
             return found
         self._told(needed)(at, str(found), "put that right; docs/policy-reference.md says what the files hold")
-        return RootcaAuth(b"", (), Secret(b""), str(ref.ca), ref.excluded)
+        return certificates.unread(ref)
 
     def _rule(self, read: Read, assigned: bool) -> Rule:
         action = self._action(read["filteraction"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from xfrmd.model.pad import CRL_IF_KNOWN
 from xfrmd.policy.authentication import FIELDS as AUTHENTICATION
 from xfrmd.policy.authentication import METHOD
 from xfrmd.policy.boot import BOOT_EXEMPTIONS, BOOT_MODE
 from xfrmd.policy.certificates import RECORDS as CERTIFICATES
+from xfrmd.policy.certificates import STRONG_CRL_CHECK
 from xfrmd.policy.filters import FILTER, FILTERS
 from xfrmd.policy.identities import IDENTITY, SECRET
 from xfrmd.policy.includes import INCLUDE
@@ -296,9 +298,16 @@ CONFIG: Final = Record(
             shown="none",
             netsh="set config property=bootexemptions",
         ),
+        Field(
+            "strongcrlcheck",
+            STRONG_CRL_CHECK,
+            "the same of every rootca that does not say it itself",
+            default=CRL_IF_KNOWN,
+            shown="1",
+            netsh="set config property=strongcrlcheck",
+        ),
     ),
     (
-        Later("strongcrlcheck", "checking revocation lists", _CONFIG_LATER),
         Later("ipsecdiagnostics", "choosing what is logged", "remove it; see xfrmd run --debug"),
         Later("ipsecloginterval", "choosing how often is logged", _CONFIG_LATER),
     ),

@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, field
 
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.pad import AuthMethod, Identity
+from xfrmd.model.pad import CRL_IF_KNOWN, AuthMethod, Identity
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.selector import ANY_PORT, Ports
 from xfrmd.model.source import Problem, Span
@@ -191,6 +191,8 @@ class Config:
     """That is meant."""
     mirror_blocks: bool = True
     """Block filters are XFRM policies too, where that costs little."""
+    strongcrlcheck: int = CRL_IF_KNOWN
+    """How certificates are held against revocation lists, where a rootca does not say it."""
     on_stop: OnStop = OnStop.KEEP
     bootmode: BootMode | None = None
     """None: stateful once a policy has been assigned on this host, permit before."""

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from xfrmd import limits
-from xfrmd.credentials import names, own, paths, signatures
+from xfrmd.credentials import names, own, paths, revocation, signatures
 from xfrmd.credentials.certificates import Certificate, key_hash, parse
 from xfrmd.credentials.psk import psk_auth, psk_verify
 from xfrmd.errors import CredentialError
-from xfrmd.ike import notices
+from xfrmd.ike import auth_notices, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.proven import PSK, Proven, by_certificate
 from xfrmd.ike.v2.constants import AuthMethodId, CertEncoding, NotifyType
 from xfrmd.ike.v2.message import Message
 from xfrmd.ike.v2.payloads import AuthPayload, CertPayload, CertreqPayload, IdPayload, NotifyPayload, Payload
 from xfrmd.model.addresses import Address
-from xfrmd.model.pad import AuthMethod, Identity, IdType, PadEntry, PskAuth, RootcaAuth
+from xfrmd.model.pad import CRL_ALWAYS, CRL_OFF, AuthMethod, Identity, IdType, PadEntry, PskAuth, RootcaAuth
 
 _ADDRESSES: Final = (IdType.IPV4_ADDR, IdType.IPV6_ADDR)
 _BY_URL: Final = (CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
@@ -95,6 +97,7 @@ def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Pay
     """CERT payloads, if any, and AUTH. CredentialError when the peer takes nothing that we can make."""
     if isinstance(method, PskAuth):
         proof = psk_auth(sa.agreed_channel.prf, method.secret, octets)
+        _proved(sa, local=Proven(PSK))
         return [AuthPayload(AuthMethodId.SHARED_KEY_MIC, proof)]
     if not method.certificates:
         raise CredentialError("the files of our certificate have not been read")
@@ -102,6 +105,8 @@ def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Pay
     if outdated:
         ctx.tell(notices.own_certificate(sa, outdated))
     number, data = signatures.sign(method.key, octets, sa.greeting.hashes)
+    ours = [own.known(one) for one in (*method.certificates, method.authority)]
+    _proved(sa, local=by_certificate(ours, number, data))
     certificates = [CertPayload(CertEncoding.X509_SIGNATURE, one) for one in method.certificates]
     return [*certificates, AuthPayload(number, data)]
 
@@ -148,6 +153,7 @@ def _by_secret(sa: IkeSa, claim: Claim) -> Verdict:
         return None, f"the rule expects {names.spoken(expected)}"
     for method in _secrets(sa.pad):
         if psk_verify(sa.agreed_channel.prf, method.secret, claim.octets, claim.auth.data):
+            _proved(sa, remote=Proven(PSK))
             return method, ""
     return None, "its preshared key is not ours"
 
@@ -164,9 +170,30 @@ def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> 
     why = signatures.verify(path[0].key, claim.auth.method, claim.octets, claim.auth.data)
     if why:
         raise CredentialError(f"{why} (certificate {path[0].subject!r})")
-    ends = min(one.parsed.not_valid_after_utc for one in path)
-    sa.lineage.believed_until = ctx.now + (ends - ctx.today()).total_seconds()
-    return methods[path[-1].der]
+    method = methods[path[-1].der]
+    _check_revoked(ctx, sa, path, method)
+    proven = by_certificate(path, claim.auth.method, claim.auth.data)
+    _proved(sa, remote=proven)
+    assert proven.until is not None
+    sa.lineage.believed_until = ctx.now + proven.until - ctx.wall()
+    return method
+
+
+def _check_revoked(ctx: Context, sa: IkeSa, path: Sequence[Certificate], method: RootcaAuth) -> None:
+    """Windows' `strongcrlcheck`. CredentialError for who is revoked or, where that must be known, may be."""
+    if method.crl_check == CRL_OFF:
+        return
+    found = revocation.examine(path, method.crls, ctx.today())
+    if found.revoked or (found.unknown and method.crl_check == CRL_ALWAYS):
+        must = "" if found.revoked else ", and strongcrlcheck: 2 wants to know whether its certificate was revoked"
+        raise CredentialError(f"{found.revoked or found.unknown}{must}")
+    if found.unknown and method.crls:
+        ctx.whisper(auth_notices.revocation_unknown(sa, found.unknown), sa.remote.address)
+
+
+def _proved(sa: IkeSa, **ends: Proven) -> None:
+    """Remember how an end has proved itself."""
+    sa.lineage.proofs = replace(sa.lineage.proofs, **ends)
 
 
 def _translated(sa: IkeSa, identity: Identity) -> bool:

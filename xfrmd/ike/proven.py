@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the two ends of an IKE SA have proved who they are: facts for people, and what later decides whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from xfrmd.credentials import revocation, signatures
+from xfrmd.credentials.certificates import Certificate
+
+PSK: Final = "psk"
+ROOTCA: Final = "rootca"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """One end. Everything but `method` is of certificates alone; nothing is known of it without a method."""
+
+    method: str = ""
+    """Windows' word: "psk" or "rootca"."""
+    scheme: str = ""
+    """How it has signed."""
+    subject: str = ""
+    serial: str = ""
+    authority: str = ""
+    until: float | None = None
+    """When the first certificate on its path expires, in seconds since 1970."""
+    links: tuple[bytes, ...] = ()
+    """Which certificates these were, as revocation.link names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """Both ends."""
+
+    local: Proven = Proven()
+    remote: Proven = Proven()
+
+
+def by_certificate(path: Sequence[Certificate], number: int, data: bytes) -> Proven:
+    """What is remembered of a path and a signature: authentication method and Authentication Data."""
+    return Proven(
+        ROOTCA,
+        signatures.told(number, data),
+        path[0].subject,
+        f"{path[0].parsed.serial_number:x}",
+        path[-1].subject,
+        min(one.parsed.not_valid_after_utc for one in path).timestamp(),
+        tuple(revocation.link(one) for one in path[:-1]),
+    )
