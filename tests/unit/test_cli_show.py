@@ -30,6 +30,7 @@ CONNECTING: dict[str, Any] = {
     "age": 4.0,
     "rekey_in": None,
     "authenticated": {"local": None, "remote": None},
+    "ppk": None,
 }
 
 

@@ -204,6 +204,7 @@ def sas(answer: Answer, output: Output) -> str:
             ),
         ]
         lines += _authenticated(sa["authenticated"])
+        lines += [f"  keys with the postquantum preshared key {sa['ppk']!r}"] if sa["ppk"] else []
         for child in children.get(sa["spi_local"], ()):
             lines += _child(child, output)
     return "\n".join(lines) if lines else "no SAs"

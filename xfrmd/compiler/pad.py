@@ -32,7 +32,7 @@ def entries(peers: Iterable[PadEntry]) -> tuple[PadEntry, ...]:
 
 def settings(entry: PadEntry) -> tuple[object, ...]:
     """How an entry authenticates."""
-    return (entry.auth, entry.local_id, entry.remote_id)
+    return (entry.auth, entry.local_id, entry.remote_id, entry.ppk)
 
 
 def conflicts(peers: Iterable[PadEntry]) -> tuple[Problem, ...]:

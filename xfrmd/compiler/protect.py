@@ -135,6 +135,7 @@ def peers(
                 at=rule.at,
                 local_id=rule.local_id,
                 remote_id=rule.remote_id,
+                ppk=rule.ppk,
                 store=policy.store,
             )
 

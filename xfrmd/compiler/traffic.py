@@ -235,7 +235,8 @@ def _order(changes: Sequence[Change]) -> tuple[object, ...]:
 
 def _settings(one: PadEntry) -> tuple[object, ...]:
     """How a peer is authenticated and with which main mode settings, secrets aside."""
-    return (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode)
+    ppk = (one.ppk.id, one.ppk.required) if one.ppk is not None else None
+    return (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode, ppk)
 
 
 def _answering(plan: Plan) -> set[tuple[str, Span]]:

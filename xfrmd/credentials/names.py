@@ -13,6 +13,7 @@ from cryptography import x509
 from xfrmd.credentials.certificates import Certificate, text_of
 from xfrmd.model.pad import Identity, IdType
 
+_SHOWN: Final = 64
 _BETWEEN: Final = re.compile(r"(?<!\\), +")
 
 
@@ -82,6 +83,11 @@ def distinguished(text: str) -> Identity:
     """
     reversed_ = x509.Name.from_rfc4514_string(_BETWEEN.sub(",", text))
     return Identity(IdType.DER_ASN1_DN, x509.Name(reversed([*reversed_.rdns])).public_bytes())
+
+
+def printable(octets: bytes) -> str:
+    """Octets of a stranger that are mostly text, for people."""
+    return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in octets[:_SHOWN])
 
 
 def spoken(identity: Identity | None, unknown: str = "") -> str:

@@ -18,3 +18,14 @@ def revocation_unknown(sa: IkeSa, why: str) -> Notice:
         {"peer": str(sa.remote.address), "rule": sa.pad.rule, "reason": why},
         "put the authority's newest revocation list into the file that crl names, and run xfrmctl reload",
     )
+
+
+def ppk_missing(sa: IkeSa) -> Notice:
+    """The rule demands a postquantum preshared key, and the peer has not said that it has one."""
+    return Notice(
+        Level.WARNING,
+        "ppk-missing",
+        f"{sa.remote.address} does not use a postquantum preshared key, which rule {sa.pad.rule!r} wants (USE_PPK)",
+        {"peer": str(sa.remote.address), "rule": sa.pad.rule},
+        "give the peer the same key under the same name (strongSwan: ppk_id, and a ppk secret); or write required: no",
+    )

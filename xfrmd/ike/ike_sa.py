@@ -168,6 +168,8 @@ class Handshake:
     want: Want | None = None
     sk_pi: bytes = b""
     sk_pr: bytes = b""
+    ppk: bool = False
+    """Both ends can use a postquantum preshared key (USE_PPK)."""
     hashes: frozenset[int] = frozenset()
     """Hash algorithms that the peer verifies in signatures; none when it does not speak RFC 7427."""
 

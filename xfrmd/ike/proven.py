@@ -37,6 +37,8 @@ class Proofs:
 
     local: Proven = Proven()
     remote: Proven = Proven()
+    ppk: str = ""
+    """The name of the postquantum preshared key in the keys, "" where there is none."""
 
 
 def by_certificate(path: Sequence[Certificate], number: int, data: bytes) -> Proven:

@@ -101,6 +101,8 @@ def proof(pad: PadEntry, sk_d: bytes) -> bytes:
     """
     ids = [b"" if one is None else one.type.to_bytes(1) + one.value for one in (pad.local_id, pad.remote_id)]
     parts = [*ids, *(method.proves_peer for method in pad.auth)]
+    if pad.ppk is not None:
+        parts += [b"ppk", bytes((pad.ppk.required,)), pad.ppk.id, pad.ppk.secret.reveal()]
     return hmac.digest(sk_d, b"".join(len(part).to_bytes(4) + part for part in parts), "sha256")
 
 

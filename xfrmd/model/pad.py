@@ -91,6 +91,17 @@ AuthMethod = PskAuth | RootcaAuth
 
 
 @dataclass(frozen=True, slots=True)
+class Ppk:
+    """A postquantum preshared key (RFC 8784): beside what authenticates, it goes into the keys."""
+
+    id: bytes
+    """By which the ends name it to one another."""
+    secret: Secret
+    required: bool = True
+    """Peers that do not have it are refused; else they are talked to without."""
+
+
+@dataclass(frozen=True, slots=True)
 class MainMode:
     """Main mode settings of a policy: what protects the IKE SA."""
 
@@ -118,8 +129,9 @@ class PadEntry:
     local_id: Identity | None = None
     remote_id: Identity | None = None
     store: Store = Store.LOCAL
+    ppk: Ppk | None = None
 
     @property
     def peers(self) -> tuple[object, ...]:
         """Who is believed to be a peer, and as whom: under another value of it no SA may go on."""
-        return (tuple(method.proves_peer for method in self.auth), self.local_id, self.remote_id)
+        return (tuple(method.proves_peer for method in self.auth), self.local_id, self.remote_id, self.ppk)

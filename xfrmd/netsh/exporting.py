@@ -196,6 +196,8 @@ def _secrets(auth: tuple[AuthMethod, ...], at: Span, script: Outgoing) -> str:
 
 
 def _rule(rule: Rule, policy: str, script: Outgoing) -> None:
+    if rule.ppk is not None:
+        script.problems.error(rule.at, "netsh has no ppk", "remove ppk: Windows knows no such keys")
     for key in ("local_id", "remote_id"):
         if getattr(rule, key) is not None:
             script.problems.error(rule.at, f"netsh has no {key}", f"remove {key}: Windows shows its IP address")

@@ -134,7 +134,7 @@ class Checker:
                 yield from (tunnels.Half(rule, one) for one in self._lists[rule["filterlist"]]["filters"])
 
     def _check_unused(self, rule: Read, action: Action) -> None:
-        for key in ("auth", "psk", "kerberos", "rootca", "local_id", "remote_id"):
+        for key in ("auth", "psk", "kerberos", "rootca", "local_id", "remote_id", "ppk"):
             if rule.given(key) and rule.good(key) and rule[key]:
                 message = f"{key} has no meaning with action: {action.value}"
                 self._problems.warning(rule.place(key), message, f"remove {key}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from xfrmd.credentials.names import distinguished
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.secret import Secret, SecretRef, SecretSource
 from xfrmd.model.source import Span
 from xfrmd.policy.addresses import ip
-from xfrmd.policy.kinds import Kind, one_of, scalar, text
+from xfrmd.policy.kinds import FLAG, Kind, one_of, scalar, text
 from xfrmd.policy.nodes import MappingNode, Node
 from xfrmd.policy.problems import BAD, Problems, quoted
 from xfrmd.policy.records import Field, Read, Record
@@ -102,6 +102,38 @@ SECRET: Final = reference(
     "psk",
     "Where a shared secret is kept. One line break at its end is not part of it.",
     "the secret, readable by xfrmd alone",
+)
+
+
+class PpkRef(NamedTuple):
+    """A postquantum preshared key by reference."""
+
+    id: str
+    secret: SecretRef
+    required: bool
+
+
+def _build_ppk(read: Read, problems: Problems) -> Any:
+    del problems
+    return PpkRef(read["id"], read["secret"], read["required"]) if read.whole else BAD
+
+
+PPK_SECRET: Final = reference("ppk secret", "Where a PPK is kept.", "the key, readable by xfrmd alone")
+PPK: Final = Record(
+    "postquantum preshared key",
+    "A secret that goes into the keys beside whatever authenticates (RFC 8784).",
+    (
+        Field("id", text("a name", 1, 255), "by which both ends name it", required=True),
+        Field("secret", PPK_SECRET.kind(), "the key itself: 32 random octets or more", required=True),
+        Field(
+            "required",
+            FLAG,
+            "no: peers that do not have it are talked to without it",
+            default=True,
+            shown="yes",
+        ),
+    ),
+    build=_build_ppk,
 )
 
 

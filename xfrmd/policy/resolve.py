@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import CRL_IF_KNOWN, AuthMethod, PskAuth, RootcaAuth
+from xfrmd.model.pad import CRL_IF_KNOWN, AuthMethod, Ppk, PskAuth, RootcaAuth
 from xfrmd.model.proposals import Lifetime, Proposal
 from xfrmd.model.secret import Secret, SecretRef, StandIn
 from xfrmd.model.source import Severity, Span
@@ -16,7 +16,7 @@ from xfrmd.policy import certificates
 from xfrmd.policy.authentication import methods
 from xfrmd.policy.certificates import RootcaRef
 from xfrmd.policy.consistency import objects
-from xfrmd.policy.identities import check_secret
+from xfrmd.policy.identities import PpkRef, check_secret
 from xfrmd.policy.problems import Problems
 from xfrmd.policy.records import Read
 from xfrmd.policy.tables import filter_action
@@ -134,8 +134,15 @@ class Resolver:
             local_id=read["local_id"],
             remote_id=read["remote_id"],
             description=read["description"],
+            ppk=self._ppk(read["ppk"], read, assigned) if action.action is Action.NEGOTIATE else None,
             tunnel=read["tunnel"],
         )
+
+    def _ppk(self, ref: PpkRef | None, rule: Read, assigned: bool) -> Ppk | None:
+        if ref is None:
+            return None
+        at = rule.place("ppk")
+        return Ppk(ref.id.encode(), self._secret(ref.secret, at, assigned and rule["activate"]), ref.required)
 
     def _list(self, name: str) -> FilterList:
         if name not in self._made_lists:

@@ -12,7 +12,7 @@ from xfrmd.policy.boot import BOOT_EXEMPTIONS, BOOT_MODE
 from xfrmd.policy.certificates import RECORDS as CERTIFICATES
 from xfrmd.policy.certificates import STRONG_CRL_CHECK
 from xfrmd.policy.filters import FILTER, FILTERS
-from xfrmd.policy.identities import IDENTITY, SECRET
+from xfrmd.policy.identities import IDENTITY, PPK, PPK_SECRET, SECRET
 from xfrmd.policy.includes import INCLUDE
 from xfrmd.policy.kinds import FLAG, Kind, integer, list_of, text, word
 from xfrmd.policy.methods import (
@@ -133,6 +133,7 @@ RULE: Final = Record(
         Field("tunnel", TUNNEL, "end of the tunnel that packets take", shown="none: transport mode", netsh="tunnel"),
         Field("local_id", IDENTITY, "identity this host shows", shown="its IP address"),
         Field("remote_id", IDENTITY, "identity the peer must show", shown="its IP address"),
+        Field("ppk", PPK.kind(), "a postquantum preshared key, beside what authenticates", shown="none"),
         Field(
             "conntype",
             word(_CONNECTIONS),
@@ -351,6 +352,8 @@ RECORDS: Final = (
     RULE,
     METHOD,
     SECRET,
+    PPK,
+    PPK_SECRET,
     *CERTIFICATES,
     FILTER_LIST,
     FILTER,

@@ -58,7 +58,8 @@ class Half(NamedTuple):
     def terms(self) -> tuple[object, ...]:
         """What both halves of a tunnel must have alike: they share one SA pair."""
         words = tuple(one.words for one in authentication.methods(self.rule))
-        return (words, self.rule["filteraction"], self.rule["local_id"], self.rule["remote_id"], self.rule["conntype"])
+        keys = ("filteraction", "local_id", "remote_id", "ppk", "conntype")
+        return (words, *(self.rule[key] for key in keys))
 
 
 def check_rule(rule: Read, action: Read, problems: Problems) -> None:

@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, field
 
 from xfrmd.model.addresses import Address, Prefix
-from xfrmd.model.pad import CRL_IF_KNOWN, AuthMethod, Identity
+from xfrmd.model.pad import CRL_IF_KNOWN, AuthMethod, Identity, Ppk
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.selector import ANY_PORT, Ports
 from xfrmd.model.source import Problem, Span
@@ -101,6 +101,7 @@ class Rule:
     local_id: Identity | None = None
     remote_id: Identity | None = None
     description: str = ""
+    ppk: Ppk | None = None
     tunnel: TunnelEnd | None = None
     """End of the tunnel that packets of the filters go to: the far gateway's for outbound filters, an address of this
     host for inbound ones, as in Windows. None: transport mode."""

@@ -95,6 +95,11 @@ def ike_keys(
     )
 
 
+def with_ppk(prf: Transform, ppk: Secret, key: bytes) -> bytes:
+    """SK_d, SK_pi or SK_pr with a postquantum preshared key: prf+(PPK, key) of the same length (RFC 8784 3)."""
+    return prf_plus(prf, ppk.reveal(), key, len(key))
+
+
 def child_keys(
     prf: Transform,
     sk_d: bytes,

@@ -9,7 +9,7 @@ from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import child, crash, crossing, proof, siblings
+from xfrmd.ike.v2 import child, crash, crossing, ppk, proof, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
@@ -33,7 +33,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
         sa.remote_id = proof.identity_of(sa.remote.address)
     ours = IdiPayload.of(sa.local_id)
     try:
-        proved = proof.make(ctx, sa, method, _initiator_octets(sa, ours))
+        proved, said = _prove(ctx, sa, method, ours)
     except CredentialError as error:
         _cannot(ctx, sa, task, error)
         return None
@@ -41,11 +41,26 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     payloads: list[Payload] = [ours, *proved[:-1], *proof.requests(sa.pad), *wanted, proved[-1]]
     if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
         payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
+    payloads += said
     proposal = propose_want(ctx, sa, task)
     if proposal is None:  # the filter is no longer there; the IKE SA is not needed
         lifecycle.close(ctx, sa, linger=False)
         return None
     return payloads + proposal + crash.given(ctx, sa)
+
+
+def _prove(ctx: Context, sa: IkeSa, method: AuthMethod, ours: IdiPayload) -> tuple[list[Payload], list[Payload]]:
+    """Our proof and what is said of a PPK: which we mean and, where we can do without, the proof without (RFC 8784)."""
+    plain, key = sa.greeting.sk_pi, ppk.in_use(sa)
+    if key is None:
+        return proof.make(ctx, sa, method, _initiator_octets(sa, ours, plain)), []
+    proved = proof.make(ctx, sa, method, _initiator_octets(sa, ours, ppk.mixed(sa, key, plain)))
+    said: list[Payload] = [ppk.identity(key)]
+    if not key.required:
+        without = proof.make(ctx, sa, method, _initiator_octets(sa, ours, plain))[-1]
+        assert isinstance(without, AuthPayload)
+        said.append(NotifyPayload(NotifyType.NO_PPK_AUTH, without.data))
+    return proved, said
 
 
 def _cannot(ctx: Context, sa: IkeSa, task: Task, error: CredentialError) -> None:
@@ -64,7 +79,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         _refused(ctx, sa, task, message)
         return
     sa.remote_id = identity.identity
-    method, why = proof.judge(ctx, sa, message, Claim(identity, proved, _responder_octets(sa, identity)))
+    method, why = _judge_responder(ctx, sa, message, identity, proved)
     if method is None:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
         lifecycle.delete(ctx, sa, "authentication failed", reason=NotifyType.AUTHENTICATION_FAILED)
@@ -77,6 +92,17 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     else:
         _first_child(ctx, sa, task, message)
     sa.handshake = None
+
+
+def _judge_responder(
+    ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdrPayload, proved: AuthPayload
+) -> proof.Verdict:
+    key, used = ppk.in_use(sa), message.notify(NotifyType.PPK_IDENTITY) is not None
+    if used and key is not None:
+        ppk.apply(sa, key)
+    elif used or ppk.demanded(sa):
+        return None, "it does not use the postquantum preshared key as the rule wants it"
+    return proof.judge(ctx, sa, message, Claim(identity, proved, _responder_octets(sa, identity)))
 
 
 # rfc 7296: refused-child-keeps-ike
@@ -144,6 +170,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     ours = IdrPayload.of(sa.local_id)
     try:
         payloads = [ours, *proof.make(ctx, sa, method, _responder_octets(sa, ours))]
+        payloads += [ppk.confirmation()] if sa.lineage.proofs.ppk else []
     except CredentialError as error:
         ctx.tell(notices.no_proof(sa, str(error)), sa.remote.address)
         raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error), fatal=True) from error
@@ -166,7 +193,7 @@ def _authenticate(
     ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload, proved: AuthPayload
 ) -> AuthMethod:
     """Judge the initiator, and choose our own identity and method."""
-    method, why = proof.judge(ctx, sa, message, Claim(identity, proved, _initiator_octets(sa, identity)))
+    method, why = _judge_initiator(ctx, sa, message, identity, proved)
     if method is not None:
         method = proof.answering(sa, message, method)
         wanted = message.first(IdrPayload)
@@ -177,6 +204,23 @@ def _authenticate(
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
         raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why, fatal=True)
     return method
+
+
+def _judge_initiator(
+    ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload, proved: AuthPayload
+) -> proof.Verdict:
+    """The proof with the PPK that both have, or the one without, where the rule lets that pass (RFC 8784 3)."""
+    key, named = ppk.in_use(sa), message.notify(NotifyType.PPK_IDENTITY)
+    if key is not None and ppk.meant(key, named):
+        ppk.apply(sa, key)
+    elif ppk.demanded(sa):
+        return None, f"the rule wants the postquantum preshared key {ppk.name(sa.pad)}, the peer uses {ppk.told(named)}"
+    elif named is not None:
+        without = message.notify(NotifyType.NO_PPK_AUTH)
+        if without is None:
+            return None, f"it insists on the postquantum preshared key {ppk.told(named)}, which the rule does not have"
+        proved = AuthPayload(proved.method, without.data)
+    return proof.judge(ctx, sa, message, Claim(identity, proved, _initiator_octets(sa, identity, sa.greeting.sk_pi)))
 
 
 def _install(ctx: Context, sa: IkeSa, made: Made) -> None:
@@ -213,10 +257,10 @@ def _established(ctx: Context, sa: IkeSa) -> None:
 
 
 # rfc 7296: auth-octets
-def _initiator_octets(sa: IkeSa, identity: IdPayload) -> bytes:
-    """What the initiator's AUTH covers (RFC 7296 2.15)."""
+def _initiator_octets(sa: IkeSa, identity: IdPayload, sk_pi: bytes) -> bytes:
+    """What the initiator's AUTH covers (RFC 7296 2.15). `sk_pi`: with or without a PPK."""
     handshake: Handshake = sa.greeting
-    return handshake.request + handshake.nonce_r + prf_compute(_prf(sa), handshake.sk_pi, identity.body)
+    return handshake.request + handshake.nonce_r + prf_compute(_prf(sa), sk_pi, identity.body)
 
 
 # rfc 7296: auth-octets

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from xfrmd.ike.saved import SavedKeys
@@ -14,7 +15,7 @@ from xfrmd.ike.v2.payloads import Payload
 from xfrmd.model.proposals import Transform
 from xfrmd.model.secret import Secret
 from xfrmd.transforms.compute import IkeCipher
-from xfrmd.transforms.keymat import ChildKeys, IkeKeys, child_keys
+from xfrmd.transforms.keymat import ChildKeys, IkeKeys, child_keys, with_ppk
 
 _RUN_BITS: Final = 32
 """IVs of one run count in the lower bits of 64: no IKE SA sends so many messages, no host restarts so often."""
@@ -87,6 +88,11 @@ class Channel:
         """Keys of a child SA pair made under this IKE SA."""
         encr, integ = suite.encryption, suite.integrity
         return child_keys(self.prf, self._sk_d, ni=ni, nr=nr, shared=shared, encr=encr, integ=integ)
+
+    def mix(self, ppk: Secret) -> None:
+        """Derive from now on with a postquantum preshared key (RFC 8784 3)."""
+        self._sk_d = with_ppk(self.prf, ppk, self._sk_d)
+        self._keys = replace(self._keys, sk_d=self._sk_d)
 
     @property
     def heritage(self) -> tuple[Transform, bytes]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import lifecycle, notices, select
+from xfrmd.ike import auth_notices, lifecycle, notices, select
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.effects import SendDatagram
@@ -16,7 +16,7 @@ from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch, Suite
-from xfrmd.ike.v2 import cardinality, nat, offers, proof, sending
+from xfrmd.ike.v2 import cardinality, nat, offers, ppk, proof, sending
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
@@ -64,6 +64,7 @@ def _request(sa: IkeSa) -> bytes:
         NoncePayload(handshake.nonce_i),
         *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.hash_algorithms(sa.pad),
+        *ppk.announcement(sa.pad),
     ]
     if handshake.cookie:
         payloads.insert(0, NotifyPayload(NotifyType.COOKIE, handshake.cookie))
@@ -125,6 +126,10 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     choice = select.accepted(sa.pad.main_mode.proposals, answer.proposals)
     if isinstance(choice, Mismatch):
         handshake.hint = notices.no_proposal(sa, "IKE SA", choice)
+    elif not ppk.listen(sa, message):
+        handshake.hint = auth_notices.ppk_missing(sa)
+    if isinstance(choice, Mismatch) or not ppk.listen(sa, message):
+        assert handshake.hint is not None
         ctx.whisper(handshake.hint, sa.remote.address)
         raise RemoteProtocolError("an IKE_SA_INIT response that we cannot use")
     spi_r = message.header.spi_r
@@ -176,6 +181,9 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
     sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
     lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
     choice = _choose(ctx, sa, message)
+    if ppk.refused(pad, message):
+        ctx.whisper(auth_notices.ppk_missing(sa), remote.address)
+        raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no postquantum preshared key")
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
     _answer(ctx, sa, message, choice)
 
@@ -215,6 +223,8 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
     proof.listen(sa, message)
     if handshake.hashes:
         payloads += proof.hash_algorithms(sa.pad)
+    if ppk.listen(sa, message) and handshake.ppk:
+        payloads += ppk.announcement(sa.pad)
     header = Header.of(sa.spi_i, sa.spi_r, ExchangeType.IKE_SA_INIT, 0, initiator=False, response=True)
     handshake.response = build_clear(header, payloads)
     sa.window.responded(message.raw, handshake.response)

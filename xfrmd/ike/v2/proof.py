@@ -191,9 +191,10 @@ def _check_revoked(ctx: Context, sa: IkeSa, path: Sequence[Certificate], method:
         ctx.whisper(auth_notices.revocation_unknown(sa, found.unknown), sa.remote.address)
 
 
-def _proved(sa: IkeSa, **ends: Proven) -> None:
+def _proved(sa: IkeSa, *, local: Proven | None = None, remote: Proven | None = None) -> None:
     """Remember how an end has proved itself."""
-    sa.lineage.proofs = replace(sa.lineage.proofs, **ends)
+    known = sa.lineage.proofs
+    sa.lineage.proofs = replace(known, local=local or known.local, remote=remote or known.remote)
 
 
 def _translated(sa: IkeSa, identity: Identity) -> bool:

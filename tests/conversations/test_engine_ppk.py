@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Postquantum preshared keys (RFC 8784) between two engines: in use, left out where that is allowed, demanded."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import replace
+
+import pytest
+
+from tests.conversations import plans
+from tests.conversations.dialogue import Change, Dialogue, datagrams
+from tests.conversations.plans import ALL_REQID, Settings
+from tests.conversations.scenes import A4, B4, ping
+from tests.unit.pki import issue, method, root
+from xfrmd.ike.events import Acquire, Rekey
+from xfrmd.ike.saving import proof
+from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.message import parse_clear
+from xfrmd.model.pad import Ppk
+from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import Transform, TransformType
+from xfrmd.model.secret import Secret
+from xfrmd.transforms.keymat import with_ppk
+
+KEY, OTHER = Secret(bytes(range(32))), Secret(bytes(32))
+CA = root()
+
+
+def having(key: Secret = KEY, name: bytes = b"office", *, required: bool = True) -> Change:
+    """A rule with a PPK."""
+
+    def change(plan: Plan) -> Plan:
+        return replace(plan, pad=tuple(replace(one, ppk=Ppk(name, key, required)) for one in plan.pad))
+
+    return change
+
+
+def none(plan: Plan) -> Plan:
+    """A rule without."""
+    return plan
+
+
+def used(talk: Dialogue) -> tuple[str, str]:
+    """The PPK that the IKE SA of each end was made with."""
+    (a,), (b,) = talk.a.engine.ike_sas(), talk.b.engine.ike_sas()
+    return a.proofs.ppk, b.proofs.ppk
+
+
+def optional(key: Secret = KEY, name: bytes = b"office") -> Change:
+    return having(key, name, required=False)
+
+
+WORKS = {
+    "both demand it": (having(), having(), "office"),
+    "the initiator demands it": (having(), optional(), "office"),
+    "the responder demands it": (optional(), having(), "office"),
+    "both can do without": (optional(), optional(), "office"),
+    "the responder has none": (optional(), none, ""),
+    "the initiator has none": (none, optional(), ""),
+    "another name": (optional(), optional(name=b"elsewhere"), ""),
+}
+CERTIFICATES = Settings(auth=(method(CA, [issue("a", by=CA, san=["a.example"])]),))
+OTHERS = Settings(auth=(method(CA, [issue("b", by=CA, san=["b.example"])]),))
+
+
+@pytest.mark.parametrize("settings", [(None, None), (CERTIFICATES, OTHERS)], ids=["psk", "rootca"])
+@pytest.mark.parametrize("case", WORKS.values(), ids=WORKS)
+def test_a_ppk_in_use_and_left_out(
+    case: tuple[Change, Change, str], settings: tuple[Settings | None, Settings | None]
+) -> None:
+    a, b, name = case
+    talk = Dialogue(*settings, a=a, b=b)
+    talk.connect()
+    assert used(talk) == (name, name)
+    ours, theirs = talk.a.installed(), talk.b.installed()
+    assert {one.encryption_key for one in ours} == {one.encryption_key for one in theirs}
+    (sa,) = talk.a.engine.ike_sas()
+    talk.talk(talk.a.hear(Rekey(sa.local_spi), talk.now))
+    assert used(talk) == (name, name)  # it stays in the keys
+    (child,) = (talk.a.engine.ike_sas()[0]).children
+    talk.talk(talk.a.hear(Rekey(child.spi_in.to_bytes(4)), talk.now))
+    assert len(talk.a.installed()) == len(talk.b.installed()) == 4
+
+
+REFUSED = {
+    "the initiator has none": (none, having(), "b", "ppk-missing", "does not use a postquantum preshared key"),
+    "the responder has none": (having(), none, "a", "ppk-missing", "does not use a postquantum preshared key"),
+    "another name": (having(), having(name=b"x\x1b"), "b", "auth-failed", r"key 'x\x1b', the peer uses 'office'"),
+    "it insists": (
+        having(),
+        optional(name=b"x"),
+        "b",
+        "auth-failed",
+        "it insists on the postq",
+    ),
+    "the responder insists": (
+        optional(),
+        having(name=b"x"),
+        "b",
+        "auth-failed",
+        "preshared key 'x'",
+    ),
+    "another key": (having(), having(OTHER), "b", "auth-failed", "its preshared key is not ours"),
+    "another key, not demanded": (optional(), optional(OTHER), "b", "auth-failed", "its preshared key is not ours"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_a_ppk_that_is_demanded_fails_closed(case: tuple[Change, Change, str, str, str]) -> None:
+    a, b, told_by, code, why = case
+    talk = Dialogue(a=a, b=b)
+    talk.talk(talk.acquire())
+    talk.pass_time(400.0)
+    side = talk.a if told_by == "a" else talk.b
+    found = [one for one in side.notices() if one.code == code]
+    assert found
+    assert why in found[0].message
+    assert found[0].remedy
+    assert not talk.a.installed()
+    assert not talk.b.installed()
+
+
+def test_what_is_said_in_the_clear() -> None:
+    talk = Dialogue(a=having(), b=having())
+    (request,) = datagrams(talk.acquire())
+    (answer,) = datagrams(talk.deliver(request))
+    for one in (request, answer):
+        found = parse_clear(one.data).notify(NotifyType.USE_PPK)
+        assert found is not None
+        assert found.data == b""
+    (proved,) = datagrams(talk.deliver(answer))
+    assert b"office" not in request.data + answer.data + proved.data
+    plain = Dialogue(b=having(required=False))
+    (request,) = datagrams(plain.a.hear(Acquire(ALL_REQID, ping(A4, B4)), 0.0))
+    (answer,) = datagrams(plain.deliver(request))
+    assert parse_clear(answer.data).notify(NotifyType.USE_PPK) is None
+
+
+def test_the_keys_are_those_of_the_rfc() -> None:
+    """prf+(PPK, key): T1 | T2 with T1 = prf(PPK, key | 1), T2 = prf(PPK, T1 | key | 2) (RFC 8784 3, RFC 7296 2.13)."""
+    for number, name, size in ((5, "sha256", 32), (7, "sha512", 64)):
+        prf, key = Transform(TransformType.PRF, number), bytes(range(100, 100 + size))
+        first = hmac.digest(KEY.reveal(), key + b"\x01", name)
+        assert with_ppk(prf, KEY, key) == first
+        first = hmac.digest(KEY.reveal(), key + key + b"\x01", name)
+        second = hmac.digest(KEY.reveal(), first + key + key + b"\x02", name)
+        assert with_ppk(prf, KEY, key + key) == first + second
+
+
+def test_another_ppk_is_another_way_to_authenticate() -> None:
+    plain = plans.plan(A4, [B4])
+    changes = (having(), having(OTHER), having(name=b"x"), optional(), none)
+    entries = [change(plain).pad[0] for change in changes]
+    assert len({one.peers for one in entries}) == len({proof(one, b"sk_d") for one in entries}) == len(changes)
