@@ -184,6 +184,8 @@ CERTIFICATE_PATH: Final = 6
 CERTIFICATE_CHECKS: Final = 24
 """Signatures verified for one peer: authorities of one name that signed one another have more paths than anybody has
 time for."""
+CERTIFICATE_ENDS: Final = 30
+"""Days before a certificate expires that the operator is told of it."""
 CRL_FILE: Final = 2 * 1024 * 1024
 """Of a file of revocation lists: some forty thousand revoked certificates in PEM, read in a third of a second."""
 CRLS: Final = 16

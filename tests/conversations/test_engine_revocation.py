@@ -79,6 +79,18 @@ def test_a_certificate_that_is_revoked_under_its_sa() -> None:
     assert "was revoked by" in talk.a.told("auth-failed").message
 
 
+def test_certificates_that_end_soon_are_told_at_both_ends() -> None:
+    short = issue("b", by=CA, san=["b.example"], end=NOW + 20 * DAY)
+    talk = Dialogue(looking(CRL_IF_KNOWN), Settings(auth=(method(CA, [short]),)))
+    talk.connect()
+    assert "certificate 'O=Example, CN=b' of 10.0.0.2, or one above it, expires at 2030-06-21" in (
+        talk.a.told("peer-certificate-ends").message
+    )
+    assert "certificate 'O=Example, CN=b' expires at 2030-06-21" in talk.b.told("own-certificate-ends").message
+    assert not [one for one in talk.b.notices() if one.code == "peer-certificate-ends"]
+    assert not talk.a.engine.snapshot().failures
+
+
 def test_how_each_end_has_proved_itself() -> None:
     talk = pair(CRL_IF_KNOWN)
     talk.connect()

@@ -7,11 +7,14 @@ import io
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit import pki
+from tests.unit.pki import DAY
 from tests.unit.policy_text import GOOD, changed
 from xfrmd.cli.program import run
 from xfrmd.cli.xfrmctl import PROGRAM
@@ -70,6 +73,23 @@ def test_check_tells_warnings_and_still_ends_with_0(desk: Desk) -> None:
     assert code == 0
     assert f"{policy}:10:5: warning: no policy is assigned" in out
     assert f"{policy}: good: no policy is assigned, 1 warning" in out
+
+
+def test_check_tells_what_ends_soon(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    ca = pki.root(start=now - DAY, end=now + 365 * DAY)
+    words: dict[int, str] = {}
+    for days in (29, 31):
+        host = pki.issue(f"in {days} days", by=ca, start=now - DAY, end=now + days * DAY)
+        for name, content in (("ca", ca.pem), ("certificate", host.pem), ("key", host.key_pem), ("crl", pki.crl(ca))):
+            path = Path(desk.write(f"{name}{days}", content.decode()))
+            path.chmod(0o600)
+            words[days] = f"{words.get(days, '')}{name}: {{file: {path}}}, "
+    for days, told in ((29, 1), (31, 0)):
+        text = changed("psk: a shared secret of some length", f"rootca: {{{words[days]}}}")
+        code, answer = desk.json("check", desk.write("c.yaml", text), "--facts", desk.facts)
+        assert (code, answer["warnings"]) == (0, told)
+        assert all("certificate 'O=Example, CN=in 29 days' expires at" in one["message"] for one in answer["problems"])
 
 
 def test_check_tells_what_only_the_compiler_sees(desk: Desk) -> None:

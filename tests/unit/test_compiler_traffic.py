@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit import pki
 from tests.unit.compiler_cases import ESP_AES, HOST, facts, one, policy, rule
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.boxes import ALL_PROTOCOLS
@@ -16,7 +17,7 @@ from xfrmd.compiler.traffic import Kind, Traffic, traffic
 from xfrmd.compiler.traffic_json import traffic_json
 from xfrmd.model.addresses import Address
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.pad import PskAuth
+from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, Ppk, PskAuth
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import Secret
 from xfrmd.model.source import Span
@@ -125,6 +126,16 @@ def test_other_settings_of_the_main_mode_are_told_by_peer_and_secrets_are_not_co
     found = traffic(compile_policy(old, PEER), compile_policy(policy(PROTECT, qmpermm=3), PEER))
     assert (found.equal, found.changes) == (False, ())
     assert [*map(str, found.peers[0])] == ["10.1.0.5", "10.2.0.0/16"]
+
+
+def test_authorities_are_compared_and_our_own_certificates_are_not() -> None:
+    def by(authority: pki.Holder, host: str = "a", check: int = CRL_IF_KNOWN) -> Rule:
+        return replace(PROTECT, auth=(pki.method(authority, [pki.issue(host, by=authority)], check=check),))
+
+    ca, other = pki.root(), pki.root("Other")
+    assert compared(by(ca), by(ca, "renewed")).equal
+    for changed in (by(other), by(ca, check=CRL_ALWAYS), PROTECT, replace(by(ca), ppk=Ppk(b"x", Secret(b"x")))):
+        assert [*map(str, compared(by(ca), changed).peers[0])] == ["10.1.0.5", "10.2.0.0/16"]
 
 
 def answering(*secrets: bytes, pfs: bool = False, qmpermm: int = 0) -> Plan:

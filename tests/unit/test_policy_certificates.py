@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from tests.unit import pki
 from tests.unit.pki import issue, root
 from tests.unit.policy_text import SECRET, changed
-from xfrmd.credentials.own import outdated
+from xfrmd.credentials.own import ending, outdated
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.errors import CredentialError
 from xfrmd.model.pad import PskAuth, RootcaAuth
@@ -153,6 +153,21 @@ def test_our_own_certificate_outdates() -> None:
     assert isinstance(found, RootcaAuth)
     assert outdated(found, pki.NOW) == ""
     assert "CN=host' expired at" in outdated(found, pki.NOW + 400 * pki.DAY)
+
+
+def test_what_ends_soon() -> None:
+    (found,) = loaded(policy(f"{WORDS}, crl: {{file: /crl.pem}}")).policies[0].rules[0].auth
+    assert isinstance(found, RootcaAuth)
+    assert ending(found, pki.NOW) == ()
+    assert ending(found, pki.NOW + 31 * pki.DAY) == (
+        "the revocation list of 'O=Example, CN=Root' held until 2030-07-01 00:00 UTC",
+    )
+    late = ending(found, pki.NOW + 336 * pki.DAY)
+    assert late[0] == "certificate 'O=Example, CN=host' expires at 2031-06-01 00:00 UTC"
+    assert [one.partition(" at ")[0] for one in late[1:3]] == [
+        "certificate 'O=Example, CN=One' expires",
+        "certificate 'O=Example, CN=Root' expires",
+    ]
 
 
 def test_certificates_are_public_and_nobody_else_writes_them(tmp_path: Path) -> None:

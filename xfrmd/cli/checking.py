@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from xfrmd.cli import local
@@ -13,7 +14,9 @@ from xfrmd.cli.output import Output, problem_json
 from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_and_check
 from xfrmd.control.exits import ExitCode
+from xfrmd.credentials.own import ending
 from xfrmd.credentials.secret_files import secret_reader
+from xfrmd.model.pad import RootcaAuth
 from xfrmd.model.secret import SecretRef, SecretSource
 from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
@@ -76,6 +79,19 @@ def _good(file: str, policies: PolicySet, filters: int, problems: Sequence[Probl
     return ExitCode.OK
 
 
+def _ending(policies: PolicySet) -> set[Problem]:
+    """Certificates and revocation lists of the rules in force that hold no more, or not for much longer."""
+    remedy = "put a new one into the file that the rule names, and run xfrmctl reload"
+    return {
+        Problem(Severity.WARNING, rule.at, told, remedy)
+        for policy in policies.in_force
+        for rule in policy.rules
+        for method in rule.auth
+        if isinstance(method, RootcaAuth)
+        for told in ending(method, datetime.now(UTC))
+    }
+
+
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Load and compile; what is wrong is the answer, not an accident."""
     file: str = arguments.policy
@@ -85,7 +101,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     except PolicyErrors as error:
         return _bad(file, error.problems, output)
     checked = compile_and_check(policies, facts)
-    problems = sorted({*policies.warnings, *checked.problems}, key=lambda problem: (problem.at, problem.message))
+    problems = sorted(
+        {*policies.warnings, *checked.problems, *_ending(policies)}, key=lambda problem: (problem.at, problem.message)
+    )
     if any(problem.severity is Severity.ERROR for problem in problems):
         return _bad(file, problems, output)
     return _good(file, policies, len(checked.plan.filters), problems, output)

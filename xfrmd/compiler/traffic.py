@@ -18,7 +18,7 @@ from xfrmd.compiler.boxes import PROTOCOLS, Box, Cut, halves, halving, joined, p
 from xfrmd.compiler.decisions import PASSES, Decided, Layer, Meaning, Scene, left_out, scenes
 from xfrmd.compiler.regions import Region, regions
 from xfrmd.model.addresses import Prefix
-from xfrmd.model.pad import PadEntry
+from xfrmd.model.pad import AuthMethod, PadEntry, PskAuth, RootcaAuth
 from xfrmd.model.plan import Plan, Verdict
 from xfrmd.model.source import Span
 
@@ -236,7 +236,14 @@ def _order(changes: Sequence[Change]) -> tuple[object, ...]:
 def _settings(one: PadEntry) -> tuple[object, ...]:
     """How a peer is authenticated and with which main mode settings, secrets aside."""
     ppk = (one.ppk.id, one.ppk.required) if one.ppk is not None else None
-    return (tuple(map(type, one.auth)), one.local_id, one.remote_id, one.main_mode, ppk)
+    return (tuple(map(_kind, one.auth)), one.local_id, one.remote_id, one.main_mode, ppk)
+
+
+def _kind(method: AuthMethod) -> tuple[object, ...]:
+    """A method without what is secret in it, and without our own certificate, which may be renewed."""
+    if isinstance(method, PskAuth):
+        return (PskAuth,)
+    return (RootcaAuth, method.authority, method.name, method.exclude_ca_name, method.crl_check)
 
 
 def _answering(plan: Plan) -> set[tuple[str, Span]]:

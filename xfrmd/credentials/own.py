@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from xfrmd import limits
-from xfrmd.credentials import paths
+from xfrmd.credentials import paths, revocation
 from xfrmd.credentials.certificates import Certificate, parse
 from xfrmd.errors import CredentialError
 from xfrmd.model.pad import RootcaAuth
@@ -80,6 +80,26 @@ def assemble(
 def known(der: bytes) -> Certificate:
     """A certificate of ours, or of an authority of ours, which was examined when it was read."""
     return parse(der)
+
+
+def ending(method: RootcaAuth, when: datetime) -> tuple[str, ...]:
+    """What of a method holds no more, or not for much longer: certificates of ours, the authority, revocation lists."""
+    if not method.certificates:
+        return ()
+    soon = when + timedelta(days=limits.CERTIFICATE_ENDS)
+    told = [
+        f"certificate {one.subject!r} {'expires' if until > when else 'expired'} at {until:%Y-%m-%d %H:%M} UTC"
+        for one in map(known, (*method.certificates, method.authority))
+        for until in (one.parsed.not_valid_after_utc,)
+        if until <= soon
+    ]
+    lists = map(revocation.known, method.crls)
+    told += [
+        f"the revocation list of {one.issuer!r} held until {one.next_update:%Y-%m-%d %H:%M} UTC"
+        for one in lists
+        if one.next_update < when
+    ]
+    return tuple(told)
 
 
 def outdated(method: RootcaAuth, when: datetime) -> str:

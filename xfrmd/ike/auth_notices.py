@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from xfrmd.credentials.names import spoken
 from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.proven import Proven
 from xfrmd.model.notice import Level, Notice
 
 
@@ -17,6 +20,30 @@ def revocation_unknown(sa: IkeSa, why: str) -> Notice:
         f"revoked: {why} (rule {sa.pad.rule!r})",
         {"peer": str(sa.remote.address), "rule": sa.pad.rule, "reason": why},
         "put the authority's newest revocation list into the file that crl names, and run xfrmctl reload",
+    )
+
+
+def own_ends(sa: IkeSa, what: str) -> Notice:
+    """What we prove ourselves by, or judge peers by, ends soon."""
+    return Notice(
+        Level.NOTICE,
+        "own-certificate-ends",
+        f"{what} (rule {sa.pad.rule!r})",
+        {"rule": sa.pad.rule, "peer": str(sa.remote.address)},
+        "put a new one into the file that the policy names, and run xfrmctl reload",
+    )
+
+
+def peer_ends(sa: IkeSa, proven: Proven) -> Notice:
+    """A certificate on the peer's path expires soon: its IKE SA ends with it."""
+    until = datetime.fromtimestamp(proven.until or 0.0, UTC)
+    return Notice(
+        Level.NOTICE,
+        "peer-certificate-ends",
+        f"the certificate {proven.subject!r} of {sa.remote.address}, or one above it, expires at "
+        f"{until:%Y-%m-%d %H:%M} UTC (rule {sa.pad.rule!r})",
+        {"peer": str(sa.remote.address), "rule": sa.pad.rule, "subject": proven.subject},
+        "let the peer's administrator renew it",
     )
 
 

@@ -104,6 +104,8 @@ def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Pay
     outdated = own.outdated(method, ctx.today())
     if outdated:
         ctx.tell(notices.own_certificate(sa, outdated))
+    for ends in () if outdated else own.ending(method, ctx.today()):
+        ctx.whisper(auth_notices.own_ends(sa, ends), sa.remote.address)
     number, data = signatures.sign(method.key, octets, sa.greeting.hashes)
     ours = [own.known(one) for one in (*method.certificates, method.authority)]
     _proved(sa, local=by_certificate(ours, number, data))
@@ -175,6 +177,8 @@ def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> 
     proven = by_certificate(path, claim.auth.method, claim.auth.data)
     _proved(sa, remote=proven)
     assert proven.until is not None
+    if proven.until - ctx.wall() < limits.CERTIFICATE_ENDS * 86_400:
+        ctx.whisper(auth_notices.peer_ends(sa, proven), sa.remote.address)
     sa.lineage.believed_until = ctx.now + proven.until - ctx.wall()
     return method
 
