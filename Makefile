@@ -45,7 +45,7 @@ boot-tests: .venv/ready ## Debian boots for real in the lab's kernel, with the p
 deb: .venv/ready ## the package for Debian 12, in dist/
 	@packaging/build
 
-demo: .venv/ready ## two hosts, one policy, a protected ping, in under a minute
+demo: .venv/ready ## two hosts, one policy, a protected ping, then certificates, in about a minute
 	@lab/run -- $(PYTHON) -m lab.demo
 
 bench: .venv/ready ## measure, beside the peers, and print tables

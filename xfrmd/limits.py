@@ -206,6 +206,10 @@ LINK_LOCAL_PEERS: Final = 256
 """Link-local peers whose interface is remembered."""
 PAYLOADS: Final = 64
 """Payloads in one message, and of one kind inside another (proposals, transforms, traffic selectors)."""
+VENDOR_VERSION: Final = 24
+"""Octets of a peer's version that are shown; nobody's is longer."""
+SELECTORS_TOLD: Final = 8
+"""Of each side, in a notice about traffic without a common part and in what a peer is told: more nobody reads."""
 DELETED_SPIS: Final = 1024
 """SPIs in one Delete payload: more child SAs than any peer has under one IKE SA."""
 SELECTORS: Final = 256

@@ -61,6 +61,9 @@ def test_no_common_proposal_shows_both_offers_at_both_ends(two_hosts: topology.T
         assert "ECP384" in both
         e2e.wait_until(lambda: any(x["code"] for x in left.ask("status")["peers"]), "the initiator is told", 90)
         assert failure_of(left.ask("status"), net.right.v4)["code"] == "no-proposal"
+        for daemon in (left, right):
+            shown = daemon.ctl_text("status").stdout
+            assert "first difference: encryption: ours AES" in shown, shown
     net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp"))
 
 

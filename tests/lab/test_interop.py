@@ -14,7 +14,7 @@ from lab import libreswan as lab_libreswan
 from lab import topology
 from lab.libreswan import libreswan
 from lab.netns import Host
-from lab.packets import Kind
+from lab.packets import Kind, flow
 from lab.strongswan import strongswan
 from lab.traffic import ping
 from lab.xfrmd_host import XfrmdHost, xfrmd
@@ -116,5 +116,24 @@ def test_two_gateways(tmp_path: Path, peer: str, case: str) -> None:
             one for one in net.capture.packets if one.link == "eth0" and one.host in (net.left.name, net.right.name)
         ]
         assert [one for one in between if one.packet.kind is Kind.ESP]
-        flow = topology.between(net.left_host, far, "icmp")
-        assert not [one for one in between if one.packet.kind is Kind.CLEAR and flow.carries(one.packet)]
+        pings = topology.between(net.left_host, far, "icmp")
+        assert not [one for one in between if one.packet.kind is Kind.CLEAR and pings.carries(one.packet)]
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_gateway_behind_a_nat(tmp_path: Path, peer: str) -> None:
+    authority = certs.root("p256")
+    own = certs.host("a", authority, "p256")
+    near, far = "10.66.1.1", "10.66.2.1"
+    with topology.host_nat_host() as net:
+        for host, address, there, via in ((net.inside, near, far, "10.1.0.2"), (net.outside, far, near, "10.2.0.2")):
+            host.run("ip", "address", "add", f"{address}/32", "dev", "lo")
+            host.run("ip", "route", "add", there, "via", via, "src", address)
+        with (
+            this_end("nat", 4, net.inside, tmp_path, authority, own) as ours,
+            other_end(peer, "nat", 4, net.outside, authority, own) as said,
+        ):
+            assert ping(net.inside, far, 2, wait=5.0).lost == 0, ours.log + said()
+            assert ping(net.outside, near, 2, wait=5.0).lost == 0, ours.log + said()
+        net.capture.assert_nothing_clear(flow([near], [far]))
+        assert {each.packet.kind for each in net.capture.esp_packets()} == {Kind.UDP_ESP}

@@ -67,3 +67,28 @@ def test_an_ike_sa_without_methods_leaves_no_gap() -> None:
     shown = show.sas({"ike_sas": [CONNECTING], "child_sas": []}, OUTPUT)
     assert "no methods agreed yet" in shown
     assert "; ;" not in shown
+
+
+def test_whose_ike_a_peer_has_is_shown_where_it_tells() -> None:
+    shown = show.sas({"ike_sas": [{**CONNECTING, "vendor": "libreswan 4.10"}], "child_sas": []}, OUTPUT)
+    assert " (libreswan 4.10) by rule " in shown
+
+
+def test_both_sides_of_a_failure_stand_below_one_another() -> None:
+    failure = {
+        "peer": "10.1.0.2",
+        "failures": 1,
+        "failed_at": 0.0,
+        "code": "no-proposal",
+        "message": "no common proposal with 10.1.0.2 for the IKE SA (rule 'r'): ours A; theirs B; first difference: C",
+        "remedy": "do",
+        "fields": {"ours": "A", "theirs": "B", "difference": "C"},
+    }
+    assert [line.strip() for line in show._failure(failure, 5.0, OUTPUT)] == [
+        "10.1.0.2  5s ago: no-proposal",
+        "no common proposal with 10.1.0.2 for the IKE SA (rule 'r')",
+        "ours:   A",
+        "theirs: B",
+        "first difference: C",
+        "remedy: do",
+    ]

@@ -112,11 +112,21 @@ def _failure(peer: Answer, now: float, output: Output) -> list[str]:
             f"  {output.paint(peer['peer'], 'strong')}  {times}{duration(now - peer['failed_at'])} ago: "
             f"{output.paint(peer['code'], 'error')}"
         ),
-        f"    {peer['message']}",
+        *_both_sides(peer),
     ]
     if peer["remedy"]:
         lines.append(f"    remedy: {peer['remedy']}")
     return lines
+
+
+def _both_sides(peer: Answer) -> list[str]:
+    """The message; where it has both sides' wishes, those below one another to be compared."""
+    fields = peer.get("fields", {})
+    if not fields.get("ours") or not fields.get("theirs"):
+        return [f"    {peer['message']}"]
+    head = peer["message"].partition(": ours ")[0]
+    lines = [f"    {head}", f"    ours:   {fields['ours']}", f"    theirs: {fields['theirs']}"]
+    return [*lines, f"    first difference: {fields['difference']}"] if fields.get("difference") else lines
 
 
 def _flat(counters: Answer) -> str:
@@ -185,6 +195,10 @@ def _proven(end: Answer) -> str:
     )
 
 
+def _vendor(sa: Answer) -> str:
+    return f" ({sa['vendor']})" if sa.get("vendor") else ""
+
+
 def sas(answer: Answer, output: Output) -> str:
     """`xfrmctl sas`: each IKE SA with its children below it."""
     lines: list[str] = []
@@ -198,7 +212,7 @@ def sas(answer: Answer, output: Output) -> str:
                 f"{'initiator' if sa['initiator'] else 'responder'}, {sa['state']}"
             ),
             (
-                f"  {sa['remote_id'] or '?'} by rule {sa['rule']!r}; "
+                f"  {sa['remote_id'] or '?'}{_vendor(sa)} by rule {sa['rule']!r}; "
                 f"{', '.join(sa['transforms']) or 'no methods agreed yet'}; "
                 f"age {duration(sa['age'])}, rekey in {duration(sa['rekey_in'])}"
             ),

@@ -194,6 +194,7 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
         "remote": str(view.remote),
         "local_id": view.local_id,
         "remote_id": view.remote_id,
+        "vendor": view.vendor,
         "initiator": view.initiator,
         "state": view.state,
         "rule": view.rule,

@@ -67,7 +67,7 @@ def _filter(ctx: Context, saved: SavedFilter) -> None:
 
 
 def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, known: dict[int, SavedChild]) -> None:
-    lineage = Lineage(Endpoint(*saved.local), Endpoint(*saved.remote))
+    lineage = Lineage(Endpoint(*saved.local), Endpoint(*saved.remote), vendor=saved.vendor)
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
     lineage.nat = saved.nat
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until

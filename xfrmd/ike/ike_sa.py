@@ -197,6 +197,8 @@ class Lineage:
     """What was seen between us when it began."""
     spoken: float = 0.0
     """When something of ours left for the peer, as far as we know."""
+    vendor: str = ""
+    """Whose IKE the peer seems to have, by its Vendor IDs; "" when they do not tell."""
     heir: Lineage | None = None
     """Another one with the same peer, which takes over the child SAs because this one is one too many."""
 

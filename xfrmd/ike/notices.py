@@ -3,54 +3,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from xfrmd.credentials.names import spoken
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import WantKey
 from xfrmd.ike.ike_sa import IkeSa
-from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.pad import Identity, PskAuth, RootcaAuth
 
-_THEIR_JOURNAL = "the peer's journal says what it wants"
-
-
-def no_proposal(sa: IkeSa, what: str, mismatch: Mismatch) -> Notice:
-    """We have nothing in common with a peer's offer or answer. `what` is "IKE SA" or "child SA"."""
-    return Notice(
-        Level.WARNING,
-        "no-proposal",
-        f"no common proposal with {sa.remote.address} for the {what} (rule {sa.pad.rule!r}): "
-        f"ours {mismatch.ours}; theirs {mismatch.theirs}; first difference: {mismatch.reason}",
-        _who(sa) | {"ours": mismatch.ours, "theirs": mismatch.theirs, "difference": mismatch.reason},
-        f"give both hosts one {_setting(what)} in common",
-    )
-
-
-def proposal_refused(sa: IkeSa, what: str, ours: str, theirs: str = "") -> Notice:
-    """The peer refused all that we offered. `theirs` is what it said it would take, "" when it did not say."""
-    told = theirs or f"not told ({_THEIR_JOURNAL})"
-    return Notice(
-        Level.WARNING,
-        "no-proposal",
-        f"{sa.remote.address} answers NO_PROPOSAL_CHOSEN for the {what} (rule {sa.pad.rule!r}): "
-        f"ours {ours}; theirs {told}",
-        _who(sa) | {"ours": ours, "theirs": told},
-        f"give both hosts one {_setting(what)} in common",
-    )
-
-
-def init_refused(sa: IkeSa, notify: int) -> Notice:
-    """The peer, or somebody in its name, refused our IKE_SA_INIT."""
-    answer = NotifyType(notify).name
-    return Notice(
-        Level.WARNING,
-        "init-refused",
-        f"{sa.remote.address} answers {answer} to IKE_SA_INIT (rule {sa.pad.rule!r})",
-        _who(sa) | {"answer": answer},
-        _THEIR_JOURNAL,
-    )
+THEIR_JOURNAL: Final = "the peer's journal says what it wants"
 
 
 def auth_failed(sa: IkeSa, reason: str) -> Notice:
@@ -58,9 +22,9 @@ def auth_failed(sa: IkeSa, reason: str) -> Notice:
     return Notice(
         Level.WARNING,
         "auth-failed",
-        f"authentication of {sa.remote.address} failed (rule {sa.pad.rule!r}): {reason}; "
+        f"authentication of {peer(sa)} failed (rule {sa.pad.rule!r}): {reason}; "
         f"we are {_local(sa)}, it says to be {spoken(sa.remote_id)}",
-        _who(sa) | {"reason": reason},
+        who(sa) | {"reason": reason},
         _same_credentials(sa),
     )
 
@@ -86,7 +50,7 @@ def own_certificate(sa: IkeSa, why: str) -> Notice:
         Level.WARNING,
         "own-certificate",
         f"our own certificate is no proof now (rule {sa.pad.rule!r}): {why}",
-        _who(sa) | {"reason": why},
+        who(sa) | {"reason": why},
         "put a new certificate into the file that the policy names, and run xfrmctl reload; is the clock right?",
     )
 
@@ -97,7 +61,7 @@ def no_proof(sa: IkeSa, why: str) -> Notice:
         Level.WARNING,
         "auth-failed",
         f"we cannot prove ourselves to {sa.remote.address} (rule {sa.pad.rule!r}): {why}",
-        _who(sa) | {"reason": why},
+        who(sa) | {"reason": why},
         "let the peer's IKE use RFC 7427 signatures, or give this host a certificate with a key of another kind",
     )
 
@@ -108,10 +72,10 @@ def auth_refused(sa: IkeSa, notify: int) -> Notice:
     return Notice(
         Level.WARNING,
         "auth-failed",
-        f"{sa.remote.address} answers {answer} (rule {sa.pad.rule!r}): we said to be {_local(sa)} "
+        f"{peer(sa)} answers {answer} (rule {sa.pad.rule!r}): we said to be {_local(sa)} "
         f"and expected {spoken(sa.remote_id, 'whoever its certificate names')}",
-        _who(sa) | {"answer": answer},
-        f"{_same_credentials(sa)}; {_THEIR_JOURNAL}",
+        who(sa) | {"answer": answer},
+        f"{_same_credentials(sa)}; {THEIR_JOURNAL}",
     )
 
 
@@ -122,7 +86,7 @@ def auth_next(sa: IkeSa, number: int) -> Notice:
         Level.INFO,
         "auth-next",
         f"{sa.remote.address} refuses method {number - 1} of {count} (rule {sa.pad.rule!r}): trying method {number}",
-        _who(sa) | {"method": str(number)},
+        who(sa) | {"method": str(number)},
         "put the method first that the peer has, or give the peer the first one",
     )
 
@@ -135,7 +99,7 @@ def no_answer(sa: IkeSa, hint: Notice | None) -> Notice:
         Level.WARNING,
         "no-answer",
         f"{sa.remote} does not answer IKE from {sa.local} (rule {sa.pad.rule!r}, state {sa.state.value})",
-        _who(sa),
+        who(sa),
         "is the peer up, does IKE run there, and may UDP ports 500 and 4500 and ESP pass between the hosts?",
     )
 
@@ -146,7 +110,7 @@ def peer_down(sa: IkeSa) -> Notice:
         Level.WARNING,
         "peer-down",
         f"{sa.remote} stopped answering; its SAs are removed, traffic is held until it is back (rule {sa.pad.rule!r})",
-        _who(sa),
+        who(sa),
         "nothing to do if the peer is down on purpose: traffic to it negotiates again",
     )
 
@@ -158,44 +122,8 @@ def peer_crashed(sa: IkeSa) -> Notice:
         "peer-crashed",
         f"{sa.remote} has lost its SAs (it has shown the token of this IKE SA); they are negotiated anew, traffic is "
         f"held meanwhile (rule {sa.pad.rule!r})",
-        _who(sa),
+        who(sa),
         "nothing to do; the peer's journal says why it has started without them",
-    )
-
-
-def traffic_refused(sa: IkeSa, ours: str, theirs: str) -> Notice:
-    """No filter of ours has the traffic that a peer proposes (TS_UNACCEPTABLE). `theirs` as seen from here."""
-    return Notice(
-        Level.WARNING,
-        "no-filter",
-        f"no negotiate filter for the traffic with {sa.remote.address}: ours {ours}; theirs {theirs}",
-        _who(sa) | {"ours": ours, "theirs": theirs},
-        "give both hosts negotiate filters that overlap (mirrored, and seen from each side)",
-    )
-
-
-def child_refused(sa: IkeSa, notify: int, ours: str) -> Notice:
-    """The peer made no child SA of what we proposed."""
-    answer = NotifyType(notify).name
-    code = "no-filter" if notify == NotifyType.TS_UNACCEPTABLE else "child-refused"
-    return Notice(
-        Level.WARNING,
-        code,
-        f"{sa.remote.address} answers {answer} for a child SA (rule {sa.pad.rule!r}): ours {ours}; "
-        f"theirs not told ({_THEIR_JOURNAL})",
-        _who(sa) | {"ours": ours, "answer": answer},
-        "give both hosts negotiate filters and quick mode methods that overlap",
-    )
-
-
-def mode_mismatch(sa: IkeSa, ours: str, theirs: str) -> Notice:
-    """One side wants a tunnel, the other transport mode."""
-    return Notice(
-        Level.WARNING,
-        "mode-mismatch",
-        f"{sa.remote.address} wants {theirs} mode where rule {sa.pad.rule!r} has {ours} mode",
-        _who(sa) | {"ours": ours, "theirs": theirs},
-        f"set both hosts to {ours} mode for this traffic",
     )
 
 
@@ -229,7 +157,7 @@ def malformed(sa: IkeSa, why: str) -> Notice:
         Level.WARNING,
         "protocol-error",
         f"{sa.remote} breaks the protocol: {why}",
-        _who(sa),
+        who(sa),
         "report it to the maker of the peer's IKE",
     )
 
@@ -240,18 +168,18 @@ def ike_up(sa: IkeSa) -> Notice:
         Level.INFO,
         "ike-up",
         f"IKE SA with {sa.remote.address} ({spoken(sa.remote_id)}) established: {sa.suite}",
-        _who(sa) | {"spi": sa.spi.hex(), "suite": str(sa.suite)},
+        who(sa) | {"spi": sa.spi.hex(), "suite": str(sa.suite)},
     )
 
 
 def ike_rekeyed(sa: IkeSa) -> Notice:
     """A new IKE SA took the place of an old one."""
-    return Notice(Level.INFO, "ike-rekeyed", f"IKE SA with {sa.remote.address} rekeyed: {sa.suite}", _who(sa))
+    return Notice(Level.INFO, "ike-rekeyed", f"IKE SA with {sa.remote.address} rekeyed: {sa.suite}", who(sa))
 
 
 def ike_down(sa: IkeSa, why: str) -> Notice:
     """An IKE SA ended."""
-    return Notice(Level.INFO, "ike-down", f"IKE SA with {sa.remote.address} ended: {why}", _who(sa))
+    return Notice(Level.INFO, "ike-down", f"IKE SA with {sa.remote.address} ended: {why}", who(sa))
 
 
 def child_up(sa: IkeSa, child: ChildSa) -> Notice:
@@ -260,15 +188,13 @@ def child_up(sa: IkeSa, child: ChildSa) -> Notice:
         Level.INFO,
         "child-up",
         f"{_protects(child)} by {child.suite}",
-        _who(sa) | _child(child),
+        who(sa) | _child(child),
     )
 
 
 def child_rekeyed(sa: IkeSa, child: ChildSa) -> Notice:
     """Traffic is protected by new keys."""
-    return Notice(
-        Level.INFO, "child-rekeyed", f"rekeyed: {_protects(child)} by {child.suite}", _who(sa) | _child(child)
-    )
+    return Notice(Level.INFO, "child-rekeyed", f"rekeyed: {_protects(child)} by {child.suite}", who(sa) | _child(child))
 
 
 def adopted(ike_sas: int, child_sas: int) -> Notice:
@@ -310,7 +236,7 @@ def hold_off(sa: IkeSa, what: str, why: str) -> Notice:
         Level.WARNING,
         "rekey-failed",
         f"{what} with {sa.remote.address} could not be rekeyed yet: {why}",
-        _who(sa),
+        who(sa),
         "nothing to do if it works the next time; both sides' methods must stay compatible",
     )
 
@@ -353,14 +279,22 @@ def _soft(key: WantKey, rule: str) -> dict[str, str]:
     return found | ({"rule": rule} if rule else {})
 
 
-def _who(sa: IkeSa) -> dict[str, str]:
-    return {
+def peer(sa: IkeSa) -> str:
+    """The peer by its address, and whose IKE it seems to have."""
+    vendor = sa.lineage.vendor
+    return f"{sa.remote.address} ({vendor})" if vendor else str(sa.remote.address)
+
+
+def who(sa: IkeSa) -> dict[str, str]:
+    """The fields that every notice about an IKE SA has."""
+    found = {
         "peer": str(sa.remote.address),
         "local": str(sa.local.address),
         "rule": sa.pad.rule,
         "local_id": spoken(sa.local_id),
         "remote_id": spoken(sa.remote_id),
     }
+    return found | ({"vendor": sa.lineage.vendor} if sa.lineage.vendor else {})
 
 
 def _child(child: ChildSa) -> dict[str, str]:
@@ -384,7 +318,3 @@ def _protects(child: ChildSa) -> str:
 
 def _traffic(child: ChildSa) -> str:
     return ", ".join(map(str, child.selectors))
-
-
-def _setting(what: str) -> str:
-    return "of mmsecmethods" if what == "IKE SA" else "of qmsecmethods (and the same qmpfs)"

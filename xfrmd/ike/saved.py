@@ -145,6 +145,7 @@ class SavedLineage:
     """When the peer's certificate expires, None where there is none."""
     nat: Nat = NO_NAT
     proofs: Proofs = field(default_factory=Proofs)
+    vendor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

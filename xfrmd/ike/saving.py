@@ -83,6 +83,7 @@ class Recorder:
             nat=lineage.nat,
             believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
             proofs=lineage.proofs,
+            vendor=lineage.vendor,
         )
         records.append(Record(f"lineage {self._numbers[lineage]}", encode(saved)))
         return records + [Record(f"child {spi:08x}", None) for spi in before if spi not in now]

@@ -51,6 +51,7 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         rule=sa.pad.rule,
         local_id=spoken(sa.local_id),
         remote_id=spoken(sa.remote_id),
+        vendor=sa.lineage.vendor,
         transforms=sa.suite.transforms if sa.suite is not None else (),
         created=sa.created,
         rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),

@@ -48,6 +48,8 @@ class IkeSaView:
     nat: str = ""
     """Whose address is translated: "ours", "the peer's", both; "forced" without a NAT; "" for plain ESP."""
     proofs: Proofs = field(default_factory=Proofs)
+    vendor: str = ""
+    """Whose IKE the peer seems to have, "" when its Vendor IDs do not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import dynamic, lifecycle, narrow, notices, select
+from xfrmd.ike import dynamic, lifecycle, narrow, notices, refusals, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Offer, SeededExchange, Task
@@ -96,14 +96,14 @@ def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made
     answer, tsi, tsr = _parts(message)
     choice = select.accepted(offer.proposals, answer.proposals)
     if isinstance(choice, Mismatch):
-        ctx.tell(notices.no_proposal(sa, "child SA", choice), sa.remote.address)
+        ctx.tell(refusals.no_proposal(sa, "child SA", choice), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN)
     protect, region, proposed = offer.agreed
     _check_mode(ctx, sa, protect, message)
     told = translated.seen(sa, Traffic(tsi.ranges, tsr.ranges), transport=protect.mode is Mode.TRANSPORT)
     traffic = narrow.within(told, region)
     if not traffic.outbound or not narrow.lies_in(told, region):
-        ctx.tell(notices.traffic_refused(sa, str(proposed), str(told)), sa.remote.address)
+        ctx.tell(refusals.traffic_refused(sa, proposed.outbound, told.outbound), sa.remote.address)
         raise RefusalError(NotifyType.TS_UNACCEPTABLE)
     shared = None
     if offer.exchange is not None and choice.suite.key_exchange is not None:
@@ -165,12 +165,12 @@ def _agree(ctx: Context, sa: IkeSa, message: SealedMessage, proposed: Traffic, o
     if agreed is not None:
         return agreed
     if narrow.answer(ctx.index, Ends(local, remote, other), proposed, reqid) is not None:
-        ctx.tell(notices.mode_mismatch(sa, other.name.lower(), wanted.name.lower()), remote)
+        ctx.tell(refusals.mode_mismatch(sa, other.name.lower(), wanted.name.lower()), remote)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "the other mode")
     regions = ctx.index.regions(local, remote, wanted)
-    ours = ", ".join(str(region.selector) for region in regions[:8]) or "none"
-    ctx.tell(notices.traffic_refused(sa, ours, str(proposed)), remote)
-    raise RefusalError(NotifyType.TS_UNACCEPTABLE)
+    ours = [region.selector for region in regions]
+    ctx.tell(refusals.traffic_refused(sa, ours, proposed.outbound), remote)
+    raise RefusalError(NotifyType.TS_UNACCEPTABLE, payloads=offers.traffic(ours))
 
 
 def _choose(ctx: Context, sa: IkeSa, protect: ProtectPolicy, offered: SaPayload) -> Choice:
@@ -184,7 +184,7 @@ def _choose(ctx: Context, sa: IkeSa, protect: ProtectPolicy, offered: SaPayload)
     choice = select.choose(acceptable, wires)
     if isinstance(choice, Mismatch):
         told = Mismatch(select.describe(ours), choice.theirs, choice.reason)
-        ctx.tell(notices.no_proposal(sa, "child SA", told), sa.remote.address)
+        ctx.tell(refusals.no_proposal(sa, "child SA", told), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, choice.reason, payloads=offers.refusal(ours))
     return choice
 
@@ -259,7 +259,7 @@ def _check_mode(ctx: Context, sa: IkeSa, protect: ProtectPolicy, message: Sealed
     transport = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
     if transport != (protect.mode is Mode.TRANSPORT):
         theirs = "transport" if transport else "tunnel"
-        ctx.tell(notices.mode_mismatch(sa, protect.mode.name.lower(), theirs), sa.remote.address)
+        ctx.tell(refusals.mode_mismatch(sa, protect.mode.name.lower(), theirs), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "the other mode")
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import narrow, notices, select, wants
+from xfrmd.ike import narrow, refusals, select, wants
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
@@ -88,10 +88,10 @@ def _tell_refusal(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage, n
     assert task.offer is not None
     if notify == NotifyType.NO_PROPOSAL_CHOSEN:
         ours = select.describe(task.offer.proposals)
-        notice = notices.proposal_refused(sa, "child SA", ours, offers.told(message))
+        notice = refusals.proposal_refused(sa, "child SA", ours, offers.told(task.offer.proposals, message))
     else:
-        traffic = task.offer.agreed.traffic if task.offer.agreed is not None else ""
-        notice = notices.child_refused(sa, notify, str(traffic))
+        proposed = task.offer.agreed.traffic.outbound if task.offer.agreed is not None else ()
+        notice = refusals.child_refused(sa, notify, proposed, offers.told_traffic(message))
     ctx.tell(notice, sa.remote.address)
 
 

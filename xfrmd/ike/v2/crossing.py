@@ -8,7 +8,7 @@ it. We hold to the same rule when both ends begin at once, so that one pair rema
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices, wants
+from xfrmd.ike import lifecycle, notices, refusals, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.effects import InstallSa
@@ -33,8 +33,7 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
         return
     _send_from_now(ctx, sa, child, pair[1])
     if want is not None and want.packet is not None and not child.carries(want.packet):
-        theirs = ", ".join(map(str, child.selectors))
-        ctx.tell(notices.traffic_refused(sa, str(want.packet), theirs), sa.remote.address)
+        ctx.tell(refusals.traffic_refused(sa, [want.packet], child.selectors), sa.remote.address)
         wants.fail(ctx, want, whole_peer=False)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import auth_notices, lifecycle, notices, select
+from xfrmd.ike import auth_notices, lifecycle, notices, refusals, select
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.effects import SendDatagram
@@ -16,7 +16,7 @@ from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch, Suite
-from xfrmd.ike.v2 import cardinality, nat, offers, ppk, proof, sending
+from xfrmd.ike.v2 import cardinality, nat, offers, ppk, proof, sending, vendors
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
@@ -110,22 +110,24 @@ def _refused(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
             _choose_method(ctx, handshake, method)
             _start_over(ctx, sa)
             return
+    sa.lineage.vendor = vendors.of(message) or sa.lineage.vendor
     ours = select.describe(sa.pad.main_mode.proposals)
-    theirs = offers.told(message)
     if error.notify == NotifyType.NO_PROPOSAL_CHOSEN:
-        handshake.hint = notices.proposal_refused(sa, "IKE SA", ours, theirs)
+        told = offers.told(sa.pad.main_mode.proposals, message)
+        handshake.hint = refusals.proposal_refused(sa, "IKE SA", ours, told)
     else:
-        handshake.hint = notices.init_refused(sa, error.notify)
+        handshake.hint = refusals.init_refused(sa, error.notify, ours)
     ctx.whisper(handshake.hint, sa.remote.address)
 
 
 def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     """Take the peer's choice and key, and go on to IKE_AUTH."""
     handshake = sa.greeting
+    sa.lineage.vendor = vendors.of(message)
     answer, exchange, nonce = _parts(message)
     choice = select.accepted(sa.pad.main_mode.proposals, answer.proposals)
     if isinstance(choice, Mismatch):
-        handshake.hint = notices.no_proposal(sa, "IKE SA", choice)
+        handshake.hint = refusals.no_proposal(sa, "IKE SA", choice)
     elif not ppk.listen(sa, message):
         handshake.hint = auth_notices.ppk_missing(sa)
     if isinstance(choice, Mismatch) or not ppk.listen(sa, message):
@@ -177,7 +179,7 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
     if pad is None:
         ctx.whisper(notices.no_rule(local.address, remote.address), remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no rule for these addresses")
-    lineage = Lineage(local, remote)
+    lineage = Lineage(local, remote, vendor=vendors.of(message))
     sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
     lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
     choice = _choose(ctx, sa, message)
@@ -193,7 +195,7 @@ def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
     ours = sa.pad.main_mode.proposals
     choice = select.choose(ours, answer.proposals)
     if isinstance(choice, Mismatch):
-        ctx.whisper(notices.no_proposal(sa, "IKE SA", choice), sa.remote.address)
+        ctx.whisper(refusals.no_proposal(sa, "IKE SA", choice), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, choice.reason, payloads=offers.refusal(ours))
     method = choice.suite.key_exchange
     if method is None or method.id != exchange.method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import lifecycle, notices, select
+from xfrmd.ike import lifecycle, notices, refusals, select
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.journal import Count
@@ -60,7 +60,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         return
     choice = select.accepted(offer.proposals, answer.proposals)
     if isinstance(choice, Mismatch):
-        ctx.tell(notices.no_proposal(sa, "IKE SA", choice), sa.remote.address)
+        ctx.tell(refusals.no_proposal(sa, "IKE SA", choice), sa.remote.address)
         settle(ctx, sa)
         return
     if ke.method != (offer.method.id if offer.method else 0) or offer.exchange is None:
@@ -143,7 +143,7 @@ def _choose(ctx: Context, sa: IkeSa, answer: SaPayload, ke: KePayload) -> Choice
     ours = sa.pad.main_mode.proposals
     choice = select.choose(ours, answer.proposals)
     if isinstance(choice, Mismatch):
-        ctx.tell(notices.no_proposal(sa, "IKE SA", choice), sa.remote.address)
+        ctx.tell(refusals.no_proposal(sa, "IKE SA", choice), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, choice.reason, payloads=offers.refusal(ours))
     method = choice.suite.key_exchange
     if method is None or method.id != ke.method:
