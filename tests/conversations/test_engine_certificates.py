@@ -147,6 +147,7 @@ def test_no_authority_is_named_when_all_are_left_out() -> None:
     assert len(talk.a.installed()) == len(talk.b.installed()) == 2  # two of us show certificates unasked
 
 
+# rfc 7427: announce-hashes
 def test_who_has_a_preshared_key_alone_says_nothing_of_certificates() -> None:
     talk = Dialogue()
     (request,) = datagrams(talk.acquire())

@@ -68,6 +68,7 @@ def outage(talk: Dialogue) -> float:
     return talk.now - began
 
 
+# rfc 6290: token-taken
 def test_a_peer_that_crashed_is_known_by_its_token_and_negotiated_with_at_once() -> None:
     talk = remembering()
     old = talk.a.engine.ike_sas()[0]
@@ -90,6 +91,7 @@ def test_the_outage_is_a_fraction_of_that_without_tokens() -> None:
     assert without > 4 * with_token
 
 
+# rfc 6290: token-secret
 @pytest.mark.parametrize("secrets", [(NEW, OLD), (OLD, NEW)])
 def test_a_secret_that_was_followed_by_another_still_counts(secrets: tuple[Secret, ...]) -> None:
     talk = remembering()
@@ -98,6 +100,7 @@ def test_a_secret_that_was_followed_by_another_still_counts(secrets: tuple[Secre
     assert talk.a.told("peer-crashed").remedy
 
 
+# rfc 6290: token-taken
 @pytest.mark.parametrize("spoiled", ["another secret", "no token", "no error", "another message ID", "a request"])
 def test_whoever_does_not_know_the_token_ends_nothing(spoiled: str) -> None:
     talk = remembering()
@@ -122,6 +125,7 @@ def test_whoever_does_not_know_the_token_ends_nothing(spoiled: str) -> None:
     assert talk.a.engine.ike_sas() == before
 
 
+# rfc 6290: no-token-for-live-sa
 def test_nobody_gets_the_token_of_an_ike_sa_that_stands() -> None:
     """Also not by asking with SPIs of which one is another: the token is for both together."""
     talk = remembering()
@@ -134,6 +138,8 @@ def test_nobody_gets_the_token_of_an_ike_sa_that_stands() -> None:
         assert all(token not in answer.data for answer in answers)
 
 
+# rfc 6290: token-sent
+# rfc 7296: invalid-ike-spi
 def test_only_sealed_requests_are_answered_and_only_so_many_a_second() -> None:
     talk = remembering()
     asked = question(talk)
@@ -149,6 +155,7 @@ def test_only_sealed_requests_are_answered_and_only_so_many_a_second() -> None:
     assert len(answer.data) < 2 * len(asked.data)
 
 
+# rfc 6290: token-exchanged
 @pytest.mark.parametrize("asks", ["a", "b"])
 def test_tokens_go_on_over_rekeys_from_both_sides(asks: str) -> None:
     talk = remembering()

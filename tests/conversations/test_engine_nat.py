@@ -43,6 +43,7 @@ def behind(inside: Plan | None = None, outside: Plan | None = None) -> Pair:
 
 
 # rfc 7296: nat-detection nat-float nat-transport
+# rfc 3948: esp-header
 def test_both_go_to_port_4500_and_esp_goes_in_udp() -> None:
     scene = behind()
     assert [(sent.local.port, sent.remote.port) for sent in scene.a.sent] == [(500, 500), (4500, 4500)]
@@ -71,6 +72,7 @@ def test_whoever_is_before_the_nat_may_rekey() -> None:
 
 
 # rfc 7296: nat-keepalive
+# rfc 3948: keepalive-when-silent
 def test_whoever_is_behind_a_nat_and_silent_keeps_its_mapping_alive() -> None:
     scene = behind()
     scene.network.run(100.0)
@@ -133,6 +135,7 @@ def beside(datagram: SendDatagram) -> SendDatagram:
 
 
 # rfc 7296: nat-transport
+# rfc 3948: two-behind-one-nat
 def test_the_second_host_behind_a_nat_does_not_take_the_first_ones_packets() -> None:
     scene = behind()
     network = scene.network

@@ -178,6 +178,7 @@ def test_pfs_of_the_peers_own_choice_and_a_wrong_group(talk: Dialogue) -> None:
 
 
 # rfc 7296: ke-length
+# rfc 6989: invalid-is-fatal
 def test_an_invalid_public_value_is_fatal(talk: Dialogue) -> None:
     request: list[Payload] = [
         SaPayload((WireProposal.of(1, IKE, b"12345678", GCM_X25519),)),

@@ -64,6 +64,7 @@ CERTIFICATES = Settings(auth=(method(CA, [issue("a", by=CA, san=["a.example"])])
 OTHERS = Settings(auth=(method(CA, [issue("b", by=CA, san=["b.example"])]),))
 
 
+# rfc 8784: identity no-ppk-auth
 @pytest.mark.parametrize("settings", [(None, None), (CERTIFICATES, OTHERS)], ids=["psk", "rootca"])
 @pytest.mark.parametrize("case", WORKS.values(), ids=WORKS)
 def test_a_ppk_in_use_and_left_out(
@@ -106,6 +107,7 @@ REFUSED = {
 }
 
 
+# rfc 8784: mandatory
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
 def test_a_ppk_that_is_demanded_fails_closed(case: tuple[Change, Change, str, str, str]) -> None:
     a, b, told_by, code, why = case
@@ -121,6 +123,7 @@ def test_a_ppk_that_is_demanded_fails_closed(case: tuple[Change, Change, str, st
     assert not talk.b.installed()
 
 
+# rfc 8784: use-ppk
 def test_what_is_said_in_the_clear() -> None:
     talk = Dialogue(a=having(), b=having())
     (request,) = datagrams(talk.acquire())
@@ -137,6 +140,7 @@ def test_what_is_said_in_the_clear() -> None:
     assert parse_clear(answer.data).notify(NotifyType.USE_PPK) is None
 
 
+# rfc 8784: keys-mixed
 def test_the_keys_are_those_of_the_rfc() -> None:
     """prf+(PPK, key): T1 | T2 with T1 = prf(PPK, key | 1), T2 = prf(PPK, T1 | key | 2) (RFC 8784 3, RFC 7296 2.13)."""
     for number, name, size in ((5, "sha256", 32), (7, "sha512", 64)):

@@ -51,6 +51,7 @@ def assert_in_udp(net: topology.Nat, protocol: str = "icmp") -> None:
 
 
 # rfc 7296: nat-detection nat-float nat-transport
+# rfc 3948: transport-checksums
 def test_transport_mode_from_behind_a_nat(net: topology.Nat) -> None:
     with (
         xfrmd(net.inside, e2e.policy(), secret=e2e.SECRET) as inside,
@@ -102,6 +103,7 @@ def anybody(conf: str, net: topology.Nat) -> str:
     return conf.replace(f"id = {outer(net)}", "id = %any")
 
 
+# rfc 3948: esp-header
 @pytest.mark.parametrize("peer", ["xfrmd", "charon inside", "charon outside"])
 def test_tunnels_from_behind_a_nat(net: topology.Nat, strongswan: Charon, peer: str) -> None:
     behind(net)
@@ -174,6 +176,7 @@ def test_a_flow_in_udp_outlives_kills_and_restarts(two_hosts: topology.TwoHosts)
     assert {each.packet.kind for each in net.capture.esp_packets()} == {Kind.UDP_ESP}
 
 
+# rfc 7296: nat-encapsulated
 def test_forced_encapsulation_is_understood_by_strongswan(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
     net = two_hosts
     conf = e2e.charon(net.right.v4, net.left.v4)

@@ -36,6 +36,7 @@ ROLES = [(kind, initiator) for kind in ("rsa", "p256", "ed25519") for initiator 
 
 
 # rfc 7296: pki-and-psk
+# rfc 7427: ecdsa
 @pytest.mark.parametrize(("kind", "initiator"), [*ROLES, ("p384", "xfrmd"), ("p521", "charon"), ("ed448", "xfrmd")])
 def test_each_kind_of_key(
     two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, kind: str, initiator: str
@@ -178,6 +179,7 @@ def test_who_refuses_us_is_told_with_what_we_said(
 
 
 # rfc 7296: auth-methods
+# rfc 7427: method-14
 @pytest.mark.parametrize("kind", ["p256", "rsa"])
 def test_a_strongswan_without_rfc_7427(
     two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, kind: str

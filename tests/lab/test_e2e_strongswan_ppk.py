@@ -50,6 +50,7 @@ CASES = {
 ROLES = [(name, role) for name in CASES for role in ("xfrmd", "charon") if (name, role) != ("optional", "xfrmd")]
 
 
+# rfc 8784: keys-mixed
 @pytest.mark.parametrize(("name", "initiator"), ROLES)
 def test_a_ppk_in_use_and_left_out(
     two_hosts: topology.TwoHosts,
@@ -74,6 +75,7 @@ def test_a_ppk_in_use_and_left_out(
         assert ("using PPK" in peer.log) == (used is not None)
 
 
+# rfc 8784: mandatory
 def test_a_peer_without_the_ppk_that_the_rule_demands(
     two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path
 ) -> None:

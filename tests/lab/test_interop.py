@@ -78,6 +78,7 @@ def speak(ours: XfrmdHost, near: Host, far: Host, version: int, to: list[str], s
     assert all(one["initiator"] for one in e2e.sas(ours)["ike_sas"])
 
 
+# rfc 7427: pss
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize(("case", "version"), [("psk", 4), ("certificates", 6)])
 def test_two_hosts(two_hosts: topology.TwoHosts, tmp_path: Path, peer: str, case: str, version: int) -> None:

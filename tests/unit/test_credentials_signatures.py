@@ -32,6 +32,7 @@ def holder(kind: str) -> pki.Holder:
     return pki.issue(f"signer {kind}", kind=kind)
 
 
+# rfc 7427: algorithm-identifier key-fits ecdsa
 @pytest.mark.parametrize("kind", pki.KINDS)
 def test_each_kind_of_key_signs_as_rfc_7427_writes_it(kind: str) -> None:
     who = holder(kind)
@@ -46,6 +47,7 @@ def test_each_kind_of_key_signs_as_rfc_7427_writes_it(kind: str) -> None:
     assert "does not go with the key" in signatures.verify(other.certificate.key, method, OCTETS, data)
 
 
+# rfc 7427: pss
 def test_pss_is_taken_as_the_example_of_rfc_7427_spells_it() -> None:
     who = holder("rsa")
     _, data = signatures.sign(who.secret, OCTETS, ALL)
@@ -56,6 +58,7 @@ def test_pss_is_taken_as_the_example_of_rfc_7427_spells_it() -> None:
     assert signatures.verify(who.certificate.key, DIGITAL_SIGNATURE, OCTETS, other) == ""
 
 
+# rfc 7427: method-14
 @pytest.mark.parametrize("kind", CLASSIC)
 def test_a_peer_without_rfc_7427_gets_the_older_methods(kind: str) -> None:
     who = holder(kind)
@@ -76,6 +79,7 @@ def test_edwards_curves_need_rfc_7427_and_the_identity_hash(kind: str) -> None:
         signatures.sign(holder(kind).secret, OCTETS, (HashId.SHA2_256,))
 
 
+# rfc 7427: announced-hash-only
 def test_the_hash_is_one_that_the_peer_has() -> None:
     _, data = signatures.sign(holder("p256").secret, OCTETS, (HashId.SHA2_384,))
     assert data[1 : 1 + data[0]] == bytes.fromhex(IDENTIFIERS["p384"])
@@ -84,6 +88,7 @@ def test_the_hash_is_one_that_the_peer_has() -> None:
         signatures.sign(holder("p256").secret, OCTETS, (1,))
 
 
+# rfc 7427: pkcs1
 def test_pkcs1_is_taken() -> None:
     who = holder("rsa")
     signature = who.key.sign(OCTETS, padding.PKCS1v15(), hashes.SHA256())
@@ -93,6 +98,7 @@ def test_pkcs1_is_taken() -> None:
     assert signatures.verify(who.certificate.key, DIGITAL_SIGNATURE, OCTETS, bytes((len(pss),)) + pss + signature) != ""
 
 
+# rfc 7427: no-sha1
 def test_sha_1_is_told_and_refused() -> None:
     who = holder("rsa")
     signature = who.key.sign(OCTETS, padding.PKCS1v15(), hashes.SHA1())

@@ -82,6 +82,7 @@ SMALL_ORDER = [
 
 
 # rfc 7296: weak-values
+# rfc 6989: no-infinity
 @pytest.mark.parametrize("public", SMALL_ORDER)
 def test_x25519_refuses_points_of_small_order(public: str) -> None:
     assert_refused(ROWS["X25519"], bytes.fromhex(public))
@@ -101,6 +102,7 @@ MODP = [row.name for row in ke.ROWS if row.kind is ke.KeKind.MODP]
 
 
 # rfc 7296: weak-values
+# rfc 6989: ecp-on-curve
 @pytest.mark.parametrize("name", ECP)
 def test_ecp_refuses_what_is_not_on_the_curve(name: str) -> None:
     row = ROWS[name]
@@ -121,6 +123,7 @@ def test_a_point_of_another_curve_is_refused() -> None:
 
 
 # rfc 7296: weak-values
+# rfc 6989: modp-range
 @pytest.mark.parametrize("name", MODP)
 def test_modp_refuses_values_that_give_the_secret_away(name: str) -> None:
     row = ROWS[name]

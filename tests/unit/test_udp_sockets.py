@@ -68,6 +68,8 @@ def test_datagrams_carry_both_addresses_and_answers_leave_from_the_one_asked(pee
     asyncio.run(run())
 
 
+# rfc 3948: non-esp-marker keepalive
+# rfc 7296: nat-keepalive-ignored
 @ROOT
 def test_port_4500_wears_the_marker_and_drops_what_is_not_ike(peer: socket.socket) -> None:
     async def run() -> None:

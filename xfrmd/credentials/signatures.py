@@ -82,6 +82,7 @@ def _pss(hash_: HashId, *, null: bytes, trailer: bytes) -> bytes:
     return _der(0x30, _oid("2a864886f70d01010a"), parameters)
 
 
+# rfc 7427: pss
 def _identifiers() -> Iterator[tuple[bytes, _Scheme]]:
     """All that are understood. Of several spellings of one scheme the last is the one that we send.
 
@@ -103,11 +104,13 @@ _IDENTIFIERS: Final = {scheme: octets for octets, scheme in _SCHEMES.items()}
 _SHA1: Final = (_der(0x30, _oid("2a864886f70d010105"), _NULL), _der(0x30, _oid("2a8648ce3d0401")))
 
 
+# rfc 7427: announce-hashes
 def announcement() -> bytes:
     """The data of SIGNATURE_HASH_ALGORITHMS: what we verify (RFC 7427 4)."""
     return b"".join(one.to_bytes(2) for one in HashId)
 
 
+# rfc 7427: unknown-hashes-ignored
 def announced(data: bytes) -> frozenset[int]:
     """The hash algorithms that a peer verifies."""
     return frozenset(int.from_bytes(data[at : at + 2]) for at in range(0, len(data) - 1, 2))
@@ -121,6 +124,7 @@ def _private(key: Secret) -> _PrivateKey:
     return found
 
 
+# rfc 7427: method-14 algorithm-identifier
 def sign(key: Secret, octets: bytes, hashes_: Iterable[int]) -> tuple[int, bytes]:
     """The authentication method and the Authentication Data. `key` is PKCS#8 in DER.
 
@@ -135,6 +139,7 @@ def sign(key: Secret, octets: bytes, hashes_: Iterable[int]) -> tuple[int, bytes
     return DIGITAL_SIGNATURE, bytes((len(identifier),)) + identifier + _signature(private, scheme, octets)
 
 
+# rfc 7427: announced-hash-only
 def _choose(private: _PrivateKey, theirs: frozenset[int]) -> _Scheme:
     """RFC 8247 4.1.1: PSS for RSA keys; the hash of the key's strength where the peer has it."""
     if isinstance(private, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
@@ -219,6 +224,7 @@ def _why_not_classic(key: rsa.RSAPublicKey, octets: bytes, data: bytes) -> str:
     return "it signs with SHA-1, which is not taken (let it use RFC 7427 signatures)"
 
 
+# rfc 7427: no-sha1
 def _verify_digital(key: PublicKey, octets: bytes, data: bytes) -> str:
     size = data[0] if data else 0
     identifier, signature = data[1 : 1 + size], data[1 + size :]
@@ -234,6 +240,7 @@ def _verify_digital(key: PublicKey, octets: bytes, data: bytes) -> str:
     return "" if _good(key, scheme, octets, signature) else _FORGED
 
 
+# rfc 7427: key-fits
 def _kinds(key: PublicKey) -> tuple[str, ...]:
     if isinstance(key, rsa.RSAPublicKey):
         return ("pkcs1", "pss")

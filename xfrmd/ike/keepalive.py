@@ -16,6 +16,7 @@ def watch(ctx: Context, lineage: Lineage) -> None:
 
 
 # rfc 7296: nat-keepalive
+# rfc 3948: keepalive-when-silent
 def due(ctx: Context, lineage: Lineage) -> None:
     """Remind the NAT unless something of ours has just passed it; over when the last IKE SA is."""
     sa = lineage.current

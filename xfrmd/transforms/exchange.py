@@ -166,6 +166,7 @@ _KINDS: Final[dict[KeKind, Callable[[KeRow, Entropy], KeyExchange]]] = {
 
 
 # rfc 7296: ke-length weak-values
+# rfc 6989: modp-range
 def key_exchange_new(ke: Transform, entropy: Entropy) -> KeyExchange:
     """Begin a key exchange with a fresh private value. LocalProtocolError for a method that has no row."""
     row = catalog.ke_row(ke)

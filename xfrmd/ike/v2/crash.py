@@ -20,6 +20,7 @@ from xfrmd.ike.v2.payloads import NotifyPayload, Payload
 _SEALED = (PayloadType.SK, PayloadType.SKF)
 
 
+# rfc 6290: token-exchanged
 def given(ctx: Context, sa: IkeSa) -> list[Payload]:
     """Our token for the peer to keep (RFC 6290 4.2); nothing where our secret would not outlive a crash."""
     token = ctx.store.tokens.make(sa.spi_i, sa.spi_r)
@@ -53,6 +54,8 @@ def told(_ctx: Context, _sa: IkeSa, _task: Task, _message: SealedMessage) -> Non
 # Who has lost the IKE SA
 
 
+# rfc 6290: token-sent
+# rfc 7296: invalid-ike-spi
 def show(ctx: Context, header: Header, event: DatagramReceived) -> None:
     """Answer a request under an IKE SA that we do not have (RFC 6290 4.5), if it can be one."""
     if header.is_response or header.next_payload not in _SEALED or NO_SPI in (header.spi_i, header.spi_r):
@@ -77,6 +80,7 @@ def show(ctx: Context, header: Header, event: DatagramReceived) -> None:
 # Who still has it
 
 
+# rfc 6290: token-taken
 def believed(sa: IkeSa, message: ClearMessage) -> bool:
     """Does a message in the clear show the peer's token? Nobody else knows it."""
     if not sa.peer_token or message.encrypted is not None or message.notify(NotifyType.INVALID_IKE_SPI) is None:

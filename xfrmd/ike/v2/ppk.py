@@ -18,6 +18,7 @@ _FIXED: Final = b"\x02"
 """PPK_ID_FIXED (RFC 8784 5.1)."""
 
 
+# rfc 8784: use-ppk
 def announcement(pad: PadEntry) -> list[Payload]:
     """USE_PPK, where the rule has one."""
     return [NotifyPayload(NotifyType.USE_PPK)] if pad.ppk is not None else []
@@ -39,11 +40,13 @@ def in_use(sa: IkeSa) -> Ppk | None:
     return sa.pad.ppk if sa.greeting.ppk else None
 
 
+# rfc 8784: mandatory
 def demanded(sa: IkeSa) -> bool:
     """Does the rule let nobody in without its PPK?"""
     return sa.pad.ppk is not None and sa.pad.ppk.required
 
 
+# rfc 8784: identity
 def identity(ppk: Ppk) -> NotifyPayload:
     """PPK_IDENTITY: which one we mean."""
     return NotifyPayload(NotifyType.PPK_IDENTITY, _FIXED + ppk.id)
@@ -69,6 +72,7 @@ def told(named: NotifyPayload | None) -> str:
     return f"'{printable(named.data[1:])}'" if named is not None else "none"
 
 
+# rfc 8784: keys-mixed
 def mixed(sa: IkeSa, ppk: Ppk, key: bytes) -> bytes:
     """SK_pi or SK_pr with the PPK (RFC 8784 3)."""
     return with_ppk(sa.agreed_channel.prf, ppk.secret, key)

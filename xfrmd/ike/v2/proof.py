@@ -55,6 +55,7 @@ def _authorities(pad: PadEntry) -> list[RootcaAuth]:
 # What is said in IKE_SA_INIT
 
 
+# rfc 7427: announce-hashes
 def hash_algorithms(pad: PadEntry) -> list[Payload]:
     """SIGNATURE_HASH_ALGORITHMS (RFC 7427 4), where certificates may be used."""
     if not _authorities(pad):

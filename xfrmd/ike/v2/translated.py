@@ -29,6 +29,7 @@ def seen(sa: IkeSa, told: Traffic, *, transport: bool) -> Traffic:
     )
 
 
+# rfc 3948: two-behind-one-nat
 def holder(ctx: Context, sa: IkeSa, agreed: Agreed) -> Identity | None:
     """Who else behind the same NAT has this traffic already, None for nobody (docs/decisions/0030).
 
