@@ -69,6 +69,20 @@ def test_blocked_traffic(two_hosts: topology.TwoHosts) -> None:
         assert scene.control() > 0
 
 
+def test_blocked_traffic_of_a_policy_in_nftables_alone_is_shut_at_once(two_hosts: topology.TwoHosts) -> None:
+    """What passes until the daemon has heard of it is the exception that docs/threat-model.md states."""
+    net = two_hosts
+    with leaks.daemons(net.left, policy=f"config: {{mirror_blocks: no}}\n{BLOCKS}") as (left,):
+        flow = topology.between(net.left, net.right, "udp", port_b=7007)
+        scene = chaos.Blocked("blocked, not mirrored", net, net.left, net.right, left, flow, ((net.left, "eth0"),))
+        for fault in (chaos.FAULTS[0], chaos.FAULTS[-1]):
+            assert_soon(scene.row(fault))
+        policies = net.left.run("ip", "xfrm", "policy").stdout
+        assert "action block" not in policies, "what was shut is open again"
+        leaks.put(e2e.NOTHING, left)
+        assert scene.control() > 0
+
+
 def test_tunnelled_traffic() -> None:
     with topology.two_gateways() as net:
         both = [_with_ipv6(text) for text in policies(net, 4)]

@@ -104,6 +104,8 @@ class Kernel:
     def disturbed(self) -> bool:
         return False
 
+    def shut(self) -> None: ...
+
     def mend(self) -> Outcome:
         return self.apply(self.plans[-1])
 

@@ -151,6 +151,7 @@ class Compilation:
             local=self.ground.own,
             groups=self.ground.groups,
             ipsecexempt=self.ground.level,
+            mirrored=self.ground.mirrors,
         )
 
     def _protected(self) -> tuple[ProtectPolicy, ...]:

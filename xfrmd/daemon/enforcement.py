@@ -168,6 +168,11 @@ class Enforcement:
         """
         return not self.busy and self._enforcer.disturbed()
 
+    def shut(self) -> None:
+        """Block what the table alone kept from passing, until `mend` has put it back. KernelError."""
+        if not self.busy:
+            self._enforcer.shut()
+
     async def mend(self) -> Outcome:
         """Give the kernel what others have taken from it; what was done. Raises KernelError."""
         async with self._turn:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Final
@@ -144,7 +145,7 @@ class Others:
         self._spd = spd
         self._errands = errands
         self._mender = Mender(enforcement, tell, after)
-        self._nft = NftEvents(self._touched, lambda: self._touched(SOMEBODY))
+        self._nft = NftEvents(self._table_touched, lambda: self._table_touched(SOMEBODY))
         self._open = False
         self._compared: tuple[tuple[str, ...], float] = ((), 0.0)
 
@@ -208,6 +209,13 @@ class Others:
     def _policies(self) -> None:
         if self._spd.hear():
             self._touched(SOMEBODY)
+
+    def _table_touched(self, who: str) -> None:
+        """What only nftables blocks may pass since: it is blocked before anything is looked at."""
+        with contextlib.suppress(KernelError):  # then it is as open as it was, until it is mended
+            if self._enforcement.disturbed():
+                self._enforcement.shut()
+        self._touched(who)
 
     def _touched(self, who: str) -> None:
         try:

@@ -109,6 +109,9 @@ class Enforcer(Protocol):
     def disturbed(self) -> bool:
         """May the kernel be something else than what was applied last?"""
 
+    def shut(self) -> None:
+        """Block what nftables alone may have kept from passing, until the next `apply` or `mend` has put it back."""
+
     def mend(self) -> Outcome:
         """Apply again what was applied last, overlay included, at the cost of what differs."""
 

@@ -23,6 +23,7 @@ from xfrmd.adapters.xfrm import sockets
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.sockets import Request
 from xfrmd.compiler.delta import changed_keys, size, with_overlays
+from xfrmd.compiler.mirroring import SHUT
 from xfrmd.compiler.spd_hash import thresholds
 from xfrmd.daemon.ports import Outcome, Policies, Tables
 from xfrmd.daemon.steps import (
@@ -94,6 +95,12 @@ class Reconciler:
     def disturbed(self) -> bool:
         """May the kernel be something else than what was applied last?"""
         return self._last is not None and not (self._believed and self._undisturbed(self._believed.generation))
+
+    def shut(self) -> None:
+        """Block what the table alone kept from passing, until it is put back. What the SPD has keeps its policies."""
+        if self._last is not None and self._last.nft.chains and not self._last.mirrored:
+            # That one stands already, or a policy of everybody's traffic: it is refused, and decides itself.
+            self._policies.submit([sockets.add_policy(entry) for entry in SHUT])
 
     def mend(self) -> Outcome:
         """Make the kernel equal to what was applied last, whoever has touched it. KernelError as `apply`."""
@@ -176,10 +183,12 @@ class Reconciler:
             self._carry_out(steps(self._last, observed), generation)
             observed, generation = self._look()
         self._policies.hash_thresholds(*thresholds(wanted.spd))
+        shut, observed = _without_shut(wanted, observed)
         todo = steps(wanted, observed)
         if len(todo) > limits.CHANGE_LAST:
             self._policies.look_away()
         self._carry_out(todo, generation)
+        self._submit([RemovePolicy(one) for one in shut])
         return todo
 
     # Looking only where something changes
@@ -199,7 +208,7 @@ class Reconciler:
             raise
         if prove:
             generation = believed.generation + self._tables.commits - commits
-            if not self._holds(wanted, delta) or not self._undisturbed(generation):
+            if not _holds(self._policies, self._tables, wanted, delta) or not self._undisturbed(generation):
                 raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
             self._believed = replace(believed, generation=generation)
         return todo
@@ -223,20 +232,6 @@ class Reconciler:
         if there is None or there.entry != entry:
             raise ChangedElsewhereError(_OTHERS, errno.EBUSY)
         return RemovePolicy(there)
-
-    def _holds(self, wanted: Plan, delta: PlanDelta) -> bool:
-        """Is what was changed now as wanted?"""
-        maps = {one.name: one.elements for one in wanted.nft.maps}
-        keys = ((name, key) for name, change in delta.elements.items() if name in maps for key in changed_keys(change))
-        return (
-            all(self._tables.element(name, key) == maps[name].get(key) for name, key in keys)
-            and all(self._entry(one) == one for one in delta.spd_new)
-            and all(self._entry(one) is None for one in delta.spd_gone)
-        )
-
-    def _entry(self, like: SpdEntry) -> SpdEntry | None:
-        found = self._policies.policy(*like.key)
-        return None if found is None else found.entry
 
     # Carrying out
 
@@ -265,6 +260,29 @@ class Reconciler:
             bad = [one for one in refused if not (isinstance(part[one.place], RemovePolicy) and one.errno in _GONE)]
             if bad:
                 raise KernelError("\n".join(few([one.message for one in bad], "requests refused")), bad[0].errno)
+
+
+def _without_shut(wanted: Plan, observed: Observed) -> tuple[list[ObservedPolicy], Observed]:
+    """What `shut` has put there, which goes last of all, and the rest."""
+    keep = {entry.key for entry in wanted.spd}
+    shut = [one for one in observed.policies if one.ours and one.entry in SHUT and one.key not in keep]
+    return shut, replace(observed, policies=tuple(one for one in observed.policies if one not in shut))
+
+
+def _holds(policies: Policies, tables: Tables, wanted: Plan, delta: PlanDelta) -> bool:
+    """Is what was changed now as wanted?"""
+    maps = {one.name: one.elements for one in wanted.nft.maps}
+    keys = ((name, key) for name, change in delta.elements.items() if name in maps for key in changed_keys(change))
+
+    def entry(like: SpdEntry) -> SpdEntry | None:
+        found = policies.policy(*like.key)
+        return None if found is None else found.entry
+
+    return (
+        all(tables.element(name, key) == maps[name].get(key) for name, key in keys)
+        and all(entry(one) == one for one in delta.spd_new)
+        and all(entry(one) is None for one in delta.spd_gone)
+    )
 
 
 def _is_many(delta: PlanDelta, plan: Plan) -> bool:

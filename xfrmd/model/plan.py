@@ -125,6 +125,8 @@ class Plan:
     """Multicast and broadcast destinations: never negotiated, so a negotiate filter drops there."""
     ipsecexempt: int = 3
     """Which exemptions hold (words.Config)."""
+    mirrored: bool = True
+    """What is blocked stands in the SPD too. False: in nftables alone."""
 
 
 @dataclass(frozen=True, slots=True)
