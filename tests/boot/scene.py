@@ -12,6 +12,7 @@ from typing import ClassVar
 from lab.booted import Guest, Said, Wire
 from lab.packets import ICMP, TCP, UDP, Kind
 
+ENDED = "IKE SA with 10.9.0.2 ended: the peer has deleted it"
 BLOCKED, PROTECTED, PERMITTED = 5001, 6001, 7001
 TELNET = 23
 
@@ -77,6 +78,11 @@ def leaked(wire: Iterable[Wire]) -> Counter[str]:
 def entered(said: Iterable[Said]) -> Counter[int]:
     """Datagrams of the attacker that a program of the host received though POLICY forbids them, by port."""
     return Counter(each.port for each in said if each.kind == "A" and each.port in (BLOCKED, PROTECTED))
+
+
+def told(host: Guest) -> int:
+    """How often the peer outside heard that the host's IKE SA ends."""
+    return (host.share / "outside.log").read_text(errors="replace").count(ENDED)
 
 
 def until(wanted: Callable[[], object], what: str, timeout: float = 40.0) -> None:

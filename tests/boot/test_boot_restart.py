@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lab.booted import Guest
-from tests.boot.scene import POLICY, PROTECTED, await_answers, entered, judged, until
+from tests.boot.scene import POLICY, PROTECTED, await_answers, entered, judged, told, until
 
 KILL = "systemctl kill --signal=KILL --kill-who=main xfrmd"
 HELD = "systemctl show -P NFileDescriptorStore xfrmd"
@@ -66,9 +66,12 @@ def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest) -> None
     answered(guest)
     closed = time.time()
     judged("on_stop: open", "restart", guest, begun, closed).assert_closed()
+    assert told(guest) == 0
+    assert "boot:    stateful saved, checksum ok; exemptions: none\n" in guest.run("xfrmctl status").out
     guest.run("systemctl stop xfrmd.socket xfrmd")
     opened = time.time()
     until(lambda: entered(guest.said(opened)), "an open host")
+    assert told(guest) == 1
     assert guest.run("nft list tables | grep xfrmd; ip xfrm policy; ip xfrm state", check=False).out == ""
     assert "nothing is filtered any more" in guest.run("journalctl -b -u xfrmd --output=cat").out
     guest.run("systemctl start xfrmd.socket xfrmd")
@@ -76,4 +79,5 @@ def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest) -> None
     again = time.time()
     guest.run("sleep 1")
     guest.poweroff()
+    assert told(guest) == 2
     judged("on_stop: open", "shutdown", guest, again, time.time()).assert_closed()

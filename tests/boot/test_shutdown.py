@@ -9,15 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from lab.booted import Guest
-from tests.boot.scene import PROTECTED, Row, await_answers
+from tests.boot.scene import PROTECTED, Row, await_answers, told
 from tests.boot.test_broken_boots import FLUSH
-
-ENDED = "IKE SA with 10.9.0.2 ended: the peer has deleted it"
-
-
-def told(host: Guest) -> int:
-    """How often the peer outside heard that the host's IKE SA ends."""
-    return (host.share / "outside.log").read_text(errors="replace").count(ENDED)
 
 
 @pytest.mark.timeout(600)
