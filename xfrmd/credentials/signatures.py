@@ -7,7 +7,7 @@ Algorithm identifiers are compared as octets with those of RFC 7427 appendix A: 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -124,17 +124,24 @@ def _private(key: Secret) -> _PrivateKey:
     return found
 
 
+def understood() -> tuple[bytes, ...]:
+    """The AlgorithmIdentifiers of the signatures that we make and verify, each in one spelling."""
+    return tuple(_IDENTIFIERS.values())
+
+
 # rfc 7427: method-14 algorithm-identifier
-def sign(key: Secret, octets: bytes, hashes_: Iterable[int]) -> tuple[int, bytes]:
+def sign(key: Secret, octets: bytes, hashes_: Iterable[int], identifiers: Container[bytes] = ()) -> tuple[int, bytes]:
     """The authentication method and the Authentication Data. `key` is PKCS#8 in DER.
 
     `hashes_`: what the peer has announced; none, and the older methods are used, which have none for Ed25519 and
-    Ed448. CredentialError when the key cannot sign in a way that the peer takes.
+    Ed448. `identifiers`: what it has announced besides (RFC 9593), of which one is used if there is one that we know.
+    CredentialError when the key cannot sign in a way that the peer takes.
     """
     private, theirs = _private(key), frozenset(hashes_)
     if not theirs:
         return _sign_classic(private, octets)
-    scheme = _choose(private, theirs)
+    usual = _choose(private, theirs)
+    scheme = next((one for one in _wanted(usual, theirs) if _IDENTIFIERS[one] in identifiers), usual)
     identifier = _IDENTIFIERS[scheme]
     return DIGITAL_SIGNATURE, bytes((len(identifier),)) + identifier + _signature(private, scheme, octets)
 
@@ -153,6 +160,13 @@ def _choose(private: _PrivateKey, theirs: frozenset[int]) -> _Scheme:
         if hash_ in theirs:
             return _Scheme("pss" if is_rsa else "ecdsa", hash_)
     raise CredentialError("the peer announces no hash algorithm of the SHA-2 family")
+
+
+def _wanted(usual: _Scheme, theirs: frozenset[int]) -> Iterator[_Scheme]:
+    """What a key can do, the best first: a peer may verify less than its hashes let one think."""
+    yield usual
+    for kind in ("pss", "pkcs1") if usual.kind == "pss" else ("ecdsa",) if usual.kind == "ecdsa" else ():
+        yield from (_Scheme(kind, hash_) for hash_ in _HASHES if hash_ in theirs)
 
 
 def _sign_classic(private: _PrivateKey, octets: bytes) -> tuple[int, bytes]:

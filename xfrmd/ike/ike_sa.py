@@ -146,6 +146,10 @@ class Task:
     """SPIs that the peer has deleted before we knew them: its answer to this request may be late."""
 
 
+Accepted = frozenset[tuple[int, bytes]] | None
+"""Authentication methods that a peer has announced, with AlgorithmIdentifiers (RFC 9593); None: nothing announced."""
+
+
 @dataclass(slots=True)
 class Handshake:
     """What only IKE_SA_INIT and IKE_AUTH need."""
@@ -170,6 +174,8 @@ class Handshake:
     sk_pr: bytes = b""
     ppk: bool = False
     """Both ends can use a postquantum preshared key (USE_PPK)."""
+    accepts: Accepted = None
+    """What the peer says that it verifies."""
     hashes: frozenset[int] = frozenset()
     """Hash algorithms that the peer verifies in signatures; none when it does not speak RFC 7427."""
 

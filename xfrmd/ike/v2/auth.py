@@ -9,7 +9,7 @@ from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import child, crash, crossing, ppk, proof, siblings
+from xfrmd.ike.v2 import announce, child, crash, crossing, ppk, proof, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
@@ -41,7 +41,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     payloads: list[Payload] = [ours, *proved[:-1], *proof.requests(sa.pad), *wanted, proved[-1]]
     if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
         payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
-    payloads += said
+    payloads += said + (announce.announcement(sa.pad) if sa.greeting.accepts is not None else [])
     proposal = propose_want(ctx, sa, task)
     if proposal is None:  # the filter is no longer there; the IKE SA is not needed
         lifecycle.close(ctx, sa, linger=False)
@@ -143,9 +143,16 @@ def _try_next(ctx: Context, sa: IkeSa, task: Task) -> bool:
 
 
 def _to_try(sa: IkeSa, task: Task) -> AuthMethod:
-    """The plan may have changed since the method was chosen; then it is the first again."""
+    """The plan may have changed since the method was chosen; then it is the first again. Those that the peer says it
+    does not take are passed over, if it takes one of the others.
+    """
     methods, number = sa.pad.auth, task.want.method if task.want is not None else 0
-    return methods[number if number < len(methods) else 0]
+    number = number if number < len(methods) else 0
+    fitting = (at for at in range(number, len(methods)) if announce.takes(sa.greeting.accepts, methods[at]))
+    number = next(fitting, number)
+    if task.want is not None:
+        task.want.method = number
+    return methods[number]
 
 
 # rfc 7296: initiator-tells
@@ -161,6 +168,7 @@ def _fail(ctx: Context, task: Task) -> None:
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Judge the initiator's proof and answer with ours. AUTHENTICATION_FAILED ends the IKE SA."""
     identity, proved = message.first(IdiPayload), message.first(AuthPayload)
+    announce.listen(sa, message)
     assert identity is not None
     assert proved is not None
     sa.local_id = sa.pad.local_id

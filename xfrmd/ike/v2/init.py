@@ -16,7 +16,7 @@ from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch, Suite
-from xfrmd.ike.v2 import cardinality, nat, offers, ppk, proof, sending, vendors
+from xfrmd.ike.v2 import announce, cardinality, nat, offers, ppk, proof, sending, vendors
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
@@ -143,6 +143,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
     sa.lineage.nat = nat.detected(message, sa.local, sa.remote, forced=sa.pad.main_mode.encapsulate)
     proof.listen(sa, message)
+    announce.listen(sa, message)
     derive(ctx, sa, spi_r)
     sa.spi_r = spi_r
     if sa.lineage.nat.encapsulates:
@@ -221,6 +222,7 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
         NoncePayload(handshake.nonce_r),
         *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.requests(sa.pad),
+        *announce.announcement(sa.pad),
     ]
     proof.listen(sa, message)
     if handshake.hashes:

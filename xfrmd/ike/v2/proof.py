@@ -107,11 +107,16 @@ def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Pay
         ctx.tell(notices.own_certificate(sa, outdated))
     for ends in () if outdated else own.ending(method, ctx.today()):
         ctx.whisper(auth_notices.own_ends(sa, ends), sa.remote.address)
-    number, data = signatures.sign(method.key, octets, sa.greeting.hashes)
+    number, data = signatures.sign(method.key, octets, sa.greeting.hashes, _identifiers(sa))
     ours = [own.known(one) for one in (*method.certificates, method.authority)]
     _proved(sa, local=by_certificate(ours, number, data))
     certificates = [CertPayload(CertEncoding.X509_SIGNATURE, one) for one in method.certificates]
     return [*certificates, AuthPayload(number, data)]
+
+
+def _identifiers(sa: IkeSa) -> frozenset[bytes]:
+    """Signature algorithms that the peer has announced."""
+    return frozenset(one for number, one in sa.greeting.accepts or () if number == signatures.DIGITAL_SIGNATURE)
 
 
 def answering(sa: IkeSa, message: Message, proved: AuthMethod) -> AuthMethod:
