@@ -119,7 +119,11 @@ WRONG = {
     "stranger": "was issued by 'O=Example, CN=Other', which is no authority of the rule ('O=Example, CN=Root')",
     "for-the-web": "certificate 'O=Example, CN=for-the-web' is not for IKE (extendedKeyUsage",
     "other": "the rule expects b.example; we are 10.",
+    "revoked": "certificate 'O=Example, CN=revoked' was revoked by 'O=Example, CN=Root'",
 }
+
+
+SHOWN = {"revoked": "b.example"}
 
 
 def wrong_holders(ca: Holder) -> dict[str, Holder]:
@@ -130,6 +134,7 @@ def wrong_holders(ca: Holder) -> dict[str, Holder]:
         "stranger": certs.host("stranger", other, "p256"),
         "for-the-web": certs.host("for-the-web", ca, "p256", purposes=[CLIENT_AUTH]),
         "other": certs.host("other", ca, "p256"),
+        "revoked": certs.host("revoked", ca, "p256", san=["b.example"]),
     }
 
 
@@ -140,10 +145,12 @@ def test_whom_we_refuse(two_hosts: topology.TwoHosts, strongswan: Charon, tmp_pa
     confs, files = [], certs.charon_files([ca], certs.host("b", ca, "p256"))
     for name, own in holders.items():
         files |= {f"x509/{name}.pem": own.pem, f"private/{name}.key": own.key_pem}
-        conf = certs.charon(net.right.v4, net.left.v4, local=f"{name}.example", remote="a.example")
+        conf = certs.charon(net.right.v4, net.left.v4, local=SHOWN.get(name, f"{name}.example"), remote="a.example")
         conf = conf.replace("host.pem", f"{name}.pem").replace("  peer {", f"  {name} {{")
         confs.append(conf.replace("      all {", f"      {name} {{"))
-    rule = certs.Files(tmp_path).rootca(ca, [certs.host("a", ca, "p256")]) + "\n        remote_id: b.example"
+    (tmp_path / "crl.pem").write_bytes(pki.crl(ca, holders["revoked"], now=certs.now()))
+    more = f', crl: {{file: "{tmp_path}/crl.pem"}}, strongcrlcheck: 2'
+    rule = certs.Files(tmp_path).rootca(ca, [certs.host("a", ca, "p256")], more) + "\n        remote_id: b.example"
     with (
         xfrmd(net.left, certs.policy(rule)) as ours,
         strongswan(net.right, "\n".join(confs), plugins=certs.CHARON_PLUGINS, files=files) as theirs,

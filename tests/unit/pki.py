@@ -175,12 +175,13 @@ def crl(
     by: Holder,
     *revoked: Holder,
     days: tuple[int, int] = (-1, 30),
+    now: dt.datetime = NOW,
     more: Extensions = (),
     entry: Extensions = (),
 ) -> bytes:
-    """A revocation list in PEM that holds between these days from NOW."""
+    """A revocation list in PEM that holds between these days from `now`."""
     builder = x509.CertificateRevocationListBuilder().issuer_name(by.parsed.subject)
-    builder = builder.last_update(NOW + days[0] * DAY).next_update(NOW + days[1] * DAY)
+    builder = builder.last_update(now + days[0] * DAY).next_update(now + days[1] * DAY)
     for one in revoked:
         made = x509.RevokedCertificateBuilder().serial_number(one.parsed.serial_number).revocation_date(NOW - 10 * DAY)
         for extension, critical in entry:
