@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 
 from tests.conversations import plans
-from tests.conversations.dialogue import Change, Dialogue, datagrams
+from tests.conversations.dialogue import Change, Dialogue, Side, datagrams
 from tests.conversations.plans import ALL_REQID, Settings
 from tests.conversations.scenes import A4, B4, ping
+from tests.unit import pki
 from tests.unit.pki import issue, method, root
-from xfrmd.ike.events import Acquire, Rekey
+from xfrmd.ike.events import Acquire, Adopt, Rekey
+from xfrmd.ike.saved import KernelSa, decode
 from xfrmd.ike.saving import proof
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import parse_clear
@@ -60,8 +62,9 @@ WORKS = {
     "the initiator has none": (none, optional(), ""),
     "another name": (optional(), optional(name=b"elsewhere"), ""),
 }
-CERTIFICATES = Settings(auth=(method(CA, [issue("a", by=CA, san=["a.example"])]),))
-OTHERS = Settings(auth=(method(CA, [issue("b", by=CA, san=["b.example"])]),))
+A, B = (issue(name, by=CA, san=[f"{name}.example"]) for name in "ab")
+CERTIFICATES = Settings(auth=(method(CA, [A]),))
+OTHERS = Settings(auth=(method(CA, [B]),))
 
 
 # rfc 8784: identity no-ppk-auth
@@ -157,3 +160,38 @@ def test_another_ppk_is_another_way_to_authenticate() -> None:
     changes = (having(), having(OTHER), having(name=b"x"), optional(), none)
     entries = [change(plain).pad[0] for change in changes]
     assert len({one.peers for one in entries}) == len({proof(one, b"sk_d") for one in entries}) == len(changes)
+
+
+def restarted(talk: Dialogue, plan: Plan) -> None:
+    """A dies and goes on under a plan, with what was kept of it."""
+    kept = [one.content.reveal() for one in talk.a.engine.changes() if one.content is not None]
+    kernel = {one.key: KernelSa(due=False, soft=one.soft, added=0.0) for one in talk.a.installed()}
+    talk.a = Side(A4, plan, 3, talk.wall)
+    talk.talk(talk.a.hear(Adopt(decode(kept), kernel), talk.now))
+
+
+def test_proofs_and_keys_outlive_the_process() -> None:
+    talk = Dialogue(CERTIFICATES, OTHERS, a=having(), b=having())
+    talk.connect()
+    (before,) = talk.a.engine.ike_sas()
+    restarted(talk, having()(plans.plan(A4, [B4], CERTIFICATES)))
+    (after,) = talk.a.engine.ike_sas()
+    assert after.proofs == before.proofs
+    assert after.proofs.remote.subject == "O=Example, CN=b"
+    assert after.proofs.ppk == "office"
+    talk.talk(talk.a.hear(Rekey(after.children[0].spi_in.to_bytes(4)), talk.now))
+    ours, theirs = ({one.encryption_key for one in side.installed()} for side in (talk.a, talk.b))
+    assert len(ours) == 2
+    assert ours < theirs  # the new pair, from the SK_d that the PPK has made
+
+
+@pytest.mark.parametrize("what", ["another key", "no key", "revoked"])
+def test_under_another_plan_a_restart_ends_what_it_no_longer_believes(what: str) -> None:
+    talk = Dialogue(CERTIFICATES, OTHERS, a=having(), b=having())
+    talk.connect()
+    held = pki.crl(CA, B)
+    settings = Settings(auth=(method(CA, [A], crls=[held] if what == "revoked" else []),))
+    change = {"another key": having(OTHER), "no key": none, "revoked": having()}[what]
+    restarted(talk, change(plans.plan(A4, [B4], settings)))
+    assert not talk.a.engine.ike_sas()
+    assert not talk.b.engine.ike_sas()
