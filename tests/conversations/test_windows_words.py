@@ -420,6 +420,17 @@ def test_a_peer_that_refuses_one_method_and_is_silent_to_the_next_gets_no_clear_
     assert not a.clear
 
 
+@shows("forceencapsulation")
+def test_esp_in_udp_where_no_nat_is_seen() -> None:
+    talk = dialogue(policy(policy="forceencapsulation: yes"), policy())
+    pings(talk)
+    for side in (talk.a, talk.b):
+        assert {one.encap_ports for one in side.installed()} == {(4500, 4500)}
+    plain = dialogue(policy())
+    pings(plain)
+    assert {one.encap_ports for one in plain.a.installed()} == {None}
+
+
 @shows("kerberos", "rootca")
 def test_methods_of_authentication_that_are_not_built_are_never_offered() -> None:
     text = policy().replace("psk: a shared secret", "kerberos: yes, psk: a shared secret")
