@@ -39,6 +39,7 @@ def announced(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
+# rfc 9593: announce
 def test_what_is_announced() -> None:
     talk = Dialogue(by(A), by(B, PSK))
     (request,) = datagrams(talk.acquire())
@@ -58,6 +59,7 @@ def test_what_is_announced() -> None:
     assert found.data == b"\x02\x02"
 
 
+# rfc 9593: choice
 def test_a_method_that_the_peer_does_not_take_is_not_tried() -> None:
     talk = Dialogue(by(A, PSK), by(PSK))
     talk.connect()
@@ -78,6 +80,7 @@ def changed(data: bytes | None) -> Dialogue:
     return talk
 
 
+# rfc 9593: formats
 @pytest.mark.parametrize("data", [None, b"", b"\x00\x02", b"\x01", b"\x02", b"\x09\x02", b"\x02\xfe"])
 def test_announcements_that_say_nothing_are_ignored(data: bytes | None) -> None:
     """The first method is tried, as without them, and refused; the next begins with an announcement that is good."""

@@ -170,6 +170,21 @@ def test_what_ends_soon() -> None:
     ]
 
 
+# rfc 8784: length
+def test_postquantum_preshared_keys() -> None:
+    def read(ref: SecretRef) -> bytes:
+        return {"/long": bytes(range(32)), "/short": bytes(range(31))}[ref.name]
+
+    for name, more, required, told in (("long", "", True, 0), ("short", ", required: no", False, 1)):
+        words = f"psk: a shared secret of some length\n        ppk: {{id: x, secret: {{file: /{name}}}{more}}}"
+        policies = loaded(changed("psk: a shared secret of some length", words), read)
+        found = policies.policies[0].rules[0].ppk
+        assert found is not None
+        assert (found.id, found.required, len(policies.warnings)) == (b"x", required, told)
+        assert "Secret(...)" in repr(found)
+    assert "a PPK of 31 octets has less than 256 bits of entropy" in policies.warnings[0].message
+
+
 def test_certificates_are_public_and_nobody_else_writes_them(tmp_path: Path) -> None:
     path, read = tmp_path / "ca.pem", secret_reader(None)
     path.write_bytes(CA.pem)

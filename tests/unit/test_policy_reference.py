@@ -42,6 +42,7 @@ def stored(ref: SecretRef) -> bytes:
         "host.pem": host.pem,
         "key": host.key_pem,
         "crl": pki.crl(authority),
+        "ppk": 2 * SECRET,
     }.items():
         if ref.name.endswith(end):
             return content

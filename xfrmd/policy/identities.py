@@ -30,6 +30,10 @@ SHORT_SECRET: Final = 16
 """A shared secret with fewer octets than this can be guessed offline by whoever hears the negotiation."""
 
 
+SHORT_PPK: Final = 32
+"""Octets of a postquantum preshared key, below which a quantum computer has a chance (RFC 8784 5.1)."""
+
+
 def _read_identity(node: Node, problems: Problems) -> Any:
     value = scalar(node, problems, _ID_FORM)
     if value is None:

@@ -16,7 +16,7 @@ from xfrmd.policy import certificates
 from xfrmd.policy.authentication import methods
 from xfrmd.policy.certificates import RootcaRef
 from xfrmd.policy.consistency import objects
-from xfrmd.policy.identities import PpkRef, check_secret
+from xfrmd.policy.identities import SHORT_PPK, PpkRef, check_secret
 from xfrmd.policy.problems import Problems
 from xfrmd.policy.records import Read
 from xfrmd.policy.tables import filter_action
@@ -138,11 +138,16 @@ class Resolver:
             tunnel=read["tunnel"],
         )
 
+    # rfc 8784: length
     def _ppk(self, ref: PpkRef | None, rule: Read, assigned: bool) -> Ppk | None:
         if ref is None:
             return None
         at = rule.place("ppk")
-        return Ppk(ref.id.encode(), self._secret(ref.secret, at, assigned and rule["activate"]), ref.required)
+        secret = self._secret(ref.secret, at, assigned and rule["activate"])
+        if 0 < len(secret) < SHORT_PPK:
+            remedy = "make a longer one: openssl rand -base64 32"
+            self._problems.warning(at, f"a PPK of {len(secret)} octets has less than 256 bits of entropy", remedy)
+        return Ppk(ref.id.encode(), secret, ref.required)
 
     def _list(self, name: str) -> FilterList:
         if name not in self._made_lists:

@@ -23,6 +23,7 @@ _ANY: Final = 0
 """The link that names none."""
 
 
+# rfc 9593: announce
 def announcement(pad: PadEntry) -> list[Payload]:
     """What we verify."""
     said: list[bytes] = []
@@ -41,6 +42,7 @@ def listen(sa: IkeSa, message: Message) -> None:
     sa.greeting.accepts = frozenset(_each(notify.data)) if notify is not None and notify.data else None
 
 
+# rfc 9593: formats
 def _each(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Method and, for digital signatures, AlgorithmIdentifier of each announcement; a torn one ends them."""
     at = 0
@@ -49,6 +51,7 @@ def _each(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += data[at]
 
 
+# rfc 9593: choice
 def takes(accepted: Accepted, method: AuthMethod) -> bool:
     """Could the peer verify such a proof? Who has announced nothing may."""
     if accepted is None:
