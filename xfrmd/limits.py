@@ -262,6 +262,10 @@ COOKIE_LIFETIME: Final = 60.0
 """A cookie's secret is used this long and recognised as long again."""
 INIT_RESTARTS: Final = 5
 """Times an IKE_SA_INIT is sent anew because of COOKIE or INVALID_KE_PAYLOAD, which anyone can send."""
+FOLLOWUP_WAIT: Final = 60.0
+"""An additional key exchange of a rekey (RFC 9370) must come within this: longer than all retransmissions of one."""
+FOLLOWUP_LINK: Final = 64
+"""Octets of a link between such exchanges that we take from a peer; ours have 8."""
 CLOSED_LINGER: Final = 10.0
 """A closed IKE SA still repeats its last response this long: enough for four retransmissions of the peer."""
 REPLACED_LIFETIME: Final = 30.0

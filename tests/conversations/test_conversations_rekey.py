@@ -10,12 +10,15 @@ import pytest
 
 from tests.conversations.kernel_model import KernelModel
 from tests.conversations.network import Flow, Host
-from tests.conversations.plans import ENCR_GCM, ESN_OFF, P256, X25519, Settings, plan
+from tests.conversations.plans import ENCR_GCM, ESN_OFF, GCM_X25519, P256, X25519, Settings, plan
 from tests.conversations.scenes import A4, B4, Pair, pair
 from xfrmd import limits
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Delete, Event, PlanChanged, Rekey
+from xfrmd.model.proposals import Transform
 
+HYBRID = Settings(ike=((*GCM_X25519, Transform(6, 36)),), pfs=True)
+"""With an additional key exchange: a rekey has two exchanges."""
 PFS = Settings(pfs=True, esp=((ENCR_GCM, X25519, P256, ESN_OFF),))
 
 
@@ -49,7 +52,7 @@ def undisturbed(running: list[Flow]) -> None:
 Ask = Callable[[Pair, Host], Event]
 
 
-@pytest.mark.parametrize("settings", [Settings(), PFS], ids=["plain", "pfs"])
+@pytest.mark.parametrize("settings", [Settings(), PFS, HYBRID], ids=["plain", "pfs", "hybrid"])
 @pytest.mark.parametrize("who", ["a", "b", "ab"])
 @pytest.mark.parametrize("ask", [rekey_child, rekey_ike])
 def test_a_rekey_loses_no_packet(ask: Ask, who: str, settings: Settings) -> None:
@@ -91,6 +94,22 @@ def test_two_wishes_that_cross_end_in_agreement(one: Ask, other: Ask, lag: float
     scene.network.run(scene.network.now + 60.0)
     scene.agree()
     assert all(flow.lost == [] and flow.delivered > 1000 for flow in running)
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.0015, 0.003, 0.0045, 0.006])
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(ASKS, ASKS)), ids=lambda f: f.__name__)
+def test_two_wishes_with_additional_key_exchanges_end_in_agreement(one: Ask, other: Ask, lag: float) -> None:
+    scene = pair(settings=HYBRID)
+    scene.connect()
+    wishes = one(scene, scene.a), other(scene, scene.b)
+    scene.network.at(scene.network.now + 1.0, scene.a, wishes[0])
+    scene.network.at(scene.network.now + 1.0 + lag, scene.b, wishes[1])
+    scene.network.run(scene.network.now + 120.0)
+    scene.agree(ike_sas=0 if delete_ike in (one, other) else 1)
+    running = flows(scene, 10.0)
+    scene.network.run(scene.network.now + 30.0)
+    scene.agree()
+    assert all(flow.lost == [] and flow.delivered > 300 for flow in running)
 
 
 # rfc 7296: rekey-ike-ke rekey-ike-counters

@@ -17,6 +17,7 @@ from tests.conversations.plans import (
     CBC_X25519,
     ENCR_GCM,
     ESN_OFF,
+    GCM_X25519,
     P256,
     SMB_REQID,
     X25519,
@@ -27,8 +28,10 @@ from tests.conversations.plans import (
 from tests.conversations.scenes import A4, B4, Pair, tcp
 from xfrmd import limits
 from xfrmd.ike.events import Acquire, Delete, Event, Rekey
+from xfrmd.model.proposals import Transform
 
 PFS = Settings(pfs=True, esp=((ENCR_GCM, X25519, P256, ESN_OFF),))
+HYBRID = Settings(ike=((*GCM_X25519, Transform(6, 36)),), pfs=True)
 CBC = Settings(ike=(CBC_X25519,))
 
 
@@ -93,7 +96,22 @@ def another_child(_: Play) -> list[tuple[str, Event]]:
     return [("A", Acquire(SMB_REQID, tcp(A4, B4, 445)))]
 
 
+def rekey_hybrid_child(one: Play) -> list[tuple[str, Event]]:
+    return rekey_child(one)
+
+
+def rekey_hybrid_ike(one: Play) -> list[tuple[str, Event]]:
+    return rekey_ike(one)
+
+
+def connect_hybrid(one: Play) -> list[tuple[str, Event]]:
+    return connect(one)
+
+
 ASKS: dict[Ask, Settings] = {
+    connect_hybrid: HYBRID,
+    rekey_hybrid_child: HYBRID,
+    rekey_hybrid_ike: HYBRID,
     connect: Settings(),
     rekey_child: PFS,
     rekey_ike: Settings(),
@@ -103,13 +121,21 @@ ASKS: dict[Ask, Settings] = {
     delete_ike: Settings(),
     another_child: Settings(smb=True),
 }
-SEAMLESS: tuple[Ask, ...] = (rekey_child, rekey_ike, rekey_child_both, rekey_ike_both, another_child)
+SEAMLESS: tuple[Ask, ...] = (
+    rekey_child,
+    rekey_ike,
+    rekey_hybrid_child,
+    rekey_hybrid_ike,
+    rekey_child_both,
+    rekey_ike_both,
+    another_child,
+)
 
 
 def act(ask: Ask, who: str, at: int, moment: Moment) -> tuple[Play, int]:
     """A death in an exchange under traffic, and all that follows until it is quiet. How many packets were lost?"""
     one = play(settings=ASKS[ask])
-    if ask is not connect:
+    if ask not in (connect, connect_hybrid):
         one.scene.acquire(one.scene.a)
         one.run(1.0)
     one.mortals[who].arm(at, moment)

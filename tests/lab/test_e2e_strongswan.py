@@ -16,31 +16,6 @@ from tests.lab import e2e
 
 Charon = Callable[..., AbstractContextManager[StrongSwan]]
 
-# Each transform pair once: mmsecmethods and qmsecmethods of ours, proposals of charon, who initiates.
-TRANSFORMS = (
-    ("AES128GCM-SHA256-X25519", "ESP[AES128-GCM]", "aes128gcm16-prfsha256-x25519", "aes128gcm16", "xfrmd"),
-    ("AES256GCM-SHA384-ECP384", "ESP[AES256-GCM]", "aes256gcm16-prfsha384-ecp384", "aes256gcm16", "charon"),
-    ("AES192GCM-SHA512-ECP256", "ESP[AES192-GCM]", "aes192gcm16-prfsha512-ecp256", "aes192gcm16", "xfrmd"),
-    ("AES128-SHA256-MODP2048", "ESP[AES128,SHA256]", "aes128-sha256-modp2048", "aes128-sha256", "charon"),
-    ("AES192-SHA384-MODP3072", "ESP[AES192,SHA384]", "aes192-sha384-modp3072", "aes192-sha384", "xfrmd"),
-    ("AES256-SHA512-MODP4096", "ESP[AES256,SHA512]", "aes256-sha512-modp4096", "aes256-sha512", "charon"),
-    (
-        "CHACHA20POLY1305-SHA256-X25519",
-        "ESP[CHACHA20-POLY1305]",
-        "chacha20poly1305-prfsha256-x25519",
-        "chacha20poly1305",
-        "xfrmd",
-    ),
-    ("AES128-SHA256-ECP256", "ESP[AES256,SHA256]", "aes128-sha256-ecp256", "aes256-sha256", "charon"),
-    ("AES256-SHA512-ECP521", "ESP[AES128-GCM]", "aes256-sha512-ecp521", "aes128gcm16", "xfrmd"),
-    ("AES256-SHA256-X448", "ESP[AES128-GCM]", "aes256-sha256-x448", "aes128gcm16", "charon"),
-    ("AES256-SHA256-BRAINPOOL256", "ESP[AES128-GCM]", "aes256-sha256-ecp256bp", "aes128gcm16", "xfrmd"),
-    ("AES256-SHA384-DHGroup29", "ESP[AES128-GCM]", "aes256-sha384-ecp384bp", "aes128gcm16", "charon"),
-    ("AES256-SHA512-DHGroup30", "ESP[AES128-GCM]", "aes256-sha512-ecp512bp", "aes128gcm16", "xfrmd"),
-    ("AES256-SHA512-DHGroup17", "ESP[AES128-GCM]", "aes256-sha512-modp6144", "aes128gcm16", "charon"),
-    ("AES256-SHA512-DHGroup18", "ESP[AES128-GCM]", "aes256-sha512-modp8192", "aes128gcm16", "xfrmd"),
-)
-
 
 @pytest.fixture
 def pair(
@@ -98,30 +73,6 @@ def test_rekeys_lose_no_packet(
         theirs.wait_for(lambda sas: len(sas) == 1 and one_child(sas))
     flood.stop().assert_none_lost()
     net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
-
-
-# rfc 7296: suites-configurable
-def test_every_transform(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
-    """One run of each daemon; the policy is applied anew for each row."""
-    net, failed = two_hosts, []
-    here, there = net.left.v4, net.right.v4
-    with (
-        xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as ours,
-        strongswan(net.right, e2e.charon(there, here)) as theirs,
-    ):
-        for mm, qm, ike, esp, initiator in TRANSFORMS:
-            text = e2e.policy(mm=mm, qm=qm).replace("{psk}", str(ours.directory / "psk"))
-            ours.ctl("delete", "--wait", "10", "all")
-            ours.ctl("apply", ours.write_policy(text))
-            theirs.wait_for(lambda sas: not sas)
-            theirs.load(e2e.charon(there, here, ike=ike, esp=esp))
-            if initiator == "charon":
-                theirs.initiate("all")
-            if ping(net.left, there, 2).lost or not one_child(theirs.list_sas()):
-                failed.append(f"{mm} {qm} by {initiator}: {ours.ask('status')['peers']}")
-        assert not failed
-        # Before charon ends: our answer to its last delete may find its port closed, and its kernel says so by ICMP.
-        net.capture.assert_nothing_clear(topology.between(net.left, net.right, "icmp"))
 
 
 def test_pfs_in_a_child_of_its_own(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:

@@ -54,6 +54,7 @@ SAMPLES: dict[str, Payload] = {
     "status": NotifyPayload(16388, b"x"),
     "private status": NotifyPayload(50000),
     "COOKIE": NotifyPayload(NotifyType.COOKIE, b"c"),
+    "LINK": NotifyPayload(NotifyType.ADDITIONAL_KEY_EXCHANGE, b"link"),
     "REKEY_SA": NotifyPayload(NotifyType.REKEY_SA, b"", 3, b"abcd"),
 }
 CIPHER = ToyCipher()
@@ -90,6 +91,13 @@ FORMS = [
     (rows.IKE_AUTH_EAP_START, "IDr, AUTH, EAP"),
     (rows.IKE_AUTH_EAP_STEP_RESPONSE, "EAP"),
     (rows.IKE_AUTH_EAP_END_RESPONSE, "AUTH, SA, TSi, TSr"),
+    (rows.IKE_INTERMEDIATE_REQUEST, "KE"),
+    (rows.IKE_INTERMEDIATE_RESPONSE, "KE, status, V"),
+    (rows.IKE_INTERMEDIATE_REFUSAL, "error"),
+    (rows.FOLLOWUP_REQUEST, "KE, LINK"),
+    (rows.FOLLOWUP_RESPONSE, "KE"),
+    (rows.FOLLOWUP_RESPONSE, "LINK, KE"),
+    (rows.FOLLOWUP_REFUSAL, "status, error"),
     (rows.REKEY_CHILD_REQUEST, "REKEY_SA, SA, N, KE, TSi, TSr"),
     (rows.REKEY_CHILD_REQUEST, "SA, N, TSi, TSr, status, REKEY_SA"),
     (rows.CREATE_CHILD_REQUEST, "SA, N, TSi, TSr"),

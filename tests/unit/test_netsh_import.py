@@ -86,7 +86,6 @@ def test_a_rule_that_cannot_authenticate_blocks(auth: str, why: str) -> None:
     [
         ("AH[SHA1]", "AH is not built yet"),
         ("AH[MD5]+ESP[3DES,None]", "AH is not built yet"),
-        ("ESP[None,SHA1]:100000k/900s", "ESP without encryption is not built yet"),
         ("ESP[DES,MD5]", "ESP[DES,MD5] is never negotiated"),
     ],
 )
@@ -120,8 +119,13 @@ def test_other_methods_remain_beside_those_that_are_not_built() -> None:
 def test_weak_algorithms_are_allowed_as_the_script_has_them_and_that_is_told() -> None:
     script = BASE.replace("AES256,SHA256", "3DES,SHA1").replace("AES256-SHA256-3", "3DES-SHA1-2")
     (proposal,) = rule_of(script).filter_action.qmsecmethods
-    assert [one.id for one in proposal.transforms] == [3, 2, 0]
+    assert [one.id for one in proposal.transforms] == [3, 2]
     assert "protect little" in warnings_of(script)[0]
+
+
+def test_integrity_alone_stays_what_it_is() -> None:
+    (proposal,) = rule_of(BASE.replace("ESP[AES256,SHA256]", "ESP[None,SHA1]")).filter_action.qmsecmethods
+    assert [one.id for one in proposal.transforms] == [11, 2]
 
 
 def test_mistakes_that_the_language_finds_are_told_where_the_script_has_them() -> None:

@@ -126,10 +126,11 @@ def test_each_form_of_an_address_that_the_page_shows_is_read() -> None:
 
 
 def test_each_name_of_an_algorithm_that_the_page_shows_is_read() -> None:
-    alone, paired = rows("| cipher | integrity |")
+    alone, paired, clear = rows("| cipher | integrity |")
     methods = [f"ESP[{cipher}]" for cipher in words(alone[0])]
     methods += [f"ESP[{cipher},{hash_}]" for cipher in words(paired[0]) for hash_ in words(paired[1])]
-    assert len(methods) == 4 + 9
+    methods += [f"ESP[{words(clear[0])[0]},{hash_}]" for hash_ in words(paired[1])]
+    assert len(methods) == 7 + 18 + 3
     parts = {cells[0]: words(cells[1]) for cells in rows("| part | names |")}
     mains = [f"AES128GCM-{hash_}-{group}" for hash_ in parts["hash"] for group in parts["group"]]
     assert len(mains) >= 3 * 8

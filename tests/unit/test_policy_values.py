@@ -43,10 +43,10 @@ def test_the_smallest_policy_has_every_default() -> None:
     action = rule.filter_action
     assert (action.action, action.qmpfs, action.inpass, action.soft) == (Action.NEGOTIATE, False, False, False)
     assert names(action.qmsecmethods) == [
-        ["AES128-GCM", "NO-ESN"],
-        ["AES256-GCM", "NO-ESN"],
-        ["AES256", "SHA256", "NO-ESN"],
-        ["AES128", "SHA256", "NO-ESN"],
+        ["AES128-GCM"],
+        ["AES256-GCM"],
+        ["AES256", "SHA256"],
+        ["AES128", "SHA256"],
     ]
     assert {one.lifetime for one in action.qmsecmethods} == {Lifetime(3600, 100_000)}
     (found,) = rule.filter_list.filters
@@ -142,10 +142,14 @@ def test_flags(text: str, value: bool) -> None:
 @pytest.mark.parametrize(
     ("method", "transforms", "lifetime"),
     [
-        ("ESP[AES128-GCM]", ["AES128-GCM", "NO-ESN"], Lifetime(3600, 100_000)),
-        ("esp[aes256gcm,none]:50000k/600s", ["AES256-GCM", "NO-ESN"], Lifetime(600, 50_000)),
-        ("ESP[AES256,SHA384]:200000k", ["AES256", "SHA384", "NO-ESN"], Lifetime(3600, 200_000)),
-        ("ESP[CHACHA20-POLY1305]:900s", ["CHACHA20-POLY1305", "NO-ESN"], Lifetime(900, 100_000)),
+        ("ESP[AES128-GCM]", ["AES128-GCM"], Lifetime(3600, 100_000)),
+        ("esp[aes256gcm,none]:50000k/600s", ["AES256-GCM"], Lifetime(600, 50_000)),
+        ("ESP[AES256,SHA384]:200000k", ["AES256", "SHA384"], Lifetime(3600, 200_000)),
+        ("ESP[AES192-CTR,SHA512]", ["AES192-CTR", "SHA512"], Lifetime(3600, 100_000)),
+        ("ESP[AES256-CCM]", ["AES256-CCM"], Lifetime(3600, 100_000)),
+        ("ESP[None,SHA256]", ["NULL", "SHA256"], Lifetime(3600, 100_000)),
+        ("esp[null,sha512]:600s", ["NULL", "SHA512"], Lifetime(600, 100_000)),
+        ("ESP[CHACHA20-POLY1305]:900s", ["CHACHA20-POLY1305"], Lifetime(900, 100_000)),
     ],
 )
 def test_quick_mode_methods(method: str, transforms: list[str], lifetime: Lifetime) -> None:
@@ -175,6 +179,15 @@ def test_one_string_of_methods_as_netsh_has_it_keeps_its_order() -> None:
     ]
     assert [one.lifetime for one in policy.mmsecmethods] == [Lifetime(600), Lifetime(600)]
     assert {one.protocol for one in policy.mmsecmethods} == {ProtocolId.IKE}
+
+
+def test_additional_key_exchanges_stand_in_the_order_in_which_they_are_made() -> None:
+    methods = 'mmsecmethods: ["AES256GCM-SHA384-X25519+MLKEM1024+DHGroup20", "AES256GCM-SHA384-X25519"]'
+    hybrid, plain = read(changed("assign: yes", f"assign: yes\n    {methods}")).policies[0].mmsecmethods
+    assert [tuple(one) for one in hybrid.transforms[2:]] == [(4, 31, 0), (6, 37, 0), (7, 20, 0)]
+    assert names((hybrid,)) == [["AES256-GCM", "SHA384", "X25519", "MLKEM1024", "ECP384"]]
+    assert hybrid.additional == hybrid.transforms[3:]
+    assert plain.additional == ()
 
 
 def test_master_pfs_means_one_quick_mode_per_main_mode() -> None:

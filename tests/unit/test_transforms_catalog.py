@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from xfrmd.model.proposals import Transform, TransformType
+from xfrmd.model.proposals import ADDITIONAL, Transform, TransformType
 from xfrmd.transforms import catalog, encr, esn, integ, ke, prf
 
 
@@ -81,9 +81,21 @@ def test_every_row_is_found_by_its_number_and_named_after_its_row() -> None:
             assert catalog.name_of(row.transform) == row.name
 
 
+@pytest.mark.parametrize("row", ke.KEMS, ids=lambda row: row.name)
+def test_a_key_encapsulation_stands_only_beside_another(row: ke.KeRow) -> None:
+    assert catalog.additional_key_exchange(row.name) == row.transform
+    assert catalog.additional_key_exchange("x25519") == catalog.key_exchange("x25519")
+    with pytest.raises(ValueError, match="known are"):
+        catalog.key_exchange(row.name)
+    for kind in ADDITIONAL:
+        additional = Transform(kind, row.id)
+        assert catalog.ke_row(additional) is row
+        assert catalog.name_of(additional) == row.name
+
+
 def test_no_two_rows_are_the_same_transform() -> None:
     transforms = [row.transform for rows in (encr.ROWS, prf.ROWS, integ.ROWS, ke.ROWS, esn.ROWS) for row in rows]
-    assert len(set(transforms)) == len(transforms) == 33
+    assert len(set(transforms)) == len(transforms) == 40
 
 
 @pytest.mark.parametrize(

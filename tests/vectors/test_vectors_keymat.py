@@ -151,9 +151,9 @@ def expected_child(row: prf.PrfRow, seed: bytes, sizes: tuple[int, int]) -> list
 
 
 COMBINATIONS: list[tuple[Transform | None, Transform | None, tuple[int, int]]] = [
-    *[(r.transform, None, (r.key_bits // 8 + 4, 0)) for r in encr.ROWS if r.aead],
+    *[(r.transform, None, (r.key_bits // 8 + (3 if "CCM" in r.name else 4), 0)) for r in encr.ROWS if r.aead],
     *[
-        (r.transform, i.transform, (r.key_bits // 8, 20 if i.weak else int(i.name[3:]) // 8))
+        (r.transform, i.transform, (r.key_bits // 8 + 4 * ("CTR" in r.name), 20 if i.weak else int(i.name[3:]) // 8))
         for r in encr.ROWS
         if not r.aead
         for i in integ.ROWS

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xfrmd.adapters.facts import Origins
 from xfrmd.adapters.xfrm.states import ObservedSa
@@ -17,13 +17,15 @@ from xfrmd.ike.proven import Proven
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.plan import Plan
-from xfrmd.model.proposals import Transform
+from xfrmd.model.proposals import Transform, TransformType
 from xfrmd.model.source import Problem
 from xfrmd.model.store import Store
 from xfrmd.policy.boot import exemption_text
 from xfrmd.policy.stores import decisive
 from xfrmd.policy.words import BootMode
 from xfrmd.transforms.catalog import name_of
+
+_ESN: Final = Transform(TransformType.ESN, 1)
 
 
 class Clocks(NamedTuple):
@@ -248,7 +250,7 @@ def child_sa(
         answer |= {
             "mode": sa.mode.name.lower(),
             "udp": sa.encap_ports is not None,
-            "transforms": _names((sa.encryption, sa.integrity)),
+            "transforms": _names((sa.encryption, sa.integrity, _ESN if sa.esn else None)),
             "rekey_in": round(sa.soft.seconds - age, 1) if sa.soft.seconds else None,
             "expires_in": round(sa.hard.seconds - age, 1) if sa.hard.seconds else None,
         }

@@ -18,13 +18,14 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import AddFilter, KeepSa, RemoveSa
 from xfrmd.ike.events import Adopt, Endpoint
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Offer, SeededExchange, Task, TaskKind
+from xfrmd.ike.ike_sa import FollowUp, IkeSa, IkeState, Lineage, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.saved import (
     SaKey,
     SavedAgreed,
     SavedChild,
     SavedFilter,
+    SavedFollowUp,
     SavedIkeSa,
     SavedLineage,
     SavedOffer,
@@ -34,6 +35,7 @@ from xfrmd.ike.saving import proof
 from xfrmd.ike.v2 import rekey_child
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.child_keys import sad_entry
+from xfrmd.ike.v2.message import reopened
 from xfrmd.ike.window import Window
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.secret import Secret
@@ -206,7 +208,14 @@ def _task(ctx: Context, saved: SavedTask, children: _Children) -> Task | None:
         restarts=saved.restarts,
         reason=saved.reason,
         stillborn=set(saved.stillborn),
+        follow=_follow(saved.follow) if saved.follow is not None else None,
     )
+
+
+def _follow(saved: SavedFollowUp) -> FollowUp:
+    answer = reopened(saved.header, saved.first, saved.content.reveal())
+    exchange = SeededExchange.again(saved.left[0], saved.seed)
+    return FollowUp(answer, saved.left, saved.link, saved.secrets.reveal(), exchange)
 
 
 def _offer(ctx: Context, saved: SavedOffer) -> Offer | None:

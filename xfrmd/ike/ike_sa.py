@@ -20,6 +20,7 @@ from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
 from xfrmd.ike.v2.channel import Channel
+from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.window import Window
 from xfrmd.model.notice import Notice
 from xfrmd.model.pad import Identity, PadEntry
@@ -62,12 +63,15 @@ LEGAL: Final = {
 class TaskKind(enum.Enum):
     """Requests that we send under an IKE SA."""
 
+    INTERMEDIATE = "additional key exchange"
     AUTH = "authenticate"
     NEW_CHILD = "new child SA"
     REKEY_CHILD = "rekey a child SA"
     REKEY_IKE = "rekey the IKE SA"
     DELETE_CHILD = "delete child SAs"
     DELETE_IKE = "delete the IKE SA"
+    FOLLOWUP = "additional key exchange of a new SA"
+    """Never a task of its own: the kind of the row for what such a task has to do before it is done."""
     LIVENESS = "ask for life"
     RECOGNITION = "give a token"
 
@@ -122,6 +126,46 @@ class Offer:
     """The filter, its region and the traffic offered, for a child SA."""
 
 
+@dataclass(slots=True)
+class FollowUp:
+    """Additional key exchanges that our CREATE_CHILD_SA has led to (RFC 9370 2.2.4)."""
+
+    answer: SealedMessage
+    """To CREATE_CHILD_SA: what is to be made when all is agreed."""
+    left: tuple[Transform, ...]
+    link: bytes
+    """By which the peer knows what the next one belongs to."""
+    secrets: bytes = b""
+    """Those that are agreed, one after the other."""
+    exchange: SeededExchange | None = None
+
+
+@dataclass(slots=True)
+class Intermediate:
+    """How far the IKE_INTERMEDIATE exchanges of an IKE SA have come (RFC 9242)."""
+
+    left: tuple[Transform, ...] = ()
+    """Key exchanges still to be made."""
+    made: int = 0
+    initiator: bytes = b""
+    """IntAuth_i so far (RFC 9242 3.3.1)."""
+    responder: bytes = b""
+    secret: bytes = b""
+    """Of the last key exchange, until it has changed the keys."""
+
+
+@dataclass(slots=True)
+class Following:
+    """What a CREATE_CHILD_SA of the peer's is to lead to, once its additional key exchanges are made."""
+
+    link: bytes
+    left: tuple[Transform, ...]
+    finish: Callable[[bytes], None]
+    """Makes the SA of the secrets of all of them; RefusalError when it can be made no more."""
+    ends: float
+    secrets: bytes = b""
+
+
 @dataclass(slots=True, eq=False)
 class Task:
     """One request of ours, waiting or sent."""
@@ -142,6 +186,7 @@ class Task:
     """Notify Message Type to send along, 0 for none."""
     lineage: Lineage | None = None
     """Where to go on after TEMPORARY_FAILURE."""
+    follow: FollowUp | None = None
     stillborn: set[int] = field(default_factory=set)
     """SPIs that the peer has deleted before we knew them: its answer to this request may be late."""
 
@@ -172,6 +217,7 @@ class Handshake:
     want: Want | None = None
     sk_pi: bytes = b""
     sk_pr: bytes = b""
+    intermediate: Intermediate = field(default_factory=Intermediate)
     ppk: bool = False
     """Both ends can use a postquantum preshared key (USE_PPK)."""
     accepts: Accepted = None
@@ -235,6 +281,7 @@ class IkeSa:
     remote_id: Identity | None = None
     rival: IkeSa | None = None
     """What the peer's rekey has made while ours is outstanding (RFC 7296 2.8.1)."""
+    following: Following | None = None
     lowest_nonce: bytes = b""
     settled: float = math.inf
     """When it was established."""

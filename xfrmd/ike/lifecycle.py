@@ -103,6 +103,8 @@ def replace(ctx: Context, old: IkeSa, new: IkeSa) -> None:
     ctx.timers.cancel((TimerKind.REKEY_IKE, old))
     moving = [task for task in old.tasks if task.kind in _MOVABLE]
     old.tasks.clear()
+    for task in moving:
+        task.follow = None
     new.tasks.extend(moving)
     ctx.touch(new)
 
@@ -228,6 +230,7 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
     for task in [task for task in (sa.task, *sa.tasks) if task is not None]:
         if task.child is not None and task.child.state is ChildState.REKEYING:
             task.child.enter(ChildState.INSTALLED)
+        task.follow = None
         if heir is not None and heir is not sa and task.kind in _MOVABLE:
             heir.tasks.append(task)
             ctx.touch(heir)

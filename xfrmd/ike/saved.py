@@ -16,6 +16,7 @@ from xfrmd.ike.narrow import Traffic
 from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
+from xfrmd.ike.v2.header import Header
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity
 from xfrmd.model.plain import reader, writer
@@ -82,6 +83,20 @@ class SavedOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedFollowUp:
+    """Additional key exchanges that a request has led to: the answer to it, and how far they have come."""
+
+    header: Header
+    first: int
+    content: Secret
+    left: tuple[Transform, ...]
+    link: bytes
+    secrets: Secret
+    seed: Secret
+    """Makes the one again that is under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class SavedTask:
     """The task whose request is outstanding. Child SAs are named by our SPIs."""
 
@@ -94,6 +109,7 @@ class SavedTask:
     restarts: int
     reason: int
     stillborn: tuple[int, ...]
+    follow: SavedFollowUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

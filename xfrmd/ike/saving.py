@@ -15,7 +15,7 @@ from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.events import Endpoint
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Offer, Task
+from xfrmd.ike.ike_sa import FollowUp, IkeSa, IkeState, Lineage, Offer, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.saved import (
     Place,
@@ -23,6 +23,7 @@ from xfrmd.ike.saved import (
     SavedAgreed,
     SavedChild,
     SavedFilter,
+    SavedFollowUp,
     SavedIkeSa,
     SavedLineage,
     SavedOffer,
@@ -30,6 +31,7 @@ from xfrmd.ike.saved import (
     encode,
 )
 from xfrmd.model.pad import PadEntry
+from xfrmd.model.secret import Secret
 
 _Sign = tuple[ChildState, ChildSa | None, ChildSa | None, bool]
 _KEPT: Final = (IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
@@ -110,7 +112,7 @@ def proof(pad: PadEntry, sk_d: bytes) -> bytes:
 def _is_kept(sa: IkeSa) -> bool:
     """The peer may take an IKE SA for established from our IKE_AUTH on."""
     if sa.state is IkeState.AUTHENTICATING:
-        return sa.window.busy
+        return sa.window.busy and sa.task is not None and sa.task.kind is TaskKind.AUTH
     return sa.state in _KEPT and sa.settled != math.inf
 
 
@@ -153,6 +155,20 @@ def _task(task: Task) -> SavedTask:
         restarts=task.restarts,
         reason=task.reason,
         stillborn=tuple(task.stillborn),
+        follow=_follow(task.follow) if task.follow is not None else None,
+    )
+
+
+def _follow(follow: FollowUp) -> SavedFollowUp:
+    answer = follow.answer
+    return SavedFollowUp(
+        header=answer.header,
+        first=answer.payloads[0].type,
+        content=Secret(answer.plaintext),
+        left=follow.left,
+        link=follow.link,
+        secrets=Secret(follow.secrets),
+        seed=follow.exchange.seed if follow.exchange is not None else Secret(b""),
     )
 
 

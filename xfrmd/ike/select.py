@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from xfrmd.ike.v2.payloads import WireProposal
-from xfrmd.model.proposals import Proposal, Transform, TransformType
+from xfrmd.model.proposals import ADDITIONAL, Proposal, Transform, TransformType
 from xfrmd.transforms.catalog import name_of
 
 _KNOWN_TYPES: Final = frozenset(int(kind) for kind in TransformType)
-_MAY_BE_ABSENT: Final = frozenset({TransformType.INTEG, TransformType.KE, TransformType.ESN})
+_MAY_BE_ABSENT: Final = frozenset({TransformType.INTEG, TransformType.KE, TransformType.ESN, *ADDITIONAL})
 """Types whose transform 0 (NONE, no ESN) says the same as their absence."""
+METHODS: Final = frozenset({TransformType.KE, *ADDITIONAL})
+"""Types of key exchanges."""
 _WORDS: Final = {
     TransformType.ENCR: "encryption",
     TransformType.PRF: "pseudorandom function",
     TransformType.INTEG: "integrity",
     TransformType.KE: "key exchange",
     TransformType.ESN: "sequence numbers",
+    **{kind: f"additional key exchange {number}" for number, kind in enumerate(ADDITIONAL, 1)},
 }
 
 
@@ -32,11 +35,13 @@ class Suite:
     prf: Transform | None
     key_exchange: Transform | None
     esn: bool
+    additional: tuple[Transform, ...] = ()
+    """Key exchanges that are made after the first, in this order (RFC 9370)."""
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
         """Those there are, in the order of their types."""
-        found = (self.encryption, self.prf, self.integrity, self.key_exchange)
+        found = (self.encryption, self.prf, self.integrity, self.key_exchange, *self.additional)
         return tuple(transform for transform in found if transform is not None)
 
     def __str__(self) -> str:
@@ -63,7 +68,7 @@ class Mismatch(NamedTuple):
 
 def still_named(suite: Suite, ours: Iterable[Proposal]) -> bool:
     """Do our proposals have what was agreed? A child SA's key exchange counts no more: its keys are made."""
-    wanted = [one for one in suite.transforms if suite.prf is not None or one.type != TransformType.KE]
+    wanted = [one for one in suite.transforms if suite.prf is not None or one.type not in METHODS]
     return any(all(one in proposal.transforms for one in wanted) for proposal in ours)
 
 
@@ -84,10 +89,14 @@ def choose(ours: Sequence[Proposal], theirs: Sequence[WireProposal]) -> Choice |
     return Mismatch(describe(ours), describe_wire(theirs), closest[1])
 
 
-def with_key_exchange(proposals: Iterable[Proposal], methods: Sequence[Transform]) -> tuple[Proposal, ...]:
-    """These proposals with their own key exchange methods, or `methods` where they have none (PFS)."""
+def with_key_exchange(
+    proposals: Iterable[Proposal], methods: Sequence[Transform], additional: Sequence[Transform] = ()
+) -> tuple[Proposal, ...]:
+    """These proposals with their own key exchange methods, or `methods` where they have none (PFS) and, after those,
+    the additional ones of the IKE SA.
+    """
     return tuple(
-        proposal if _methods(proposal) else replace(proposal, transforms=(*proposal.transforms, *methods))
+        proposal if _methods(proposal) else replace(proposal, transforms=(*proposal.transforms, *methods, *additional))
         for proposal in proposals
     )
 
@@ -95,7 +104,7 @@ def with_key_exchange(proposals: Iterable[Proposal], methods: Sequence[Transform
 def without_key_exchange(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:
     """These proposals without any key exchange method, as IKE_AUTH needs them (RFC 7296 1.2)."""
     return tuple(
-        replace(proposal, transforms=tuple(t for t in proposal.transforms if t.type != TransformType.KE))
+        replace(proposal, transforms=tuple(t for t in proposal.transforms if t.type not in METHODS))
         for proposal in proposals
     )
 
@@ -179,6 +188,7 @@ def _suite(found: Sequence[Transform]) -> Suite:
         chosen.get(TransformType.PRF),
         chosen.get(TransformType.KE),
         TransformType.ESN in chosen,
+        tuple(chosen[kind] for kind in ADDITIONAL if kind in chosen),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class TransformType(enum.IntEnum):
@@ -16,6 +16,17 @@ class TransformType(enum.IntEnum):
     INTEG = 3
     KE = 4  # "D-H" in RFC 7296, "Key Exchange Method" since RFC 9370
     ESN = 5
+    ADDKE1 = 6  # "Additional Key Exchange 1" to 7 (RFC 9370 2.1); their transforms are those of KE
+    ADDKE2 = 7
+    ADDKE3 = 8
+    ADDKE4 = 9
+    ADDKE5 = 10
+    ADDKE6 = 11
+    ADDKE7 = 12
+
+
+ADDITIONAL: Final = tuple(kind for kind in TransformType if kind >= TransformType.ADDKE1)
+"""Types of additional key exchanges, in the order in which they are made."""
 
 
 class ProtocolId(enum.IntEnum):
@@ -49,3 +60,8 @@ class Proposal:
     protocol: ProtocolId
     transforms: tuple[Transform, ...]
     lifetime: Lifetime
+
+    @property
+    def additional(self) -> tuple[Transform, ...]:
+        """Its additional key exchanges (RFC 9370)."""
+        return tuple(transform for transform in self.transforms if transform.type in ADDITIONAL and transform.id)

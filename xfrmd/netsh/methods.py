@@ -18,12 +18,10 @@ _LIFETIME: Final = r"(?::(?:[0-9]{1,12}k)?/?(?:[0-9]{1,12}s)?)?"
 _AH: Final = r"AH\[[A-Z0-9]+\]"
 _ESP: Final = r"ESP\[[A-Z0-9-]+(?:,[A-Z0-9-]+)?\]"
 _WITH_AH: Final = re.compile(rf"(?:{_AH}(?:\+{_ESP})?|{_ESP}\+{_AH}){_LIFETIME}", re.IGNORECASE | re.ASCII)
-_CLEAR: Final = re.compile(rf"ESP\[NONE,[A-Z0-9-]+\]{_LIFETIME}", re.IGNORECASE | re.ASCII)
 _UNPROVED: Final = re.compile(rf"ESP\[3?DES,NONE\]{_LIFETIME}", re.IGNORECASE | re.ASCII)
 _NOTHING: Final = re.compile(rf"ESP\[NONE,NONE\]{_LIFETIME}", re.IGNORECASE | re.ASCII)
 _NOT_BUILT: Final = (
     (_WITH_AH, "AH is not built yet"),
-    (_CLEAR, "ESP without encryption is not built yet"),
     (_UNPROVED, "ESP without integrity is not built, as packets could be changed on the way"),
 )
 

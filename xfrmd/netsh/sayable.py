@@ -83,9 +83,15 @@ def _quick(proposal: Proposal) -> str:
 def _main(proposal: Proposal) -> str:
     names = _names(proposal)
     groups = [_GROUPS.get(one.id) for one in proposal.transforms if one.type == TransformType.KE]
-    if names.get(TransformType.ENCR) != ["3DES"] or names.get(TransformType.PRF) != ["SHA1"] or None in groups:
+    if (
+        names.get(TransformType.ENCR) != ["3DES"]
+        or names.get(TransformType.PRF) != ["SHA1"]
+        or None in groups
+        or proposal.additional
+    ):
         kinds = (TransformType.ENCR, TransformType.PRF, TransformType.KE)
         shown = "-".join(name for kind in kinds for name in names.get(kind, []))
+        shown = "+".join([shown, *map(catalog.name_of, proposal.additional)])
         raise BadValue(f"netsh has no main mode method {shown}", f"{_NO_METHOD}3DES-SHA1-3")
     return f"3DES-SHA1-{groups[0]}"
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform, TransformType
+from xfrmd.model.proposals import ADDITIONAL, Lifetime, Proposal, ProtocolId, Transform, TransformType
 from xfrmd.model.source import Span
 from xfrmd.policy.kinds import Kind, scalar
 from xfrmd.policy.nodes import Node, ScalarNode, SequenceNode
@@ -32,6 +32,7 @@ _ESP_FORM: Final = "write ESP[AES128-GCM] or ESP[AES256,SHA256]:100000k/3600s"
 _SPACES: Final = "put a space between two methods, or write a list of methods"
 _MM_FORM: Final = "write encryption-hash-group, such as AES256-SHA256-DHGroup14"
 
+_KEM: Final = "mlkem"
 _CIPHER: Final = "use AES128-GCM, or AES128"
 _HASH: Final = "use SHA256"
 _GROUP: Final = "use X25519, ECP256 or DHGroup14 (netsh's group 3)"
@@ -127,6 +128,11 @@ def _is_aead(transform: Transform | None) -> bool:
     return row is not None and row.aead
 
 
+def _protects_ike(transform: Transform) -> bool:
+    row = catalog.encr_row(transform)
+    return row is None or row.ike
+
+
 def _lifetime(text: str | None, report: _Reporter) -> Lifetime:
     match = _LIFETIME.fullmatch(text) if text is not None else None
     kilobytes, slash, seconds = match.groups() if match else (None, None, None)
@@ -149,9 +155,11 @@ def _quick_method(method: str, report: _Reporter) -> Any:
         return BAD
     cipher, hash_name, lifetime = match[1].strip(), (match[2] or "").strip(), match[3]
     limits = _lifetime(lifetime, report)
-    if cipher.casefold() in ("none", "null", ""):
-        report.error("ESP without encryption is not built yet", "name a cipher: ESP[AES128-GCM]")
+    clear = cipher.casefold() in ("none", "null", "")
+    if clear and hash_name.casefold() in ("", "none"):
+        report.error("this protects nothing", "name a cipher: ESP[AES128-GCM], or integrity alone: ESP[None,SHA256]")
         return BAD
+    cipher = "NULL" if clear else cipher
     encryption = report.find(cipher, catalog.encryption, "encryption")
     integrity = None
     if _is_aead(encryption):
@@ -162,7 +170,7 @@ def _quick_method(method: str, report: _Reporter) -> Any:
             report.error(f"{cipher} needs an integrity algorithm beside it", f"write ESP[{cipher},SHA256]")
     else:
         integrity = report.find(hash_name, catalog.integrity, "integrity")
-    transforms = (t for t in (encryption, integrity, Transform(TransformType.ESN, 0)) if t is not None)
+    transforms = (t for t in (encryption, integrity) if t is not None)
     return report.proposal(ProtocolId.ESP, transforms, limits)
 
 
@@ -173,12 +181,36 @@ def _main_method(method: str, report: _Reporter) -> Any:
         return BAD
     cipher, hash_name, group = parts
     encryption = report.find(cipher, catalog.encryption, "encryption")
+    if encryption is not None and not _protects_ike(encryption):
+        report.error("IKE needs encryption", "name a cipher, such as AES128-GCM")
+        return BAD
     prf = report.find(hash_name, catalog.prf, "hash")
-    exchange = report.find(group, catalog.key_exchange, "group")
-    if encryption is None or prf is None or exchange is None:
+    exchanges = _key_exchanges(group, report)
+    if encryption is None or prf is None or exchanges is None:
         return BAD
     integrity = () if _is_aead(encryption) or prf is _UNOFFERED else (catalog.integrity(hash_name),)
-    return report.proposal(ProtocolId.IKE, (encryption, *integrity, prf, exchange), Lifetime(0))
+    return report.proposal(ProtocolId.IKE, (encryption, *integrity, prf, *exchanges), Lifetime(0))
+
+
+def _key_exchanges(text: str, report: _Reporter) -> tuple[Transform, ...] | None:
+    """`X25519`, or `X25519+MLKEM768` with additional key exchanges in the order in which they are made (RFC 9370)."""
+    group, *names = text.split("+")
+    if group.casefold().startswith(_KEM) and not names:
+        report.error(f"{quoted(group)} goes beside another group", f"write X25519+{group}")
+        return None
+    if len(names) > len(ADDITIONAL):
+        report.error(f"{len(names)} additional key exchanges", f"name {len(ADDITIONAL)} at most (RFC 9370)")
+        return None
+    first = report.find(group, catalog.key_exchange, "group")
+    more = [report.find(name, catalog.additional_key_exchange, "group") for name in names]
+    found = [one for one in (first, *more) if one is not None]
+    if len(found) <= len(names):
+        return None
+    if len(set(found)) < len(found):
+        report.error("a group stands twice", "name each once: a second key exchange of a kind adds nothing")
+        return None
+    additional = (one._replace(type=kind) for one, kind in zip(found[1:], ADDITIONAL, strict=False))
+    return (found[0], *additional)
 
 
 def _methods(what: str, one: Callable[[str, _Reporter], Any], example: str) -> Kind:

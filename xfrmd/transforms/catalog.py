@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from xfrmd.model.proposals import Transform, TransformType
+from xfrmd.model.proposals import ADDITIONAL, Transform, TransformType
 from xfrmd.transforms import encr, esn, integ, ke
 from xfrmd.transforms import prf as prf_table
 from xfrmd.transforms.encr import EncrRow
@@ -18,7 +18,7 @@ from xfrmd.transforms.prf import PrfRow
 _ENCR: Final = {row.transform: row for row in encr.ROWS}
 _PRF: Final = {row.transform: row for row in prf_table.ROWS}
 _INTEG: Final = {row.transform: row for row in integ.ROWS}
-_KE: Final = {row.transform: row for row in ke.ROWS}
+_KE: Final = {row.transform: row for row in (*ke.ROWS, *ke.KEMS)}
 _ESN: Final = {row.transform: row for row in esn.ROWS}
 
 
@@ -32,10 +32,12 @@ def _by_name(names: Iterable[tuple[str, Transform]], aliases: Mapping[str, str])
 
 
 _HASH_ALIASES: Final = {"SHA": "SHA1", "HMAC-SHA1": "SHA1"}
-_ENCR_NAMES: Final = _by_name(((r.name, r.transform) for r in encr.ROWS), {})
+_ENCR_NAMES: Final = _by_name(((r.name, r.transform) for r in encr.ROWS), {"NONE": "NULL"})
 _PRF_NAMES: Final = _by_name(((r.name, r.transform) for r in prf_table.ROWS), _HASH_ALIASES)
 _INTEG_NAMES: Final = _by_name(((r.name, r.transform) for r in integ.ROWS), _HASH_ALIASES)
 _KE_NAMES: Final = _by_name(((r.name, r.transform) for r in ke.ROWS), ke.ALIASES)
+
+_ADDITIONAL_NAMES: Final = _by_name(((r.name, r.transform) for r in (*ke.ROWS, *ke.KEMS)), ke.ALIASES)
 
 _TYPE_NAMES: Final = {int(t): t.name for t in TransformType}
 _NAMES: Final[dict[Transform, str]] = {
@@ -77,12 +79,22 @@ def prf(name: str) -> Transform:
 
 def key_exchange(name: str) -> Transform:
     """The key exchange transform of a name such as "X25519", "DHGroup14" or netsh's "3"; else ValueError."""
-    return _find("key exchange", name, _KE_NAMES, _KE)
+    return _find("key exchange", name, _KE_NAMES, [row.transform for row in ke.ROWS])
+
+
+def additional_key_exchange(name: str) -> Transform:
+    """The transform, as one of key exchange, of a method that may stand beside another; else ValueError."""
+    return _find("key exchange", name, _ADDITIONAL_NAMES, _KE)
+
+
+def method_of(transform: Transform) -> Transform:
+    """The key exchange that an additional one is; any other transform as it is."""
+    return transform._replace(type=TransformType.KE) if transform.type in ADDITIONAL else transform
 
 
 def name_of(transform: Transform) -> str:
     """The name of a transform, for people; a number such as "ENCR 99/128" for one that has no row here."""
-    known = _NAMES.get(transform)
+    known = _NAMES.get(method_of(transform))
     if known is not None:
         return known
     kind = _TYPE_NAMES.get(transform.type, f"TYPE {transform.type}")
@@ -105,8 +117,8 @@ def integ_row(transform: Transform) -> IntegRow | None:
 
 
 def ke_row(transform: Transform) -> KeRow | None:
-    """The row of a key exchange transform, None for one we do not have."""
-    return _KE.get(transform)
+    """The row of a key exchange transform, an additional one as well; None for one we do not have."""
+    return _KE.get(method_of(transform))
 
 
 def esn_row(transform: Transform) -> EsnRow | None:

@@ -14,18 +14,18 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms import catalog
-from xfrmd.transforms.encr import ENCR_3DES, ENCR_CHACHA20_POLY1305, EncrRow
-from xfrmd.transforms.exchange import Entropy, KeyExchange, key_exchange_new
+from xfrmd.transforms.encr import ENCR_3DES, ENCR_AES_CCM_16, ENCR_AES_CTR, ENCR_CHACHA20_POLY1305, EncrRow
+from xfrmd.transforms.exchange import Entropy, KeyExchange, key_exchange_answer, key_exchange_new
 from xfrmd.transforms.integ import IntegRow
 from xfrmd.transforms.prf import PrfRow
 
-__all__ = ["Entropy", "IkeCipher", "KeyExchange", "key_exchange_new", "prf_compute", "prf_plus"]
+__all__ = ["Entropy", "IkeCipher", "KeyExchange", "key_exchange_answer", "key_exchange_new", "prf_compute", "prf_plus"]
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha1": hashes.SHA1(),  # noqa: S303 (in HMAC alone, and only where a policy allows it)
@@ -78,6 +78,8 @@ class IkeCipher(ABC):
         row = catalog.encr_row(encr)
         if row is None:
             raise LocalProtocolError(f"encryption {catalog.name_of(encr)} is not known here")
+        if not row.ike:
+            raise LocalProtocolError(f"{row.name} does not protect IKE")
         _check_key(row.name, row.key_len, encr_key)
         if row.aead:
             if integ is not None:
@@ -87,7 +89,7 @@ class IkeCipher(ABC):
         if integ_row is None:
             raise LocalProtocolError(f"{row.name} needs an integrity algorithm known here")
         _check_key(integ_row.name, integ_row.key_len, integ_key)
-        return _CbcHmac(row, integ_row, encr_key, integ_key)
+        return (_CtrHmac if row.id == ENCR_AES_CTR else _CbcHmac)(row, integ_row, encr_key, integ_key)
 
     @abstractmethod
     def seal(self, iv: bytes, plaintext: bytes, aad: bytes) -> bytes:
@@ -104,16 +106,14 @@ def _check_key(name: str, length: int, key: bytes) -> None:
 
 
 class _Aead(IkeCipher):
-    """AES-GCM (RFC 5282) and ChaCha20-Poly1305 (RFC 7634): the nonce is salt | IV."""
+    """AES-GCM and AES-CCM (RFC 5282), ChaCha20-Poly1305 (RFC 7634): the nonce is salt | IV."""
 
     __slots__ = ("_aead", "_salt")
 
     def __init__(self, row: EncrRow, key: bytes) -> None:
         self.iv_len, self.icv_len, self.block_len = row.iv_len, row.icv_len, row.block_len
         secret, self._salt = key[: -row.salt_len], key[-row.salt_len :]
-        self._aead: AESGCM | ChaCha20Poly1305 = (
-            ChaCha20Poly1305(secret) if row.id == ENCR_CHACHA20_POLY1305 else AESGCM(secret)
-        )
+        self._aead: AESGCM | AESCCM | ChaCha20Poly1305 = _AEADS.get(row.id, AESGCM)(secret)
 
     def seal(self, iv: bytes, plaintext: bytes, aad: bytes) -> bytes:
         return self._aead.encrypt(self._salt + iv, plaintext, aad)
@@ -127,6 +127,13 @@ class _Aead(IkeCipher):
             raise RemoteProtocolError("the ICV of a message is wrong") from None
 
 
+_AEADS: Final[dict[int, type[AESCCM | ChaCha20Poly1305]]] = {
+    ENCR_AES_CCM_16: AESCCM,
+    ENCR_CHACHA20_POLY1305: ChaCha20Poly1305,
+}
+"""Those that are not AES-GCM."""
+
+
 class _CbcHmac(IkeCipher):
     """AES-CBC (RFC 3602) or 3DES-CBC (RFC 2451) with an HMAC over `aad`, IV and ciphertext (RFC 7296 3.14)."""
 
@@ -138,7 +145,7 @@ class _CbcHmac(IkeCipher):
         self._integ_key, self._hash = integ_key, integ.hash
 
     def seal(self, iv: bytes, plaintext: bytes, aad: bytes) -> bytes:
-        encryptor = Cipher(self._algorithm, modes.CBC(iv)).encryptor()
+        encryptor = Cipher(self._algorithm, self._mode(iv)).encryptor()
         ciphertext = encryptor.update(plaintext) + encryptor.finalize()
         return ciphertext + hmac.digest(self._integ_key, aad + iv + ciphertext, self._hash)[: self.icv_len]
 
@@ -149,5 +156,21 @@ class _CbcHmac(IkeCipher):
             raise RemoteProtocolError("the ICV of a message is wrong")
         if len(iv) != self.iv_len or len(body) % self.block_len:
             raise RemoteProtocolError(f"an IV of {len(iv)} octets and {len(body)} of ciphertext are no whole blocks")
-        decryptor = Cipher(self._algorithm, modes.CBC(iv)).decryptor()
+        decryptor = Cipher(self._algorithm, self._mode(iv)).decryptor()
         return decryptor.update(body) + decryptor.finalize()
+
+    def _mode(self, iv: bytes) -> modes.CBC | modes.CTR:
+        return modes.CBC(iv)
+
+
+class _CtrHmac(_CbcHmac):
+    """AES-CTR (RFC 5930) with an HMAC: the counter block is salt | IV | 1, counted in its last four octets."""
+
+    __slots__ = ("_salt",)
+
+    def __init__(self, encr: EncrRow, integ: IntegRow, encr_key: bytes, integ_key: bytes) -> None:
+        super().__init__(encr, integ, encr_key[: -encr.salt_len], integ_key)
+        self._salt = encr_key[-encr.salt_len :]
+
+    def _mode(self, iv: bytes) -> modes.CBC | modes.CTR:
+        return modes.CTR(self._salt + iv + b"\0\0\0\1")

@@ -8,7 +8,10 @@ from typing import Final, NamedTuple
 from xfrmd.model.proposals import Transform, TransformType
 
 ENCR_3DES: Final = 3
+ENCR_NULL: Final = 11
 ENCR_AES_CBC: Final = 12
+ENCR_AES_CTR: Final = 13
+ENCR_AES_CCM_16: Final = 16
 ENCR_AES_GCM_16: Final = 20
 ENCR_CHACHA20_POLY1305: Final = 28
 
@@ -37,6 +40,8 @@ class EncrRow(NamedTuple):
     kernel_name: str
     """Name of XFRMA_ALG_CRYPT or XFRMA_ALG_AEAD."""
     kernel_icv_bits: int
+    ike: bool = True
+    """May it protect IKE's own messages?"""
     weak: bool = False
     """Windows Server 2003's: only where the policy allows weak algorithms by name."""
 
@@ -47,12 +52,20 @@ class EncrRow(NamedTuple):
         return Transform(TransformType.ENCR, self.id, self.key_bits if self.key_attribute else 0)
 
     @property
+    def counts(self) -> bool:
+        """Must no IV come twice under one key? Then they count up, else nobody may foresee them (RFC 3602 3)."""
+        return self.aead or self.id == ENCR_AES_CTR
+
+    @property
     def key_len(self) -> int:
-        """Octets of key material the cipher takes, salt included (RFC 5282 7.1, RFC 7634 2)."""
+        """Octets of key material the cipher takes, salt included (RFC 5282 7.1, RFC 7634 2, RFC 3686 5.1)."""
         return self.key_bits // 8 + self.salt_len
 
 
 _CBC: Final = "cbc(aes)"
+_CTR: Final = "rfc3686(ctr(aes))"
+_CCM: Final = "rfc4309(ccm(aes))"
+_NULL: Final = "ecb(cipher_null)"
 _3DES: Final = "cbc(des3_ede)"
 _GCM: Final = "rfc4106(gcm(aes))"
 _CHACHA: Final = "rfc7539esp(chacha20,poly1305)"
@@ -67,6 +80,13 @@ ROWS: Final = (
     EncrRow("AES192",            7,     12,    12,   192, True,  0,   16, 16,  0,  False, _CBC,    0),
     EncrRow("AES256",            7,     12,    12,   256, True,  0,   16, 16,  0,  False, _CBC,    0),
     EncrRow("CHACHA20-POLY1305", None,  None,  28,   256, False, 4,   8,  1,   16, True,  _CHACHA, 128),
+    EncrRow("AES128-CCM",        None,  16,    16,   128, True,  3,   8,  1,   16, True,  _CCM,    128),
+    EncrRow("AES192-CCM",        None,  16,    16,   192, True,  3,   8,  1,   16, True,  _CCM,    128),
+    EncrRow("AES256-CCM",        None,  16,    16,   256, True,  3,   8,  1,   16, True,  _CCM,    128),
+    EncrRow("AES128-CTR",        None,  13,    13,   128, True,  4,   8,  1,   0,  False, _CTR,    0),
+    EncrRow("AES192-CTR",        None,  13,    13,   192, True,  4,   8,  1,   0,  False, _CTR,    0),
+    EncrRow("AES256-CTR",        None,  13,    13,   256, True,  4,   8,  1,   0,  False, _CTR,    0),
+    EncrRow("NULL",              None,  11,    11,   0,   False, 0,   0,  1,   0,  False, _NULL,   0, ike=False),
     EncrRow("3DES",              5,     3,     3,    192, False, 0,   8,  8,   0,  False, _3DES,   0, weak=True),
 )
 # fmt: on

@@ -19,6 +19,7 @@ from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms import catalog
 from xfrmd.transforms.ke import KeKind, KeRow
+from xfrmd.transforms.kem import SEED, KemKey, encapsulate
 from xfrmd.transforms.modp import GROUPS, MODP, prime
 
 Entropy = Callable[[int], bytes]
@@ -36,6 +37,13 @@ class KeyExchange(Protocol):
     def shared(self, peer_public: bytes) -> bytes:
         """The shared secret, leading zeros kept. RemoteProtocolError for a public value of wrong size or not valid."""
         ...
+
+
+class KeyAnswer(NamedTuple):
+    """A responder's Key Exchange Data, and the shared secret."""
+
+    public: bytes
+    shared: bytes
 
 
 def _refuse(row: KeRow, why: str) -> RemoteProtocolError:
@@ -158,10 +166,27 @@ class _Modp:
         return self._modp.power(value)
 
 
+class _Kem:
+    """ML-KEM: `shared` takes the ciphertext of the responder."""
+
+    __slots__ = ("_key", "_row", "public")
+
+    def __init__(self, row: KeRow, entropy: Entropy) -> None:
+        self._row = row
+        self._key = KemKey(row, entropy(SEED))
+        self.public = self._key.public
+
+    def shared(self, peer_public: bytes) -> bytes:
+        if len(peer_public) != self._row.answer_len:
+            raise _refuse(self._row, f"of {len(peer_public)} octets, not {self._row.answer_len}")
+        return self._key.decapsulate(peer_public)
+
+
 _KINDS: Final[dict[KeKind, Callable[[KeRow, Entropy], KeyExchange]]] = {
     KeKind.MONTGOMERY: _Montgomery,
     KeKind.ECP: _Ecp,
     KeKind.MODP: _Modp,
+    KeKind.KEM: _Kem,
 }
 
 
@@ -169,7 +194,25 @@ _KINDS: Final[dict[KeKind, Callable[[KeRow, Entropy], KeyExchange]]] = {
 # rfc 6989: modp-range
 def key_exchange_new(ke: Transform, entropy: Entropy) -> KeyExchange:
     """Begin a key exchange with a fresh private value. LocalProtocolError for a method that has no row."""
+    row = _row(ke)
+    return _KINDS[row.kind](row, entropy)
+
+
+def key_exchange_answer(ke: Transform, peer_public: bytes, entropy: Entropy) -> KeyAnswer:
+    """A responder's part in one go. Errors as those of key_exchange_new and KeyExchange.shared."""
+    row = _row(ke)
+    if row.kind is not KeKind.KEM:
+        exchange = _KINDS[row.kind](row, entropy)
+        return KeyAnswer(exchange.public, exchange.shared(peer_public))
+    _check_size(row, peer_public)
+    try:
+        return KeyAnswer(*encapsulate(row, peer_public))
+    except ValueError as error:
+        raise _refuse(row, "with numbers that are too large") from error
+
+
+def _row(ke: Transform) -> KeRow:
     row = catalog.ke_row(ke)
     if row is None:
         raise LocalProtocolError(f"key exchange {catalog.name_of(ke)} is not known here")
-    return _KINDS[row.kind](row, entropy)
+    return row

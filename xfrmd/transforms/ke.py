@@ -17,6 +17,7 @@ class KeKind(enum.Enum):
     MODP = "modp"
     ECP = "ecp"
     MONTGOMERY = "montgomery"
+    KEM = "key encapsulation"
 
 
 class KeRow(NamedTuple):
@@ -33,6 +34,8 @@ class KeRow(NamedTuple):
     """Octets of the shared secret, leading zeros included."""
     weak: bool = False
     """Windows Server 2003's: only where the policy allows weak algorithms by name."""
+    answer_len: int = 0
+    """Octets of the responder's Key Exchange Data, where they are others than those of the initiator."""
 
     @property
     def transform(self) -> Transform:
@@ -60,6 +63,16 @@ ROWS: Final = (
     KeRow("MODP1024",     2,    2,  KeKind.MODP,       128,  128, weak=True),
 )
 # fmt: on
+
+MLKEM768: Final = 36
+MLKEM1024: Final = 37
+# fmt: off
+KEMS: Final = (
+    KeRow("MLKEM768",     None, MLKEM768,  KeKind.KEM, 1184, 32, answer_len=1088),
+    KeRow("MLKEM1024",    None, MLKEM1024, KeKind.KEM, 1568, 32, answer_len=1568),
+)
+# fmt: on
+"""Only beside another: FIPS 203, draft-ietf-ipsecme-ikev2-mlkem."""
 
 ALIASES: Final = {
     "CURVE25519": "X25519",

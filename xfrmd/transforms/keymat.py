@@ -70,17 +70,19 @@ def ike_keys(
     spi_i: bytes,
     spi_r: bytes,
     old: tuple[Transform, bytes] | None = None,
+    more: bytes = b"",
 ) -> IkeKeys:
     """All keys of an IKE SA from the nonces, the shared secret and both SPIs (8 octets each).
 
-    `old` is (prf, SK_d) of the IKE SA that is replaced: its own prf makes the new SKEYSEED (RFC 7296 2.18).
+    `old` is (prf, SK_d) of the IKE SA that is replaced: its own prf makes the new SKEYSEED (RFC 7296 2.18). `more` are
+    the secrets of additional key exchanges of a rekey, one after the other (RFC 9370 2.2.4).
     LocalProtocolError for algorithms that have no row.
     """
     row = catalog.prf_row(prf)
     if row is None:
         raise LocalProtocolError(f"pseudorandom function {catalog.name_of(prf)} is not known here")
     nonces = ni + nr
-    skeyseed = prf_compute(prf, nonces, shared) if old is None else prf_compute(old[0], old[1], shared + nonces)
+    skeyseed = prf_compute(prf, nonces, shared) if old is None else prf_compute(old[0], old[1], shared + nonces + more)
     encr_len, integ_len = _lengths(encr, integ)
     d, a, e = row.key_len, row.key_len + 2 * integ_len, row.key_len + 2 * (integ_len + encr_len)
     stream = prf_plus(prf, skeyseed, nonces + spi_i + spi_r, e + 2 * row.key_len)
@@ -109,13 +111,15 @@ def child_keys(
     shared: bytes | None,
     encr: Transform | None,
     integ: Transform | None,
+    more: bytes = b"",
 ) -> ChildKeys:
     """KEYMAT of a child SA pair. `ni`, `nr` are the nonces of the exchange that makes it (those of IKE_SA_INIT for the
-    first child), `shared` the secret of a key exchange of its own, if any. LocalProtocolError for unknown algorithms.
+    first child), `shared` the secret of a key exchange of its own, if any, `more` those of additional ones (RFC 9370
+    2.2.4). LocalProtocolError for unknown algorithms.
     """
     encr_len, integ_len = _lengths(encr, integ)
     half = encr_len + integ_len
-    stream = prf_plus(prf, sk_d, (shared or b"") + ni + nr, 2 * half)
+    stream = prf_plus(prf, sk_d, (shared or b"") + ni + nr + more, 2 * half)
     return ChildKeys(
         FlowKeys(Secret(stream[:encr_len]), Secret(stream[encr_len:half])),
         FlowKeys(Secret(stream[half : half + encr_len]), Secret(stream[half + encr_len :])),

@@ -9,7 +9,7 @@ from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import announce, child, crash, crossing, ppk, proof, siblings
+from xfrmd.ike.v2 import announce, child, crash, crossing, intermediate, ppk, proof, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
@@ -167,6 +167,7 @@ def _fail(ctx: Context, task: Task) -> None:
 # rfc 7296: auth-failed
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Judge the initiator's proof and answer with ours. AUTHENTICATION_FAILED ends the IKE SA."""
+    intermediate.check_done(sa)
     identity, proved = message.first(IdiPayload), message.first(AuthPayload)
     announce.listen(sa, message)
     assert identity is not None
@@ -268,14 +269,16 @@ def _established(ctx: Context, sa: IkeSa) -> None:
 def _initiator_octets(sa: IkeSa, identity: IdPayload, sk_pi: bytes) -> bytes:
     """What the initiator's AUTH covers (RFC 7296 2.15). `sk_pi`: with or without a PPK."""
     handshake: Handshake = sa.greeting
-    return handshake.request + handshake.nonce_r + prf_compute(_prf(sa), sk_pi, identity.body)
+    signed = handshake.request + handshake.nonce_r + prf_compute(_prf(sa), sk_pi, identity.body)
+    return signed + intermediate.authenticated(sa)
 
 
 # rfc 7296: auth-octets
 def _responder_octets(sa: IkeSa, identity: IdPayload) -> bytes:
     """What the responder's AUTH covers."""
     handshake: Handshake = sa.greeting
-    return handshake.response + handshake.nonce_i + prf_compute(_prf(sa), handshake.sk_pr, identity.body)
+    signed = handshake.response + handshake.nonce_i + prf_compute(_prf(sa), handshake.sk_pr, identity.body)
+    return signed + intermediate.authenticated(sa)
 
 
 def _prf(sa: IkeSa) -> Transform:

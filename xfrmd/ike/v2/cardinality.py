@@ -108,6 +108,31 @@ IKE_AUTH_EAP_END_REQUEST: Final = Cardinality(
 IKE_AUTH_EAP_END_RESPONSE: Final = Cardinality(
     "IKE_AUTH response after EAP", ExchangeType.IKE_AUTH, response=True, payloads=_PROOF | _CHILD
 )
+# RFC 9242 3.2, RFC 9370 2.2.2
+_NEXT_KE: Final = {PayloadType.KE: _ONE}
+IKE_INTERMEDIATE_REQUEST: Final = Cardinality(
+    "IKE_INTERMEDIATE request", ExchangeType.IKE_INTERMEDIATE, response=False, payloads=_NEXT_KE
+)
+IKE_INTERMEDIATE_RESPONSE: Final = Cardinality(
+    "IKE_INTERMEDIATE response", ExchangeType.IKE_INTERMEDIATE, response=True, payloads=_NEXT_KE
+)
+IKE_INTERMEDIATE_REFUSAL: Final = Cardinality(
+    "IKE_INTERMEDIATE refusal", ExchangeType.IKE_INTERMEDIATE, response=True, payloads={}, needs=ANY_ERROR
+)
+# RFC 9370 2.2.4
+FOLLOWUP_REQUEST: Final = Cardinality(
+    "IKE_FOLLOWUP_KE request",
+    ExchangeType.IKE_FOLLOWUP_KE,
+    response=False,
+    payloads=_NEXT_KE,
+    needs=NotifyType.ADDITIONAL_KEY_EXCHANGE,
+)
+FOLLOWUP_RESPONSE: Final = Cardinality(
+    "IKE_FOLLOWUP_KE response", ExchangeType.IKE_FOLLOWUP_KE, response=True, payloads=_NEXT_KE
+)
+FOLLOWUP_REFUSAL: Final = Cardinality(
+    "IKE_FOLLOWUP_KE refusal", ExchangeType.IKE_FOLLOWUP_KE, response=True, payloads={}, needs=ANY_ERROR
+)
 # Section 1.3.1, 1.3.3, C.4
 REKEY_CHILD_REQUEST: Final = Cardinality(
     "CREATE_CHILD_SA request that rekeys a child SA",
@@ -157,6 +182,12 @@ TABLE: Final = (
     IKE_AUTH_EAP_START,
     IKE_AUTH_EAP_STEP_RESPONSE,
     IKE_AUTH_EAP_END_RESPONSE,
+    IKE_INTERMEDIATE_REQUEST,
+    IKE_INTERMEDIATE_RESPONSE,
+    IKE_INTERMEDIATE_REFUSAL,
+    FOLLOWUP_REQUEST,
+    FOLLOWUP_RESPONSE,
+    FOLLOWUP_REFUSAL,
     REKEY_CHILD_REQUEST,
     CREATE_CHILD_REQUEST,
     REKEY_IKE_REQUEST,

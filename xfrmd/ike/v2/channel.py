@@ -14,6 +14,7 @@ from xfrmd.ike.v2.message import ClearMessage, SealedMessage, build_sealed, open
 from xfrmd.ike.v2.payloads import Payload
 from xfrmd.model.proposals import Transform
 from xfrmd.model.secret import Secret
+from xfrmd.transforms import catalog
 from xfrmd.transforms.compute import IkeCipher
 from xfrmd.transforms.keymat import ChildKeys, IkeKeys, child_keys, with_ppk
 
@@ -22,7 +23,7 @@ _RUN_BITS: Final = 32
 
 
 class Channel:
-    """The keys of one IKE SA. An AEAD's IVs count up, so that none comes twice; those of CBC are random."""
+    """The keys of one IKE SA. IVs of an AEAD and of CTR count up, so that none comes twice; those of CBC are random."""
 
     __slots__ = ("_counter", "_entropy", "_in", "_keys", "_out", "_sk_d", "prf")
 
@@ -49,7 +50,8 @@ class Channel:
         ivs: int = 0,
     ) -> Channel:
         """Our side of the channel; `initiator` tells which side that is. `ivs`: how many IVs have been used."""
-        channel = cls(suite, prf, keys, None if suite.integrity is None else entropy, ivs=ivs)
+        row = catalog.encr_row(suite.encryption)
+        channel = cls(suite, prf, keys, None if row is not None and row.counts else entropy, ivs=ivs)
         if not initiator:
             channel._in, channel._out = channel._out, channel._in
         return channel
@@ -84,10 +86,10 @@ class Channel:
         return open_sealed(message, self._in)
 
     # rfc 7296: child-keymat
-    def child_keys(self, ni: bytes, nr: bytes, shared: bytes | None, suite: Suite) -> ChildKeys:
+    def child_keys(self, ni: bytes, nr: bytes, shared: bytes | None, suite: Suite, more: bytes = b"") -> ChildKeys:
         """Keys of a child SA pair made under this IKE SA."""
         encr, integ = suite.encryption, suite.integrity
-        return child_keys(self.prf, self._sk_d, ni=ni, nr=nr, shared=shared, encr=encr, integ=integ)
+        return child_keys(self.prf, self._sk_d, ni=ni, nr=nr, shared=shared, encr=encr, integ=integ, more=more)
 
     def mix(self, ppk: Secret) -> None:
         """Derive from now on with a postquantum preshared key (RFC 8784 3)."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from xfrmd import limits
@@ -35,6 +36,8 @@ from xfrmd.model.spd import Mode
 from xfrmd.transforms.compute import key_exchange_new
 
 _NONCE = 32
+_NUMBERS = (Transform(TransformType.ESN, 1), Transform(TransformType.ESN, 0))
+"""Extended sequence numbers (RFC 4304) rather than none: the kernel has them, and a peer that does not chooses none."""
 
 
 class Made(NamedTuple):
@@ -114,7 +117,8 @@ def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made
     ni, nr = _nonces(sa, offer.nonce, message)
     child = _child(ctx, sa, choice, int.from_bytes(offer.spi), Agreed(protect, region, traffic))
     child.initiator, child.lowest_nonce = True, min(ni, nr)
-    return Made(child, Material(ni, nr, shared, by_us=True))
+    more = task.follow.secrets if task.follow is not None else b""
+    return Made(child, Material(ni, nr, shared, by_us=True, more=more))
 
 
 # Responder of the exchange
@@ -155,6 +159,16 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
 
 
 # rfc 7296: answer-within-offer
+def completed(ctx: Context, made: Made, more: bytes) -> Made:
+    """What `answer` made, with the secrets of additional key exchanges. RefusalError when it has no place any more."""
+    child = made.child
+    stands = ctx.index.protect(child.reqid) == child.agreed.protect
+    taken = ctx.store.child(child.spi_in) or ctx.store.child_out(child.remote, child.spi_out)
+    if more and (taken is not None or not stands):
+        raise RefusalError(NotifyType.TEMPORARY_FAILURE)
+    return Made(child, replace(made.material, more=more))
+
+
 def _agree(ctx: Context, sa: IkeSa, message: SealedMessage, proposed: Traffic, only: ChildSa | None) -> Agreed:
     """Which filter, and which part of the traffic."""
     local, remote = sa.local.address, sa.remote.address
@@ -180,7 +194,7 @@ def _choose(ctx: Context, sa: IkeSa, protect: ProtectPolicy, offered: SaPayload)
     ours = _ours(sa, protect, pfs=protect.pfs and not first)
     acceptable = ours
     if not first and not protect.pfs:  # a peer may have more forward secrecy than we ask for
-        acceptable = (*ours, *select.with_key_exchange(ours, _methods(sa)))
+        acceptable = (*ours, *select.with_key_exchange(ours, _methods(sa), sa.agreed_suite.additional))
     choice = select.choose(acceptable, wires)
     if isinstance(choice, Mismatch):
         told = Mismatch(select.describe(ours), choice.theirs, choice.reason)
@@ -207,17 +221,17 @@ def _respond_exchange(ctx: Context, choice: Choice, message: SealedMessage) -> t
 
 
 def _ours(sa: IkeSa, protect: ProtectPolicy, *, pfs: bool) -> tuple[Proposal, ...]:
-    """Our proposals, each with a transform for sequence numbers (RFC 7296 3.3.3), with key exchanges for PFS only."""
+    """Our proposals, each with transforms for sequence numbers (RFC 7296 3.3.3), with key exchanges for PFS only."""
     numbered = tuple(_numbered(proposal) for proposal in protect.proposals)
     if pfs:
-        return select.with_key_exchange(numbered, _methods(sa))
+        return select.with_key_exchange(numbered, _methods(sa), sa.agreed_suite.additional)
     return select.without_key_exchange(numbered)
 
 
 def _numbered(proposal: Proposal) -> Proposal:
     if any(transform.type == TransformType.ESN for transform in proposal.transforms):
         return proposal
-    transforms = (*proposal.transforms, Transform(TransformType.ESN, 0))
+    transforms = (*proposal.transforms, *_NUMBERS)
     return Proposal(proposal.protocol, transforms, proposal.lifetime)
 
 
@@ -229,7 +243,7 @@ def _methods(sa: IkeSa) -> tuple[Transform, ...]:
 
 
 def _without_methods(wire: WireProposal) -> WireProposal:
-    return wire._replace(transforms=tuple(t for t in wire.transforms if t.type != TransformType.KE))
+    return wire._replace(transforms=tuple(t for t in wire.transforms if t.type not in select.METHODS))
 
 
 # rfc 7296: spi-size

@@ -25,11 +25,13 @@ class Material:
     shared: bytes | None
     by_us: bool
     """Did we initiate the exchange?"""
+    more: bytes = b""
+    """Secrets of additional key exchanges, one after the other (RFC 9370 2.2.4)."""
 
 
 def sad_pair(ctx: Context, sa: IkeSa, child: ChildSa, material: Material) -> tuple[InstallSa, InstallSa]:
     """The inbound and the outbound SA of a child SA."""
-    keys = sa.agreed_channel.child_keys(material.ni, material.nr, material.shared, child.suite)
+    keys = sa.agreed_channel.child_keys(material.ni, material.nr, material.shared, child.suite, material.more)
     ours, theirs = (keys.initiator, keys.responder) if material.by_us else (keys.responder, keys.initiator)
     seconds, kilobytes = child.lifetime
     soft = Lifetime(int(lifecycle.soft(ctx, seconds)), int(lifecycle.soft(ctx, kilobytes)))

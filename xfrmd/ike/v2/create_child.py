@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from xfrmd import limits
 from xfrmd.ike import narrow, refusals, select, wants
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
-from xfrmd.ike.v2 import child, crossing, offers, siblings
+from xfrmd.ike.v2 import child, crossing, followup, offers, siblings
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.v2.payloads import NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.replies import RefusalError, error_of
 from xfrmd.model.proposals import Transform, TransformType
+
+AGAIN: Final = (NotifyType.TEMPORARY_FAILURE, NotifyType.STATE_NOT_FOUND)
+"""Refusals after which the same request may find a peer with time for it."""
 
 
 def propose_want(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
@@ -49,6 +54,8 @@ def takes_children(sa: IkeSa) -> bool:
 # rfc 7296: failed-child-keeps-ike
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The child SA, or why there is none. The IKE SA stays either way."""
+    if followup.needed(sa, task, message):
+        return
     if message.first(SaPayload) is None:
         refused_child(ctx, sa, task, message)
         return
@@ -71,7 +78,7 @@ def refused_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -
     error = error_of(message)
     notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
     want = task.want
-    if notify == NotifyType.TEMPORARY_FAILURE:
+    if notify in AGAIN:
         retry_later(ctx, sa, task)
     elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
         sa.tasks.appendleft(task)
@@ -107,7 +114,7 @@ def other_method(task: Task, error: NotifyPayload) -> bool:
 # rfc 7296: temporary-failure
 def retry_later(ctx: Context, sa: IkeSa, task: Task) -> None:
     """TEMPORARY_FAILURE (RFC 7296 2.25): the peer is in the middle of something; ask again soon, not at once."""
-    task.lineage = sa.lineage
+    task.lineage, task.follow = sa.lineage, None
     ctx.timers.set((TimerKind.RETRY, task), ctx.now + limits.BUSY_RETRY * (1 + ctx.random()))
 
 
@@ -126,9 +133,14 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """The peer wants a child SA."""
     refuse_while_busy(sa)
     made, payloads = child.answer(ctx, sa, message)
-    crossing.install_answer(ctx, sa, made, sad_pair(ctx, sa, *made))
-    siblings.ask(ctx, sa, made.child, message)
-    return payloads
+
+    def finish(more: bytes) -> None:
+        refuse_while_busy(sa)
+        whole = child.completed(ctx, made, more)
+        crossing.install_answer(ctx, sa, whole, sad_pair(ctx, sa, *whole))
+        siblings.ask(ctx, sa, whole.child, message)
+
+    return followup.answer(ctx, sa, made.child.suite.additional, payloads, finish)
 
 
 # rfc 7296: temporary-failure

@@ -9,17 +9,23 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import cardinality, crash, informational, init, sending
+from xfrmd.ike.v2 import cardinality, crash, informational, init, intermediate, sending
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_clear
 from xfrmd.ike.v2.replies import RefusalError, answer_of
-from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, TASK_ROWS
+from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, row_of
 from xfrmd.ike.window import Arrival
 
 _LISTENING = (IkeState.HALF_OPEN, IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
 """States in which requests are taken. One that overtakes the response to our IKE_AUTH will come again."""
-_EXCHANGES = (ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL)
+_EXCHANGES = (
+    ExchangeType.IKE_INTERMEDIATE,
+    ExchangeType.IKE_AUTH,
+    ExchangeType.CREATE_CHILD_SA,
+    ExchangeType.IKE_FOLLOWUP_KE,
+    ExchangeType.INFORMATIONAL,
+)
 _STILL_COUNTS = (TaskKind.REKEY_IKE, TaskKind.DELETE_IKE, TaskKind.DELETE_CHILD)
 """Tasks whose response has consequences though we have decided to delete the IKE SA."""
 
@@ -73,6 +79,7 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         _refuse(ctx, sa, message, error)
         return
     sending.respond(ctx, sa, message, payloads)
+    intermediate.advance(ctx, sa)
     if ctx.agenda.closing is sa:
         informational.ended(ctx, sa)
     ctx.agenda.closing = None
@@ -113,14 +120,14 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
 
 def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
     form, task = cardinality.form_of(message), sa.task
-    if task is None or form not in TASK_ROWS[task.kind].responses:
+    if task is None or form not in row_of(task).responses:
         raise RemoteProtocolError(f"{form.name} answers another request", NotifyType.INVALID_SYNTAX)
     sending.answered(ctx, sa)
     sa.task = None
     if sa.state is IkeState.DELETING and task.kind not in _STILL_COUNTS:
         ctx.touch(sa)
         return  # the child SA asked for ends with the IKE SA
-    TASK_ROWS[task.kind].act(ctx, sa, task, message)
+    row_of(task).act(ctx, sa, task, message)
     ctx.agenda.idle[sa.lineage] = None
     ctx.touch(sa)
 
@@ -147,8 +154,7 @@ def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
 def pump(ctx: Context, sa: IkeSa) -> None:
     """Send the next request that waits, if none is outstanding."""
     while sa.tasks and not sa.window.busy and sa.state is not IkeState.CLOSED:
-        kind = sa.tasks[0].kind
-        row = TASK_ROWS[kind]
+        row = row_of(sa.tasks[0])
         if sa.state is not row.state:
             if sa.state not in (IkeState.REPLACED, IkeState.DELETING):
                 return  # it waits for the handshake

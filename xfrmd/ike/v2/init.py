@@ -16,7 +16,7 @@ from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch, Suite
-from xfrmd.ike.v2 import announce, cardinality, nat, offers, ppk, proof, sending, vendors
+from xfrmd.ike.v2 import announce, cardinality, intermediate, nat, offers, ppk, proof, sending, vendors
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
@@ -65,6 +65,7 @@ def _request(sa: IkeSa) -> bytes:
         *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.hash_algorithms(sa.pad),
         *ppk.announcement(sa.pad),
+        *intermediate.announcement(intermediate.wanted(sa.pad.main_mode.proposals)),
     ]
     if handshake.cookie:
         payloads.insert(0, NotifyPayload(NotifyType.COOKIE, handshake.cookie))
@@ -137,6 +138,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     spi_r = message.header.spi_r
     if spi_r == NO_SPI or handshake.method is None or exchange.method != handshake.method.id:
         raise RemoteProtocolError("an IKE_SA_INIT response without SPI or with another key exchange")
+    intermediate.check(choice, message)
     if choice.suite.key_exchange != handshake.method:
         raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
     handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
@@ -151,6 +153,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     sending.answered(ctx, sa)
     lifecycle.enter(ctx, sa, IkeState.AUTHENTICATING)
     sa.tasks.appendleft(Task(TaskKind.AUTH, want=handshake.want))
+    intermediate.begin(sa, choice)
     handshake.want = None
     ctx.touch(sa)
 
@@ -194,11 +197,12 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
 def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
     answer, exchange, _ = _parts(message)
     ours = sa.pad.main_mode.proposals
-    choice = select.choose(ours, answer.proposals)
+    choice = select.choose(intermediate.possible(ours, message), answer.proposals)
     if isinstance(choice, Mismatch):
         ctx.whisper(refusals.no_proposal(sa, "IKE SA", choice), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, choice.reason, payloads=offers.refusal(ours))
     method = choice.suite.key_exchange
+    intermediate.check(choice, message)
     if method is None or method.id != exchange.method:
         raise RemoteProtocolError(
             "another key exchange is wanted",
@@ -223,7 +227,9 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
         *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.requests(sa.pad),
         *announce.announcement(sa.pad),
+        *intermediate.announcement(choice.suite.additional),
     ]
+    intermediate.begin(sa, choice)
     proof.listen(sa, message)
     if handshake.hashes:
         payloads += proof.hash_algorithms(sa.pad)

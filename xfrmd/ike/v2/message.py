@@ -151,6 +151,31 @@ def build_sealed(header: Header, payloads: Iterable[Payload], cipher: Cipher, iv
 
 
 # rfc 7296: any-padding
+def reopened(header: Header, first: int, content: bytes) -> SealedMessage:
+    """A message that was opened before, of its header, the type of its first payload and its content."""
+    payloads, _ = _read_chain(Reader(content, NotifyType.INVALID_SYNTAX), first)
+    return SealedMessage(header, payloads, b"", content)
+
+
+def inner(payloads: Iterable[Payload]) -> bytes:
+    """The octets of payloads as they stand in an SK payload, padding left out."""
+    writer = Writer()
+    _write_chain(writer, tuple(payloads))
+    return writer.octets()
+
+
+def covered(header: Header, first: int, plaintext: bytes) -> bytes:
+    """What IntAuth covers of a sealed message (RFC 9242 3.3.2): its content, and its headers with lengths that leave
+    IV, padding and ICV out. `first`: type of the first payload in it.
+    """
+    size = GENERIC.size + len(plaintext)
+    writer = Writer()
+    HEADER.write(writer, header._replace(next_payload=PayloadType.SK, length=HEADER.size + size))
+    GENERIC.write(writer, GenericHeader(first, 0, size))
+    writer.put(plaintext)
+    return writer.octets()
+
+
 def _open(clear: ClearMessage, cipher: Cipher) -> tuple[bytes, int]:
     """Plaintext with padding and the type of the first payload in it; all refusals here have notify 0."""
     sealed = clear.encrypted

@@ -15,10 +15,11 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2 import child as children
+from xfrmd.ike.v2 import followup
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
-from xfrmd.ike.v2.create_child import other_method, refuse_while_busy, retry_later, takes_children
+from xfrmd.ike.v2.create_child import AGAIN, other_method, refuse_while_busy, retry_later, takes_children
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.v2.payloads import NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.replies import RefusalError, error_of
@@ -62,6 +63,8 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     """The successor, or the reason why there is none."""
     old = task.child
     assert old is not None
+    if followup.needed(sa, task, message):
+        return
     if message.first(SaPayload) is None:
         _refused(ctx, sa, task, message)
         return
@@ -101,7 +104,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
     if old.state in _GONE or old.successor is not None:
         _calm(old)  # the peer was quicker: nothing is missing
-    elif notify == NotifyType.TEMPORARY_FAILURE:
+    elif notify in AGAIN:
         retry_later(ctx, sa, task)
     elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
         sa.tasks.appendleft(task)
@@ -146,8 +149,14 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     if old.state in _GONE or old.successor is not None:
         raise RefusalError(NotifyType.TEMPORARY_FAILURE)
     made, payloads = children.answer(ctx, sa, message, old)
-    _await(ctx, sa, old, made)
-    return payloads
+
+    def finish(more: bytes) -> None:
+        refuse_while_busy(sa)
+        if old.state in _GONE or old.successor is not None:
+            raise RefusalError(NotifyType.TEMPORARY_FAILURE)
+        _await(ctx, sa, old, children.completed(ctx, made, more))
+
+    return followup.answer(ctx, sa, made.child.suite.additional, payloads, finish)
 
 
 def _await(ctx: Context, sa: IkeSa, old: ChildSa, made: Made) -> None:

@@ -10,14 +10,14 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.select import Choice, Mismatch
-from xfrmd.ike.v2 import crash, offers
+from xfrmd.ike.v2 import crash, followup, offers
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, NotifyType
-from xfrmd.ike.v2.create_child import other_method, retry_later
+from xfrmd.ike.v2.create_child import AGAIN, other_method, retry_later
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, Payload, SaPayload
 from xfrmd.ike.v2.replies import RefusalError, error_of
-from xfrmd.transforms.compute import key_exchange_new
+from xfrmd.transforms.compute import key_exchange_answer
 from xfrmd.transforms.keymat import ike_keys
 
 _NONCE = 32
@@ -53,6 +53,8 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
 # rfc 7296: rekey-then-delete
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The successor, or the reason why there is none."""
+    if followup.needed(sa, task, message):
+        return
     answer, nonce, ke = message.first(SaPayload), message.first(NoncePayload), message.first(KePayload)
     offer = task.offer
     if answer is None or nonce is None or ke is None or offer is None:
@@ -66,7 +68,8 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     if ke.method != (offer.method.id if offer.method else 0) or offer.exchange is None:
         raise RemoteProtocolError("a rekey with another key exchange than ours", NotifyType.INVALID_SYNTAX)
     new = _successor(sa, choice, initiator=True, spi_i=offer.spi, spi_r=_spi_of(choice), now=ctx.now)
-    _derive(ctx, sa, new, (offer.nonce, nonce.data), offer.exchange.shared(ke.data))
+    more = task.follow.secrets if task.follow is not None else b""
+    _derive(ctx, sa, new, (offer.nonce, nonce.data), (offer.exchange.shared(ke.data), more))
     _take_in(ctx, new)
     crash.taken(new, message)
     if sa.state is not IkeState.ESTABLISHED:  # it was deleted meanwhile, and what replaces it goes the same way
@@ -102,7 +105,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
     if sa.rival is not None:
         settle(ctx, sa)
-    elif notify == NotifyType.TEMPORARY_FAILURE:
+    elif notify in AGAIN:
         retry_later(ctx, sa, task)
     elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
         sa.tasks.appendleft(task)
@@ -113,10 +116,8 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
 
 # rfc 7296: rekey-ike-ke ike-collisions
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
-    """The peer wants a successor of the IKE SA (RFC 7296 2.25.2: not while we work on a child SA of it)."""
-    busy = sa.task is not None and sa.task.kind in _CHILD_TASKS
-    if busy or sa.state is not IkeState.ESTABLISHED or sa.rival is not None or sa.lineage.current is not sa:
-        raise RefusalError(NotifyType.TEMPORARY_FAILURE)
+    """The peer wants a successor of the IKE SA."""
+    _refuse_while_busy(sa)
     answer, nonce, ke = message.first(SaPayload), message.first(NoncePayload), message.first(KePayload)
     assert answer is not None
     assert nonce is not None
@@ -124,19 +125,40 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     choice = _choose(ctx, sa, answer, ke)
     method = choice.suite.key_exchange
     assert method is not None
-    exchange, ours = key_exchange_new(method, ctx.entropy), ctx.entropy(_NONCE)
-    shared = exchange.shared(ke.data)
-    new = _successor(sa, choice, initiator=False, spi_i=_spi_of(choice), spi_r=ctx.fresh_ike_spi(), now=ctx.now)
-    _derive(ctx, sa, new, (nonce.data, ours), shared)
+    made, ours = key_exchange_answer(method, ke.data, ctx.entropy), ctx.entropy(_NONCE)
+    spi_i, spi_r, theirs = _spi_of(choice), ctx.fresh_ike_spi(), nonce.data
+
+    def successor() -> IkeSa:
+        return _successor(sa, choice, initiator=False, spi_i=spi_i, spi_r=spi_r, now=ctx.now)
+
+    def finish(more: bytes) -> None:
+        _refuse_while_busy(sa)
+        new = successor()
+        _derive(ctx, sa, new, (theirs, ours), (made.shared, more))
+        _take_the_place(ctx, sa, new)
+
+    chosen = choice.theirs.of(choice.theirs.number, choice.theirs.protocol, spi_r, choice.answer)
+    payloads: list[Payload] = [SaPayload((chosen,)), NoncePayload(ours), KePayload(method.id, made.public)]
+    payloads += crash.given(ctx, successor())
+    return followup.answer(ctx, sa, choice.suite.additional, payloads, finish)
+
+
+def _refuse_while_busy(sa: IkeSa) -> None:
+    """Not while we work on a child SA of it (RFC 7296 2.25.2), and not twice."""
+    busy = sa.task is not None and sa.task.kind in _CHILD_TASKS
+    if busy or sa.state is not IkeState.ESTABLISHED or sa.rival is not None or sa.lineage.current is not sa:
+        raise RefusalError(NotifyType.TEMPORARY_FAILURE)
+
+
+def _take_the_place(ctx: Context, sa: IkeSa, new: IkeSa) -> None:
+    """A successor that the peer has asked for."""
     _take_in(ctx, new)
     if sa.task is not None and sa.task.kind is TaskKind.REKEY_IKE:
         sa.rival = new  # which of the two stays is known when our own answer is here
-    else:
-        lifecycle.replace(ctx, sa, new)
-        lifecycle.enter(ctx, sa, IkeState.REPLACED)
-        ctx.tell(notices.ike_rekeyed(new))
-    chosen = choice.theirs.of(choice.theirs.number, choice.theirs.protocol, new.spi_r, choice.answer)
-    return [SaPayload((chosen,)), NoncePayload(ours), KePayload(method.id, exchange.public), *crash.given(ctx, new)]
+        return
+    lifecycle.replace(ctx, sa, new)
+    lifecycle.enter(ctx, sa, IkeState.REPLACED)
+    ctx.tell(notices.ike_rekeyed(new))
 
 
 def _choose(ctx: Context, sa: IkeSa, answer: SaPayload, ke: KePayload) -> Choice:
@@ -170,11 +192,13 @@ def _successor(old: IkeSa, choice: Choice, *, initiator: bool, spi_i: bytes, spi
 
 
 # rfc 7296: rekey-skeyseed
-def _derive(ctx: Context, old: IkeSa, new: IkeSa, nonces: tuple[bytes, bytes], shared: bytes) -> None:
-    """Keys from the old SK_d by the old prf, for the new algorithms (RFC 7296 2.18)."""
+def _derive(ctx: Context, old: IkeSa, new: IkeSa, nonces: tuple[bytes, bytes], secrets: tuple[bytes, bytes]) -> None:
+    """Keys from the old SK_d by the old prf, for the new algorithms (RFC 7296 2.18). `secrets`: that of the key
+    exchange, and those of additional ones, one after the other.
+    """
     suite = new.agreed_suite
     assert suite.prf is not None
-    ni, nr = nonces
+    (ni, nr), (shared, more) = nonces, secrets
     keys = ike_keys(
         suite.prf,
         suite.encryption,
@@ -185,6 +209,7 @@ def _derive(ctx: Context, old: IkeSa, new: IkeSa, nonces: tuple[bytes, bytes], s
         spi_i=new.spi_i,
         spi_r=new.spi_r,
         old=old.agreed_channel.heritage,
+        more=more,
     )
     new.channel = Channel.of(suite, suite.prf, keys, new.initiator, ctx.entropy)
     new.lowest_nonce = min(nonces)

@@ -13,7 +13,17 @@ from typing import Final, NamedTuple
 from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
-from xfrmd.ike.v2 import auth, crash, create_child, informational, init, rekey_child, rekey_ike
+from xfrmd.ike.v2 import (
+    auth,
+    crash,
+    create_child,
+    followup,
+    informational,
+    init,
+    intermediate,
+    rekey_child,
+    rekey_ike,
+)
 from xfrmd.ike.v2 import cardinality as forms
 from xfrmd.ike.v2.cardinality import Cardinality
 from xfrmd.ike.v2.constants import ExchangeType
@@ -91,6 +101,13 @@ def _delete(ctx: Context, sa: IkeSa) -> None:
     lifecycle.delete(ctx, sa, "rekeyed, and not deleted by the peer")
 
 
+def _followed(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    """An additional key exchange is made or refused: the task goes on with the next one, or ends as if it had none."""
+    done = followup.response(sa, task, message)
+    if done is not None:
+        TASK_ROWS[task.kind].act(ctx, sa, task, done)
+
+
 # fmt: off
 CLEAR: Final = (
     ClearRow(None, (forms.IKE_SA_INIT_REQUEST,), None, _S.HALF_OPEN, "somebody asks for an IKE SA"),
@@ -100,6 +117,8 @@ CLEAR: Final = (
              _S.AUTHENTICATING, "keys are agreed, prove who we are"),
 )
 REQUESTS: Final = (
+    RequestRow(_S.HALF_OPEN, forms.IKE_INTERMEDIATE_REQUEST, intermediate.receive,
+               _S.HALF_OPEN, "an additional key exchange changes all keys"),
     RequestRow(_S.HALF_OPEN, forms.IKE_AUTH_REQUEST, auth.receive,
                _S.ESTABLISHED, "the initiator proves itself, so do we"),
     RequestRow(_S.ESTABLISHED, forms.REKEY_CHILD_REQUEST, rekey_child.receive,
@@ -110,6 +129,8 @@ REQUESTS: Final = (
                _S.REPLACED, "the peer replaces the IKE SA"),
     RequestRow(_S.ESTABLISHED, forms.INFORMATIONAL_REQUEST, informational.receive,
                _S.ESTABLISHED, "the peer deletes SAs, or asks whether we are alive"),
+    RequestRow(_S.ESTABLISHED, forms.FOLLOWUP_REQUEST, followup.receive,
+               _S.ESTABLISHED, "an additional key exchange, after the last of which the SA asked for is made"),
     RequestRow(_S.REPLACED, forms.REKEY_CHILD_REQUEST, rekey_child.receive,
                _S.REPLACED, "refused: it belongs to the new IKE SA"),
     RequestRow(_S.REPLACED, forms.CREATE_CHILD_REQUEST, create_child.receive,
@@ -132,6 +153,12 @@ TASKS: Final = (
     TaskRow(TaskKind.AUTH, _S.AUTHENTICATING, ExchangeType.IKE_AUTH, auth.request,
             (forms.IKE_AUTH_RESPONSE, forms.IKE_AUTH_CHILD_REFUSAL, forms.IKE_AUTH_REFUSAL), auth.response,
             _S.ESTABLISHED, "prove ourselves and ask for the first child SA"),
+    TaskRow(TaskKind.INTERMEDIATE, _S.AUTHENTICATING, ExchangeType.IKE_INTERMEDIATE, intermediate.request,
+            (forms.IKE_INTERMEDIATE_RESPONSE, forms.IKE_INTERMEDIATE_REFUSAL), intermediate.response,
+            _S.AUTHENTICATING, "make an additional key exchange, which changes all keys"),
+    TaskRow(TaskKind.FOLLOWUP, _S.ESTABLISHED, ExchangeType.IKE_FOLLOWUP_KE, followup.request,
+            (forms.FOLLOWUP_RESPONSE, forms.FOLLOWUP_REFUSAL), _followed,
+            _S.ESTABLISHED, "make an additional key exchange for an SA that is asked for"),
     TaskRow(TaskKind.NEW_CHILD, _S.ESTABLISHED, ExchangeType.CREATE_CHILD_SA, create_child.request,
             _CREATED, create_child.response, _S.ESTABLISHED, "ask for a child SA"),
     TaskRow(TaskKind.REKEY_CHILD, _S.ESTABLISHED, ExchangeType.CREATE_CHILD_SA, rekey_child.request,
@@ -162,5 +189,12 @@ DEADLINES: Final = (
 REQUEST_ROWS: Final = {(row.state, row.form.name): row for row in REQUESTS}
 TASK_ROWS: Final = {row.kind: row for row in TASKS}
 DEADLINE_ROWS: Final = {row.state: row for row in DEADLINES}
+
+
+def row_of(task: Task) -> TaskRow:
+    """The row of what a task has to do next."""
+    return TASK_ROWS[task.kind if task.follow is None else TaskKind.FOLLOWUP]
+
+
 GIVE_UP: Final = _give_up
 """What happens when a request has been repeated often enough."""
