@@ -156,3 +156,10 @@ def test_key_exchanges_come_and_go() -> None:
     assert select.without_key_exchange(with_pfs) == esp
     own = ours("AES128-GCM ECP256", protocol=ESP)
     assert select.key_exchanges(select.with_key_exchange(own, (method,))) == (case.transform("ECP256"),)
+
+
+def test_an_offer_of_both_kinds_of_sequence_numbers_tells_of_neither() -> None:
+    for text in ("AES128-GCM ESN NO-ESN", "AES128-GCM NO-ESN"):
+        assert select.describe(ours(text, protocol=ESP)) == "AES128-GCM"
+        assert select.describe_wire(wire(text, protocol=ESP)) == "AES128-GCM"
+    assert select.describe(ours("AES128-GCM ESN", protocol=ESP)) == "AES128-GCM/ESN"

@@ -209,6 +209,9 @@ def _names(transforms: Iterable[Transform]) -> str:
 def _text(offers: Iterable[tuple[Transform, ...]]) -> str:
     texts = []
     for transforms in offers:
-        kinds = _by_type(t for t in transforms if t.type != TransformType.ESN or t.id)
+        either = (
+            Transform(TransformType.ESN, 0) in transforms
+        )  # long sequence numbers are worth a word where they must be
+        kinds = _by_type(t for t in transforms if t.type != TransformType.ESN or not either)
         texts.append("/".join("|".join(name_of(t) for t in kinds[kind]) for kind in sorted(kinds)))
     return ", ".join(dict.fromkeys(texts)) or "nothing"
