@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import lifecycle, refusals
+from xfrmd.ike import lifecycle, refusals, select
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Intermediate, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.select import Choice
@@ -79,8 +79,8 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     """The peer's part of it."""
     ke, offer = message.first(KePayload), task.offer
     if ke is None or offer is None or offer.exchange is None or task.method is None:
-        error = error_of(message)
-        ctx.tell(refusals.init_refused(sa, error.notify if error is not None else 0), sa.remote.address)
+        error, ours = error_of(message), select.describe(sa.pad.main_mode.proposals)
+        ctx.tell(refusals.init_refused(sa, error.notify if error is not None else 0, ours), sa.remote.address)
         lifecycle.close(ctx, sa)
         return
     if ke.method != task.method.id:
