@@ -18,6 +18,10 @@ SOON = 1.0
 it) and the processor time that the work took. Not what the clock says, which measures how busy the machine is: traffic,
 its capture and other guests share the processor. The clock's time is in the table.
 """
+TRIES = 3
+"""Times that a fault may happen until it was mended so soon: the guest's processor time holds what others took from it
+meanwhile. A daemon that is too slow is so each time.
+"""
 NOTES = (
     "{srcaddr: me, dstaddr: any, protocol: udp, dstport: 7007}\n"
     "      - {srcaddr: any, dstaddr: me, protocol: udp, dstport: 7007}"
@@ -30,13 +34,20 @@ def assert_closed(row: chaos.Row) -> None:
     assert row.clear == 0, row
 
 
-def assert_mended(row: chaos.Row) -> None:
-    assert_closed(row)
-    assert_soon(row)
+def mended(scene: chaos.Scene, fault: chaos.Fault) -> list[chaos.Row]:
+    """Let a fault happen, until it was mended within a second once."""
+    rows: list[chaos.Row] = []
+    while len(rows) < TRIES:
+        rows.append(scene.row(fault))
+        if rows[-1].work is None or limits.MEND_PAUSE[1] + rows[-1].work < SOON:
+            return rows
+    raise AssertionError(f"it takes more than {SOON} s each time: {rows}")
 
 
-def assert_soon(row: chaos.Row) -> None:
-    assert row.work is None or limits.MEND_PAUSE[1] + row.work < SOON, row
+def assert_mended(scene: chaos.Scene, fault: chaos.Fault) -> None:
+    """Within a second, and nothing ever passes."""
+    for row in mended(scene, fault):
+        assert_closed(row)
 
 
 def test_protected_traffic(two_hosts: topology.TwoHosts) -> None:
@@ -48,7 +59,7 @@ def test_protected_traffic(two_hosts: topology.TwoHosts) -> None:
         )
         scene = chaos.Scene("protected", net, net.left, net.right, left, flow, wires)
         for fault in (*chaos.FAULTS, *chaos.XFRM_FAULTS):
-            assert_mended(scene.row(fault))
+            assert_mended(scene, fault)
         assert_closed(scene.row_without_daemon(chaos.FAULTS[0]))
         assert_closed(scene.row_without_daemon(chaos.XFRM_FAULTS[-1]))
         leaks.put(e2e.NOTHING, left, right)
@@ -61,10 +72,10 @@ def test_blocked_traffic(two_hosts: topology.TwoHosts) -> None:
         flow = topology.between(net.left, net.right, "udp", port_b=7007)
         scene = chaos.Blocked("blocked", net, net.left, net.right, left, flow, ((net.left, "eth0"),))
         for fault in (*chaos.FAULTS, chaos.XFRM_FAULTS[0]):
-            assert_mended(scene.row(fault))
+            assert_mended(scene, fault)
         assert_closed(scene.row_without_daemon(chaos.FAULTS[0]))
         assert_closed(scene.row_without_daemon(chaos.XFRM_FAULTS[0]))
-        assert_soon(scene.row(chaos.ALL_AT_ONCE))
+        mended(scene, chaos.ALL_AT_ONCE)
         leaks.put(e2e.NOTHING, left)
         assert scene.control() > 0
 
@@ -76,7 +87,7 @@ def test_blocked_traffic_of_a_policy_in_nftables_alone_is_shut_at_once(two_hosts
         flow = topology.between(net.left, net.right, "udp", port_b=7007)
         scene = chaos.Blocked("blocked, not mirrored", net, net.left, net.right, left, flow, ((net.left, "eth0"),))
         for fault in (chaos.FAULTS[0], chaos.FAULTS[-1]):
-            assert_soon(scene.row(fault))
+            mended(scene, fault)
         policies = net.left.run("ip", "xfrm", "policy").stdout
         assert "action block" not in policies, "what was shut is open again"
         leaks.put(e2e.NOTHING, left)
@@ -91,7 +102,7 @@ def test_tunnelled_traffic() -> None:
             wires = ((net.left, "eth0"), (net.right, "eth0"))
             scene = chaos.Scene("tunnelled", net, net.left_host, net.right_host, left, flow, wires)
             for fault in (chaos.FAULTS[0], *chaos.XFRM_FAULTS[:2]):
-                assert_mended(scene.row(fault))
+                assert_mended(scene, fault)
             assert_closed(scene.row_without_daemon(chaos.FAULTS[0]))
             leaks.put(e2e.NOTHING, left, right)
             assert scene.control() > 0
