@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xfrmd.control.exits import ExitCode
+
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "units" / "xfrmd.service"
 pytestmark = pytest.mark.skipif(
@@ -57,6 +59,10 @@ def test_it_runs_as_a_user_of_its_own_who_is_made_by_the_package() -> None:
     assert (
         settings()["AmbientCapabilities"] == settings()["CapabilityBoundingSet"] == "CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
     )
+
+
+def test_a_reload_that_is_in_force_is_a_success_also_where_something_is_degraded() -> None:
+    assert settings()["SuccessExitStatus"] == str(int(ExitCode.DEGRADED))
 
 
 def test_a_failure_for_good_closes_the_host() -> None:
