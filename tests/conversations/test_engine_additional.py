@@ -57,6 +57,8 @@ def smb(talk: Dialogue, side: Side) -> list[Effect]:
     return side.hear(Acquire(SMB_REQID, tcp(side.own, talk.other(side).own, 445)), talk.now)
 
 
+# rfc 9242: sequence
+# rfc 9370: intermediate
 @pytest.mark.parametrize(("settings", "count"), [(ONE, 1), (TWO, 2)])
 def test_each_has_an_exchange_between_ike_sa_init_and_ike_auth(settings: Settings, count: int) -> None:
     talk = Dialogue(settings)
@@ -71,6 +73,7 @@ def test_each_has_an_exchange_between_ike_sa_init_and_ike_auth(settings: Setting
         assert methods == [one for one in settings.ike[0] if one.type in (4, 6, 7)]
 
 
+# rfc 9370: additional-transforms
 @pytest.mark.parametrize("settings", [EITHER, ONE])
 def test_a_peer_without_them_gets_what_the_policy_has_beside(settings: Settings) -> None:
     """As initiator and as responder; a policy that has nothing else refuses."""
@@ -91,6 +94,7 @@ def test_a_peer_without_them_gets_what_the_policy_has_beside(settings: Settings)
             )
 
 
+# rfc 9242: announce
 def test_a_peer_that_agrees_without_the_exchange_is_not_believed() -> None:
     """It repeats our proposal and does not say that it knows IKE_INTERMEDIATE."""
     talk = Dialogue(ONE)
@@ -114,6 +118,7 @@ def started(settings: Settings = ONE) -> tuple[Dialogue, list[Effect]]:
     return talk, talk.deliver(datagrams(answer)[0])
 
 
+# rfc 9242: sequence
 def test_ike_auth_before_they_are_made_is_refused_and_ends_it() -> None:
     talk, _ = started()
     identity = IdiPayload.of(Identity(IdType.IPV4_ADDR, A4.packed))
@@ -125,6 +130,7 @@ def test_ike_auth_before_they_are_made_is_refused_and_ends_it() -> None:
     assert "in" not in kinds(answer)
 
 
+# rfc 9370: intermediate
 @pytest.mark.parametrize("method", [37, 31])
 def test_another_method_than_was_agreed_ends_it(method: int) -> None:
     talk, _ = started()
@@ -133,6 +139,7 @@ def test_another_method_than_was_agreed_ends_it(method: int) -> None:
     assert talk.b.engine.ike_sas() == ()
 
 
+# rfc 9242: errors
 @pytest.mark.parametrize("public", [b"", bytes(1183), b"\xff" * 1184], ids=["empty", "short", "numbers too large"])
 def test_a_public_value_that_is_none_ends_it(public: bytes) -> None:
     talk, _ = started()
@@ -141,6 +148,7 @@ def test_a_public_value_that_is_none_ends_it(public: bytes) -> None:
     assert talk.b.engine.ike_sas() == ()
 
 
+# rfc 9370: additional-transforms
 def test_one_that_was_not_agreed_on_is_refused() -> None:
     talk = Dialogue(PLAIN)
     talk.deliver(datagrams(talk.deliver(datagrams(talk.acquire())[0]))[0])
@@ -149,6 +157,7 @@ def test_one_that_was_not_agreed_on_is_refused() -> None:
     assert talk.b.engine.ike_sas() == ()
 
 
+# rfc 9242: errors
 def test_a_refusal_ends_the_attempt_and_is_told() -> None:
     talk, _ = started()
     refusal = NotifyPayload(NotifyType.INVALID_SYNTAX)
@@ -175,6 +184,7 @@ def answer_of_b(talk: Dialogue, payload: Payload) -> SendDatagram:
     return SendDatagram(sa.remote, sa.local, sealed)
 
 
+# rfc 9370: keys-updated
 def test_a_lost_response_comes_again_under_the_keys_it_was_sealed_with() -> None:
     talk, effects = started(TWO)
     request = datagrams(effects)[0]
@@ -184,6 +194,7 @@ def test_a_lost_response_comes_again_under_the_keys_it_was_sealed_with() -> None
     assert_same_keys(talk)
 
 
+# rfc 9242: auth-covers
 @pytest.mark.parametrize("which", ["initiator", "responder"])
 def test_auth_covers_what_was_said(which: str) -> None:
     """Another history of one end: its peer does not believe it."""
@@ -198,6 +209,7 @@ def test_auth_covers_what_was_said(which: str) -> None:
     assert talk.a.installed() == talk.b.installed() == []
 
 
+# rfc 9242: auth-covers
 @pytest.mark.parametrize("settings", [ONE, TWO])
 def test_int_auth_covers_the_message_without_iv_padding_and_icv(settings: Settings) -> None:
     """RFC 9242 3.3.2, by slices of the datagram: both lengths are made smaller by what is left out."""
@@ -221,6 +233,7 @@ def opened(talk: Dialogue, data: bytes) -> SealedMessage:
         channel._in, channel._out = channel._out, channel._in
 
 
+# rfc 9370: followup
 @pytest.mark.parametrize(("settings", "count"), [(ONE, 1), (TWO, 2)])
 def test_a_new_child_sa_is_made_after_them(settings: Settings, count: int) -> None:
     talk = Dialogue(settings)
@@ -233,6 +246,7 @@ def test_a_new_child_sa_is_made_after_them(settings: Settings, count: int) -> No
     assert_same_keys(talk)
 
 
+# rfc 9370: followup
 @pytest.mark.parametrize("who", ["a", "b"])
 @pytest.mark.parametrize(("settings", "count"), [(ONE, 1), (TWO, 2)])
 def test_rekeys_of_child_and_ike_sa(settings: Settings, count: int, who: str) -> None:
@@ -256,6 +270,7 @@ def test_rekeys_of_child_and_ike_sa(settings: Settings, count: int, who: str) ->
     assert_same_keys(talk)
 
 
+# rfc 9370: missing-followup
 def test_an_exchange_that_does_not_come_makes_no_sa() -> None:
     talk = Dialogue(ONE)
     talk.connect()
@@ -269,6 +284,7 @@ def test_an_exchange_that_does_not_come_makes_no_sa() -> None:
     assert len(talk.b.installed()) == 2
 
 
+# rfc 9370: state-not-found
 @pytest.mark.parametrize("ask", [CREATE, "rekey", "ike"])
 def test_a_responder_that_has_forgotten_is_asked_anew(ask: object) -> None:
     talk = Dialogue(ONE)
@@ -287,6 +303,7 @@ def test_a_responder_that_has_forgotten_is_asked_anew(ask: object) -> None:
     assert_same_keys(talk)
 
 
+# rfc 9370: state-not-found
 def test_a_link_that_is_not_theirs_finds_nothing() -> None:
     talk = Dialogue(ONE)
     talk.connect()

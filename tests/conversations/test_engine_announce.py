@@ -97,6 +97,7 @@ PKCS1, PSS, ECDSA = (
 )
 
 
+# rfc 9593: choice
 @pytest.mark.parametrize(
     ("identifiers", "used"),
     [
@@ -112,6 +113,7 @@ def test_a_signature_is_one_that_the_peer_has_announced(identifiers: tuple[bytes
     assert signatures.verify(KEY.certificate.key, number, b"octets", data) == ""
 
 
+# rfc 9593: choice
 def test_who_announces_nothing_may_take_everything() -> None:
     cases: tuple[tuple[Accepted, bool, bool], ...] = (
         (None, True, True),

@@ -9,6 +9,7 @@ from lab.xfrmd_host import xfrmd
 from tests.lab import e2e
 
 
+# rfc 9370: keys-updated
 def test_hybrid_keys_and_their_rekeys_lose_no_packet(two_hosts: topology.TwoHosts, version: int) -> None:
     """IKE_INTERMEDIATE, then IKE_FOLLOWUP_KE for the child SA by one host and the IKE SA by the other, under a flood.
 
