@@ -240,6 +240,10 @@ TOKENS: Final = 4
 """Tokens looked at in one message: of a secret and of the one before it, with room for a peer that keeps more."""
 TOKEN_SECRET_AGE: Final = 30 * 86400.0
 """A start makes another secret for tokens after this long; the one before it still counts for as long at least."""
+MAPPING_INTERVAL: Final = 1.0
+"""Seconds between two changes of a peer's UDP port that are followed, and between the kernel's reports of one: a NAT
+that changes it more often carries nothing, and a peer that plays tricks costs little.
+"""
 OLD_SA_LINGER: Final = 3.0
 """A replaced inbound SA stays this long for packets that are still under way."""
 REPLAY_WINDOW: Final = 1024

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from xfrmd.ike.effects import RemoveSa
+from xfrmd.ike.effects import RemapSa, RemoveSa
 from xfrmd.ike.events import SaExpired
 from xfrmd.model.addresses import Address
 from xfrmd.model.proposals import ProtocolId
@@ -52,6 +52,15 @@ class KernelModel:
     def remove(self, effect: RemoveSa) -> None:
         """XFRM_MSG_DELSA; ESRCH is no fault."""
         self.sas.pop((effect.dst, effect.protocol, effect.spi), None)
+
+    def remap(self, effect: RemapSa) -> None:
+        """XFRM_MSG_UPDSA."""
+        key = (effect.dst, effect.protocol, effect.spi)
+        if key not in self.sas:
+            self.mistakes.append(f"ESRCH: {key}")
+        else:
+            entry = self.sas[key]
+            entry.sa = replace(entry.sa, encap_ports=effect.ports)
 
     def next_expiry(self) -> float | None:
         """When expire() has something to say."""

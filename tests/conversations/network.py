@@ -22,6 +22,7 @@ from xfrmd.ike.effects import (
     InstallSa,
     OpenClear,
     ReleaseHeld,
+    RemapSa,
     RemoveFilter,
     RemoveSa,
     SendDatagram,
@@ -213,6 +214,8 @@ class Network:
                 host.kernel.install(sa, self.now)
             case RemoveSa():
                 host.kernel.remove(effect)
+            case RemapSa():
+                host.kernel.remap(effect)
             case Tell(notice=notice):
                 host.notices.append((self.now, notice))
             case ReleaseHeld():

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from tests.conversations.dialogue import Dialogue
-from tests.conversations.network import Network
+from tests.conversations.network import Host, Network
 from tests.conversations.plans import ALL_REQID, Settings, plan
 from tests.conversations.scenes import A4, B4, Pair, pair, ping
 from xfrmd import limits
 from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, Endpoint, Rekey
+from xfrmd.ike.events import Acquire, Endpoint, Rekey, Remapped
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import ProtocolId
 
 OUTER = Address.parse("192.0.2.1")
 """The NAT's address: A is behind it."""
@@ -168,3 +170,81 @@ def test_the_same_host_may_come_again_by_another_port() -> None:
     network.run(network.now + 30.0)
     assert {sa.encap_ports for sa in scene.b.kernel.live(inbound=False)} == {(4500, 34_500)}
     assert len(again.kernel.live(inbound=False)) == 1
+
+
+def moved_to(port: int) -> Callable[[SendDatagram], SendDatagram]:
+    """A NAT that has A's port 4500 at another place now."""
+
+    def translate(datagram: SendDatagram) -> SendDatagram:
+        if datagram.local.address == A4:
+            return replace(datagram, local=Endpoint(OUTER, port))
+        return replace(datagram, remote=Endpoint(A4, 4500))
+
+    return translate
+
+
+def ports_of(host: Host) -> set[tuple[bool, tuple[int, int] | None]]:
+    return {(entry.sa.inbound, entry.sa.encap_ports) for entry in host.kernel.sas.values()}
+
+
+# rfc 7296: nat-remapped
+def test_esp_follows_the_peer_to_the_port_that_its_packets_come_from() -> None:
+    scene = behind()
+    (child,) = scene.b.ike_sas()[0].children
+    scene.network.translate = moved_to(20_000)
+    elsewhere = Remapped(child.spi_in, ProtocolId.ESP, B4, Endpoint(OUTER, 20_000))
+    scene.network.tell(scene.b, elsewhere)
+    assert ports_of(scene.b) == {(True, (20_000, 4500)), (False, (4500, 20_000))}
+    assert scene.b.ike_sas()[0].remote == Endpoint(OUTER, 20_000)
+    assert scene.b.codes()[-1] == "nat-mapping"
+    scene.network.tell(scene.b, replace(elsewhere, remote=Endpoint(OUTER, 30_000)))
+    assert (False, (4500, 20_000)) in ports_of(scene.b), "not twice in a second"
+    assert not scene.b.kernel.mistakes
+    scene.network.run(scene.network.now + limits.MAPPING_INTERVAL)
+    scene.network.tell(scene.b, Rekey(child.spi_in.to_bytes(4)))
+    scene.network.run(scene.network.now + 30)
+    assert ports_of(scene.b) == {(True, (20_000, 4500)), (False, (4500, 20_000))}
+
+
+# rfc 7296: nat-remapped
+def test_ike_tells_of_another_port_too() -> None:
+    scene = behind()
+    scene.network.translate = moved_to(20_000)
+    (child,) = scene.a.ike_sas()[0].children
+    scene.network.run(scene.network.now + 10)
+    scene.network.tell(scene.a, Rekey(child.spi_in.to_bytes(4)))
+    scene.network.run(scene.network.now + 30)
+    assert ports_of(scene.b) == {(True, (20_000, 4500)), (False, (4500, 20_000))}
+    assert "nat-mapping" in scene.b.codes()
+
+
+# rfc 7296: nat-remapped
+def test_who_is_behind_a_nat_itself_does_not_follow() -> None:
+    scene = behind()
+    before = ports_of(scene.a)
+    (child,) = scene.a.ike_sas()[0].children
+    scene.network.tell(scene.a, Remapped(child.spi_in, ProtocolId.ESP, A4, Endpoint(B4, 4501)))
+    assert ports_of(scene.a) == before
+    assert scene.a.ike_sas()[0].remote == Endpoint(B4, 4500)
+
+
+def test_a_peer_whose_packets_come_from_another_address_is_asked_whether_it_is_where_it_was() -> None:
+    scene = behind()
+    (child,) = scene.b.ike_sas()[0].children
+    before, sent = ports_of(scene.b), len(scene.b.sent)
+    scene.network.tell(scene.b, Remapped(child.spi_in, ProtocolId.ESP, B4, Endpoint(C4, 14_500)))
+    assert [one.remote for one in scene.b.sent[sent:]] == [Endpoint(OUTER, 14_500)]
+    assert ports_of(scene.b) == before
+    scene.network.run(scene.network.now + 10)
+    assert ports_of(scene.b) == before
+
+
+def test_the_port_that_was_followed_is_saved() -> None:
+    scene = behind()
+    engine = scene.b.engine
+    assert isinstance(engine, Engine)
+    engine.forget_changes()
+    (child,) = scene.b.ike_sas()[0].children
+    scene.network.tell(scene.b, Remapped(child.spi_in, ProtocolId.ESP, B4, Endpoint(OUTER, 20_000)))
+    names = [record.name for record in engine.changes()]
+    assert f"child {child.spi_in:08x}" in names

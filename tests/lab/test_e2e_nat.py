@@ -145,6 +145,42 @@ def test_transport_mode_through_a_nat_with_strongswan(net: topology.Nat, strongs
     assert_in_udp(net)
 
 
+_MOVING = """
+flush chain inet lab_nat postrouting
+add rule inet lab_nat postrouting oifname "eth1" meta l4proto udp masquerade to :20000-20099
+add chain inet lab_nat input { type filter hook input priority 0; }
+add rule inet lab_nat input udp dport 4500 drop
+"""
+"""What comes to a port that it has forgotten it drops without a word."""
+
+
+def remapped(net: topology.Nat) -> None:
+    """The NAT forgets all its mappings, as it does when its address goes, and gives other ports from now on."""
+    net.nat.run("nft", "-f", "-", stdin=_MOVING)
+    address, link = str(net.nat.links[1].v4), net.nat.links[1].name
+    net.nat.run("ip", "address", "del", address, "dev", link)
+    net.nat.run("ip", "address", "add", address, "dev", link)
+
+
+# rfc 7296: nat-remapped
+def test_a_flow_follows_a_nat_that_forgets_and_gives_another_port(net: topology.Nat) -> None:
+    with (
+        xfrmd(net.inside, e2e.policy(), secret=e2e.SECRET) as inside,
+        xfrmd(net.outside, e2e.policy(), secret=e2e.SECRET, lasting=True) as outside,
+    ):
+        assert ping(net.inside, net.outside.v4, 3).lost == 0, inside.log + outside.log
+        before = e2e.child_spis(inside), e2e.child_spis(outside)
+        remapped(net)
+        assert ping(net.inside, net.outside.v4, 10).lost <= 2, outside.log
+        assert ping(net.outside, outer(net), 3).lost == 0, outside.log
+        (far,) = e2e.sas(outside)["ike_sas"]
+        assert 20_000 <= int(far["remote"].rpartition(":")[2]) < 20_100
+        killed(outside)
+        assert ping(net.inside, net.outside.v4, 3).lost == 0, outside.log
+        assert (e2e.child_spis(inside), e2e.child_spis(outside)) == before
+    assert_in_udp(net)
+
+
 FORCED = e2e.policy().replace("    assign: yes\n", "    assign: yes\n    forceencapsulation: yes\n")
 
 

@@ -120,6 +120,7 @@ class Kernel:
         )
 
     def add_sa(self, sa: object) -> None: ...
+    def update_sa(self, sa: object) -> None: ...
     def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
         return bool(protocol and spi and dst)
 

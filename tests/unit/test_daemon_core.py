@@ -15,7 +15,7 @@ from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.overlay import Overlays
 from xfrmd.errors import KernelError
-from xfrmd.ike.effects import AskUsed, DropHeld, Effect, InstallSa, ReleaseHeld, RemoveSa, SendDatagram, Tell
+from xfrmd.ike.effects import AskUsed, DropHeld, Effect, InstallSa, ReleaseHeld, RemapSa, RemoveSa, SendDatagram, Tell
 from xfrmd.ike.events import Acquire, Delete, Endpoint, Event, SaFailed, SaUsed, TimerFired
 from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address, Prefix
@@ -79,6 +79,11 @@ class Edges:
         if entry.spi == self.refuse_spi:
             raise KernelError("no such algorithm", 38)
         self.done.append(("add", entry.spi))
+
+    def update_sa(self, sa: SadEntry) -> None:
+        if sa.spi == self.refuse_spi:
+            raise KernelError("it is gone", 3)
+        self.done.append(("update", sa.spi, sa.encap_ports))
 
     def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
         self.done.append(("remove", protocol, spi, str(dst)))
@@ -178,6 +183,18 @@ def test_a_refused_sa_comes_back_to_the_engine_after_the_other_effects() -> None
     assert edges.done == [("send", "192.0.2.1:500", "192.0.2.2:500", b"m")]
     assert [notice.code for notice in told] == ["sa-refused"]
     assert told[0].fields["peer"] == "192.0.2.2"
+
+
+def test_an_sa_gets_other_ports_and_one_that_is_not_there_none() -> None:
+    edges, ledger = Edges(), Ledger(lambda: 1000.0)
+    carry = executor(edges, [], ledger).carry
+    carry(InstallSa(sa(2, inbound=False)))
+    assert carry(RemapSa(ProtocolId.ESP, 2, THERE, (4500, 20_000))) is None
+    assert carry(RemapSa(ProtocolId.ESP, 3, THERE, (4500, 20_000))) is None
+    assert edges.done == [("add", 2), ("update", 2, (4500, 20_000))]
+    assert ledger.sas[(THERE, ProtocolId.ESP, 2)].sa.encap_ports == (4500, 20_000)
+    edges.refuse_spi = 2
+    assert carry(RemapSa(ProtocolId.ESP, 2, THERE, (4500, 30_000))) == SaFailed(2, ProtocolId.ESP, THERE, "it is gone")
 
 
 def test_an_sa_that_has_taken_something_is_told_when_asked_for() -> None:

@@ -14,7 +14,7 @@ from xfrmd import limits
 from xfrmd.adapters import netlink
 from xfrmd.adapters.xfrm import events, policies, states, uapi
 from xfrmd.errors import KernelError
-from xfrmd.ike.events import Acquire, SaExpired
+from xfrmd.ike.events import Acquire, Endpoint, Remapped, SaExpired
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.selector import Ports, Selector
@@ -69,6 +69,21 @@ def test_an_expire_names_the_sa(hard: int) -> None:
 def test_a_larval_sa_and_a_foreign_one_expire_without_us() -> None:
     assert events.decode(message(uapi.Msg.EXPIRE, expire(1, spi=bytes(4)))) is None
     assert events.decode(message(uapi.Msg.EXPIRE, expire(1, reqid=1))) is None
+
+
+def mapping(reqid: int = REQID) -> bytes:
+    here, before, after = (bytes([10, 0, 0, last]) + bytes(12) for last in (1, 2, 3))
+    named = uapi.SA_ID.pack(here, b"\0\0\x12\x34", uapi.FAMILIES[4], 50)
+    return named + struct.pack("=I", reqid) + before + after + struct.pack(">HH", 4500, 20_000)
+
+
+def test_a_mapping_names_the_sa_and_where_its_packets_come_from() -> None:
+    here, there = Address.parse("10.0.0.1"), Address.parse("10.0.0.3")
+    found = events.decode(message(uapi.Msg.MAPPING, mapping()))
+    assert found == Remapped(0x1234, ProtocolId.ESP, here, Endpoint(there, 20_000))
+    assert events.decode(message(uapi.Msg.MAPPING, mapping(reqid=7))) is None
+    with pytest.raises(KernelError):
+        events.decode(message(uapi.Msg.MAPPING, mapping()[:-1]))
 
 
 def foreign(change: Callable[[bytearray], None]) -> policies.ObservedPolicy:

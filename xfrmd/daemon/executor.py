@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from xfrmd.daemon.ledger import Ledger
@@ -20,6 +21,7 @@ from xfrmd.ike.effects import (
     KeepSa,
     OpenClear,
     ReleaseHeld,
+    RemapSa,
     RemoveFilter,
     RemoveSa,
     SendDatagram,
@@ -55,6 +57,7 @@ class Executor:
             InstallSa: self._install,
             KeepSa: self._keep,
             RemoveSa: self._remove,
+            RemapSa: self._remap,
             AskUsed: self._ask,
             ReleaseHeld: self._release,
             DropHeld: self._drop,
@@ -111,6 +114,18 @@ class Executor:
     def _remove(self, effect: RemoveSa) -> None:
         self._ledger.removed((effect.dst, effect.protocol, effect.spi))
         self._sas.remove_sa(effect.protocol, effect.spi, effect.dst)
+
+    def _remap(self, effect: RemapSa) -> Event | None:
+        there = self._ledger.sas.get((effect.dst, effect.protocol, effect.spi))
+        if there is None:
+            return None
+        sa = replace(there.sa, encap_ports=effect.ports)
+        try:
+            self._sas.update_sa(sa)
+        except KernelError as error:
+            return SaFailed(sa.spi, sa.protocol, sa.dst, str(error))
+        self._ledger.sas[sa.key] = there._replace(sa=sa)
+        return None
 
     def _ask(self, effect: AskUsed) -> Event | None:
         found = self._sas.sa(effect.protocol, effect.spi, effect.dst)

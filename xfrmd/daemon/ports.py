@@ -57,6 +57,9 @@ class SaDatabase(Protocol):
     def add_sa(self, sa: SadEntry) -> None:
         """Install one direction of a child SA."""
 
+    def update_sa(self, sa: SadEntry) -> None:
+        """Give an SA that is there other UDP ports; its keys and counters stay."""
+
     def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
         """False: it was gone already."""
 

@@ -57,6 +57,18 @@ class RemoveSa:
 
 
 @dataclass(frozen=True, slots=True)
+class RemapSa:
+    """ESP in UDP comes from and goes to another port of the peer's: an SA in the kernel gets these source and
+    destination ports, and keeps all else. A refusal comes back as SaFailed.
+    """
+
+    protocol: ProtocolId
+    spi: int
+    dst: Address
+    ports: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class AskUsed:
     """Has this inbound SA taken anything? SaUsed is the answer if it has."""
 
@@ -131,6 +143,7 @@ Effect = (
     | InstallSa
     | KeepSa
     | RemoveSa
+    | RemapSa
     | AskUsed
     | ReleaseHeld
     | DropHeld

@@ -76,6 +76,18 @@ class SaUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Remapped:
+    """The kernel's XFRM_MSG_MAPPING: authentic ESP in UDP on an inbound SA of ours came from another address or port
+    than the SA has.
+    """
+
+    spi: int
+    protocol: ProtocolId
+    dst: Address
+    remote: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class ClearOpened:
     """What became of OpenClear: from now on this traffic passes in the clear, or why it does not."""
 
@@ -145,6 +157,7 @@ Event = (
     | SaExpired
     | SaFailed
     | SaUsed
+    | Remapped
     | ClearOpened
     | PlanChanged
     | Adopt

@@ -251,6 +251,8 @@ class Lineage:
     """When something of ours left for the peer, as far as we know."""
     vendor: str = ""
     """Whose IKE the peer seems to have, by its Vendor IDs; "" when they do not tell."""
+    followed: float = -math.inf
+    """When its child SAs last followed the peer to another port."""
     heir: Lineage | None = None
     """Another one with the same peer, which takes over the child SAs because this one is one too many."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from xfrmd import limits
 from xfrmd.credentials import revocation
-from xfrmd.ike import dynamic, lifecycle, notices, select, soft, wants
+from xfrmd.ike import dynamic, lifecycle, mapping, notices, select, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
-from xfrmd.ike.events import Delete, Rekey, SaExpired, SaFailed, SaUsed
+from xfrmd.ike.events import Delete, Rekey, Remapped, SaExpired, SaFailed, SaUsed
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.v2 import informational, rekey_child, rekey_ike
 from xfrmd.model.addresses import Address
@@ -75,11 +75,30 @@ def _sent(ctx: Context, sa: IkeSa) -> None:
     """Traffic of ours has left. If nothing has come back for a while, ask (RFC 7296 2.4)."""
     if sa.sent_unheard is None:
         sa.sent_unheard = ctx.now
-    silent = ctx.now - sa.sent_unheard
     idle = limits.LIVENESS_TOKEN if sa.peer_token else limits.LIVENESS_IDLE
-    if silent >= idle and not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
+    if ctx.now - sa.sent_unheard >= idle:
+        _ask(ctx, sa)
+
+
+def _ask(ctx: Context, sa: IkeSa) -> None:
+    """Is the peer alive? Whatever else we say to it asks as well."""
+    if not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
         sa.tasks.append(Task(TaskKind.LIVENESS))
         ctx.touch(sa)
+
+
+# rfc 7296: nat-remapped
+def remapped(ctx: Context, event: Remapped) -> None:
+    """A NAT sends the peer's ESP from elsewhere. IKE follows with it, as far as the address is the same."""
+    child = ctx.store.child(event.spi)
+    lineage = ctx.store.lineage_of(child) if child is not None else None
+    if child is None or lineage is None or lineage.current is None or child.local != event.dst:
+        return
+    if event.remote.address != child.remote:
+        _ask(ctx, lineage.current)
+    elif mapping.follow(ctx, lineage, event.remote):
+        for sa in lineage.ike_sas:
+            sa.remote = event.remote
 
 
 def rekey(ctx: Context, event: Rekey) -> None:

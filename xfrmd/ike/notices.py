@@ -8,6 +8,7 @@ from typing import Final
 from xfrmd.credentials.names import spoken
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import WantKey
+from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address
@@ -137,6 +138,16 @@ def behind_one_nat(sa: IkeSa, other: Identity) -> Notice:
         f" (rule {sa.pad.rule!r}); it is refused",
         {"peer": str(sa.remote.address), "rule": sa.pad.rule, "ours": ours, "theirs": theirs},
         "give each host behind the NAT a tunnel to a network of its own, or filters by different ports of this host",
+    )
+
+
+def remapped(child: ChildSa, remote: Endpoint) -> Notice:
+    """The NAT in front of a peer gives it another port."""
+    return Notice(
+        Level.INFO,
+        "nat-mapping",
+        f"the NAT before {remote.address} has another port for it, {remote.port}: ESP follows",
+        {"peer": str(remote.address), "local": str(child.local), "port": str(remote.port)},
     )
 
 

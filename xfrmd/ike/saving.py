@@ -33,7 +33,7 @@ from xfrmd.ike.saved import (
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.secret import Secret
 
-_Sign = tuple[ChildState, ChildSa | None, ChildSa | None, bool]
+_Sign = tuple[ChildState, ChildSa | None, ChildSa | None, bool, tuple[int, int] | None]
 _KEPT: Final = (IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
 
 
@@ -189,7 +189,7 @@ def _agreed(agreed: Agreed) -> SavedAgreed:
 
 def _sign(child: ChildSa) -> _Sign:
     """All of a child SA that changes and is saved."""
-    return (child.state, child.successor, child.predecessor, child.pending_out is None)
+    return (child.state, child.successor, child.predecessor, child.pending_out is None, child.ports)
 
 
 def _name(child: ChildSa) -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What XFRM tells unasked: packets that want an SA, SAs whose lifetime is over, and SAs that somebody has removed.
+"""What XFRM tells unasked: packets that want an SA, SAs whose lifetime is over, SAs that somebody has removed, and
+peers whose NAT gives them another port.
 
 News of SAs hold their keys. A filter in the kernel lets by what is read here only, so that those do not come into this
 process a second time.
@@ -23,11 +24,11 @@ from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.states import PROTOCOL_IDS
 from xfrmd.adapters.xfrm.uapi import Group, Msg
 from xfrmd.errors import KernelError
-from xfrmd.ike.events import Acquire, SaExpired
+from xfrmd.ike.events import Acquire, Endpoint, Remapped, SaExpired
 
-XfrmEvent = Acquire | SaExpired
-_GROUPS: Final = Group.ACQUIRE | Group.EXPIRE | Group.SA
-_READ: Final = (Msg.ACQUIRE, Msg.EXPIRE, Msg.FLUSHSA)
+XfrmEvent = Acquire | SaExpired | Remapped
+_GROUPS: Final = Group.ACQUIRE | Group.EXPIRE | Group.SA | Group.MAPPING
+_READ: Final = (Msg.ACQUIRE, Msg.EXPIRE, Msg.FLUSHSA, Msg.MAPPING)
 _SO_ATTACH_FILTER: Final = 26
 _LOAD_TYPE, _IF_EQUAL, _RETURN, _ALL = 0x28, 0x15, 0x06, 0xFFFF_FFFF
 _DELSA_SIZE: Final = netlink.HEADER.size + uapi.SA_ID.size
@@ -45,6 +46,8 @@ def decode(message: netlink.Message) -> XfrmEvent | None:
         return _expire(message.body)
     if message.type == Msg.DELSA:
         return _removed(message.body)
+    if message.type == Msg.MAPPING:
+        return _remapped(message.body)
     return None
 
 
@@ -106,6 +109,18 @@ def _removed(body: bytes) -> SaExpired | None:
         return None
     address = unpacked_address(version, daddr)
     return SaExpired(int.from_bytes(spi), PROTOCOL_IDS[protocol], address, hard=True, why=_REMOVED)
+
+
+def _remapped(body: bytes) -> Remapped | None:
+    if len(body) < uapi.MAPPING.size:
+        raise KernelError(f"XFRM MAPPING of {len(body)} octets")
+    named, reqid, _, source, _, port = uapi.MAPPING.unpack_from(body)
+    daddr, spi, family, protocol = uapi.SA_ID.unpack_from(named)
+    version = uapi.VERSIONS.get(family)
+    if version is None or protocol not in PROTOCOL_IDS or not _ours(reqid):
+        return None
+    remote = Endpoint(unpacked_address(version, source), socket.ntohs(port))
+    return Remapped(int.from_bytes(spi), PROTOCOL_IDS[protocol], unpacked_address(version, daddr), remote)
 
 
 def _ours(reqid: int) -> bool:

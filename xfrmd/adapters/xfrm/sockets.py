@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
+from xfrmd.adapters.entropy import system_entropy
 from xfrmd.adapters.xfrm import policies, states, uapi
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.states import ObservedSa
@@ -208,6 +209,11 @@ class XfrmSocket:
     def add_sa(self, sa: SadEntry) -> None:
         """Install an SA. KernelError when the kernel refuses it (EEXIST: SPI and destination are taken)."""
         self._one(Request(Msg.NEWSA, states.encode(sa), f"SA {sa.spi:08x} {sa.src} -> {sa.dst}"))
+
+    def update_sa(self, sa: SadEntry) -> None:
+        """Give an SA that is there other UDP ports. KernelError when the kernel refuses it (ESRCH: it is gone)."""
+        body = states.encode_ports(sa, system_entropy)
+        self._one(Request(Msg.UPDSA, body, f"SA {sa.spi:08x} {sa.src} -> {sa.dst}"))
 
     def remove_sa(self, protocol: ProtocolId, spi: int, dst: Address) -> bool:
         """Remove an SA; False when it was gone already."""

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from xfrmd import limits
@@ -15,6 +16,7 @@ from xfrmd.errors import KernelError, LocalProtocolError
 from xfrmd.model.addresses import Address
 from xfrmd.model.proposals import Lifetime, ProtocolId
 from xfrmd.model.sad import SadEntry
+from xfrmd.model.secret import Secret
 from xfrmd.transforms import catalog
 
 IP_PROTOCOLS: Final = {ProtocolId.ESP: uapi.PROTO_ESP, ProtocolId.AH: uapi.PROTO_AH}
@@ -126,7 +128,22 @@ def _encapsulation(sa: SadEntry) -> list[bytes]:
     if sa.encap_ports is None:
         return []
     template = uapi.ENCAP.pack(uapi.ENCAP_ESPINUDP, _PORT_PAIR.pack(*sa.encap_ports), bytes(16))
-    return [netlink.attribute(uapi.Attr.ENCAP, template)]
+    found = [netlink.attribute(uapi.Attr.ENCAP, template)]
+    if sa.inbound:  # kernels before 5.17 do not know it, and tell of each packet
+        found.append(netlink.attribute(uapi.Attr.MTIMER_THRESH, struct.pack("=I", int(limits.MAPPING_INTERVAL))))
+    return found
+
+
+def encode_ports(sa: SadEntry, entropy: Callable[[int], bytes]) -> bytes:
+    """Body of the XFRM_MSG_UPDSA that gives an SA other UDP ports. LocalProtocolError as `encode`.
+
+    The kernel takes ports, selector and lifetimes and leaves keys and counters as they are, yet wants keys in the
+    message. Random ones serve: the real ones need not be at hand, and none that anybody knows could ever be installed.
+    """
+    encr = catalog.encr_row(sa.encryption) if sa.encryption else None
+    integ = catalog.integ_row(sa.integrity) if sa.integrity else None
+    keys = [Secret(entropy(row.key_len)) if row else Secret(b"") for row in (encr, integ)]
+    return encode(replace(sa, encryption_key=keys[0], integrity_key=keys[1]))
 
 
 def encode_id(protocol: ProtocolId, spi: int, dst: Address) -> bytes:

@@ -31,6 +31,7 @@ class Msg(enum.IntEnum):
     FLUSHSA = 0x1C
     NEWSPDINFO = 0x24
     GETSPDINFO = 0x25
+    MAPPING = 0x26
 
 
 class Attr(enum.IntEnum):
@@ -45,6 +46,7 @@ class Attr(enum.IntEnum):
     MARK = 21
     REPLAY_ESN_VAL = 23
     IF_ID = 31
+    MTIMER_THRESH = 32
 
 
 class SpdAttr(enum.IntEnum):
@@ -61,6 +63,7 @@ class Group(enum.IntFlag):
     EXPIRE = 1 << 1
     SA = 1 << 2
     POLICY = 1 << 3
+    MAPPING = 1 << 7
 
 
 PROTO_ESP: Final = 50
@@ -106,6 +109,10 @@ POLICY_ID: Final = struct.Struct("=" + SELECTOR_FORMAT + "IB3x")
 """struct xfrm_userpolicy_id: selector, index, dir."""
 SA_ID: Final = struct.Struct("=16s4sHBx")
 """struct xfrm_usersa_id: daddr, spi, family, proto."""
+MAPPING: Final = struct.Struct("=24sI16s16sHH")
+"""struct xfrm_user_mapping: id of the inbound SA (as SA_ID), reqid, old and new source address, old and new source port
+(network order).
+"""
 ALGORITHM: Final = struct.Struct("=64sI")
 """struct xfrm_algo: name, key length in bits; the key follows."""
 ALGORITHM_ICV: Final = struct.Struct("=64sII")

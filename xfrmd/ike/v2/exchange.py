@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import lifecycle, notices
+from xfrmd.ike import lifecycle, mapping, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
@@ -148,6 +148,7 @@ def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     ctx.changed[sa.lineage] = None
     sa.sent_unheard = None
     sa.remote, sa.local = event.remote, event.local
+    mapping.follow(ctx, sa.lineage, event.remote)
 
 
 # rfc 7296: one-outstanding
