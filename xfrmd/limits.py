@@ -196,6 +196,10 @@ RSA_BITS: Final = (2048, 8192)
 """RSA keys below can be broken; those above cost a stranger nothing and us much time."""
 
 # IKE on the wire.
+FRAGMENTS: Final = 64
+"""Of one message (RFC 7383): 16 KiB in pieces of 256 octets, smaller than any link makes them."""
+FRAGMENT_SIZE: Final = 1228
+"""Of an IKE message: an IPv6 packet of 1280 octets, which every path carries, less IPv6, UDP and the non-ESP marker."""
 DATAGRAM_SIZE: Final = 16 * 1024
 """RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
 DATAGRAM_BATCH: Final = 64

@@ -441,6 +441,16 @@ def test_methods_of_authentication_that_are_not_built_are_never_offered() -> Non
         plan_of(A4, policy().replace("psk: a shared secret of them both", "rootca: CN=CA"))
 
 
+@shows("forceencapsulation")
+def test_one_end_that_forces_encapsulation_has_esp_in_udp_at_both() -> None:
+    talk = dialogue(policy(policy="forceencapsulation: yes"), policy())
+    pings(talk)
+    assert {sa.encap_ports for side in (talk.a, talk.b) for sa in side.installed()} == {(4500, 4500)}
+    plain = dialogue(policy(policy="forceencapsulation: no"), policy())
+    pings(plain)
+    assert {sa.encap_ports for side in (plain.a, plain.b) for sa in side.installed()} == {None}
+
+
 # The table
 
 

@@ -71,7 +71,7 @@ def _filter(ctx: Context, saved: SavedFilter) -> None:
 def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, known: dict[int, SavedChild]) -> None:
     lineage = Lineage(Endpoint(*saved.local), Endpoint(*saved.remote), vendor=saved.vendor)
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
-    lineage.nat = saved.nat
+    lineage.nat, lineage.fragments = saved.nat, saved.fragments
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     lineage.proofs = saved.proofs
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}

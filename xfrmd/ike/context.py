@@ -18,6 +18,7 @@ from xfrmd.ike.lookup import PlanIndex
 from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.store import Store
 from xfrmd.ike.timers import Timers
+from xfrmd.ike.v2.fragments import datagrams
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 
@@ -99,9 +100,9 @@ class Context:
 
     # rfc 7296: answer-to-sender
     def send(self, sa: IkeSa, octets: bytes) -> None:
-        """Send a datagram to the peer of an IKE SA."""
+        """Send a message to the peer of an IKE SA."""
         sa.lineage.spoken = self.now
-        self.out.append(SendDatagram(sa.local, sa.remote, octets))
+        self.out += [SendDatagram(sa.local, sa.remote, one) for one in datagrams(octets)]
 
     def tell(self, notice: Notice, peer: Address | None = None) -> None:
         """Tell the operator. A warning or worse that names a peer is kept as its last failure."""

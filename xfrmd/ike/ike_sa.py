@@ -20,6 +20,7 @@ from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
 from xfrmd.ike.v2.channel import Channel
+from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.window import Window
 from xfrmd.model.notice import Notice
@@ -247,6 +248,8 @@ class Lineage:
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
     nat: Nat = NO_NAT
     """What was seen between us when it began."""
+    fragments: bool = False
+    """Both ends take messages in fragments (RFC 7383)."""
     spoken: float = 0.0
     """When something of ours left for the peer, as far as we know."""
     vendor: str = ""
@@ -291,6 +294,8 @@ class IkeSa:
     """Since when traffic of ours has had no echo, None while it has."""
     peer_token: bytes = b""
     """What the peer shows when it has lost this IKE SA (RFC 6290); b"" when it gave none."""
+    arriving: dict[bool, Reassembly] = field(default_factory=dict)
+    """A request (False) and a response (True) of the peer's of which not all fragments are here."""
     _state: IkeState = field(default=IkeState.CONNECTING, init=False)
 
     @property

@@ -162,6 +162,7 @@ class SavedLineage:
     nat: Nat = NO_NAT
     proofs: Proofs = field(default_factory=Proofs)
     vendor: str = ""
+    fragments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

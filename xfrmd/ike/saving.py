@@ -83,6 +83,7 @@ class Recorder:
             quick_modes=lineage.quick_modes,
             full=lineage.full,
             nat=lineage.nat,
+            fragments=lineage.fragments,
             believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
             proofs=lineage.proofs,
             vendor=lineage.vendor,

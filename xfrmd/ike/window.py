@@ -111,6 +111,10 @@ class Window:
             return Arrival.REPEATED
         return Arrival.AHEAD if message_id > self._expected else Arrival.STALE
 
+    def answers(self, message_id: int) -> bool:
+        """Is this the ID of the last request that was answered?"""
+        return message_id == self._expected - 1
+
     # rfc 7296: remember-response
     def responded(self, request: bytes, response: bytes) -> None:
         """The authentic request that was expected got this response."""

@@ -9,9 +9,11 @@ from typing import Final
 
 from xfrmd.ike.saved import SavedKeys
 from xfrmd.ike.select import Suite
+from xfrmd.ike.v2 import fragments
+from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.header import Header
-from xfrmd.ike.v2.message import ClearMessage, SealedMessage, build_sealed, open_sealed
-from xfrmd.ike.v2.payloads import Payload
+from xfrmd.ike.v2.message import ClearMessage, SealedMessage, open_sealed
+from xfrmd.ike.v2.payloads import Payload, SkfPayload
 from xfrmd.model.proposals import Transform
 from xfrmd.model.secret import Secret
 from xfrmd.transforms import catalog
@@ -77,13 +79,17 @@ class Channel:
         )
 
     # rfc 7296: auth-sealed
-    def seal(self, header: Header, payloads: Iterable[Payload]) -> bytes:
-        """A sealed message of ours."""
-        return build_sealed(header, payloads, self._out, self._iv())
+    def seal(self, header: Header, payloads: Iterable[Payload], limit: int | None = None) -> bytes:
+        """A sealed message of ours, in fragments if it is longer than `limit`; see fragments.build."""
+        return fragments.build(header, payloads, self._out, self._iv, limit)
 
     def open(self, message: ClearMessage) -> SealedMessage:
         """A message of the peer's; see open_sealed for what is refused and how."""
         return open_sealed(message, self._in)
+
+    def join(self, message: ClearMessage, closed: SkfPayload, arrived: Reassembly) -> SealedMessage | None:
+        """A fragment of the peer's, and the message that it completes."""
+        return arrived.add(message, closed, self._in)
 
     # rfc 7296: child-keymat
     def child_keys(self, ni: bytes, nr: bytes, shared: bytes | None, suite: Suite, more: bytes = b"") -> ChildKeys:

@@ -10,9 +10,11 @@ from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2 import cardinality, crash, informational, init, intermediate, sending
-from xfrmd.ike.v2.constants import ExchangeType, NotifyType
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
+from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_clear
+from xfrmd.ike.v2.payloads import SkfPayload
 from xfrmd.ike.v2.replies import RefusalError, answer_of
 from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, row_of
 from xfrmd.ike.window import Arrival
@@ -49,8 +51,22 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
         ctx.send(sa, sa.window.response)
     elif arrival is Arrival.NEW and sa.state in _LISTENING:
         _request(ctx, sa, event)
+    elif arrival is Arrival.STALE and sa.window.answers(header.message_id) and header.next_payload == PayloadType.SKF:
+        _cut_anew(ctx, sa, event)
     else:
         ctx.journal.count(Count.WINDOW)
+
+
+# rfc 7383: replay-response
+def _cut_anew(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
+    """The last request once more, in other fragments: its first one gets the same response."""
+    clear = parse_clear(event.data)
+    if not isinstance(clear.encrypted, SkfPayload) or clear.encrypted.number != 1:
+        ctx.journal.count(Count.WINDOW)
+        return
+    sa.agreed_channel.join(clear, clear.encrypted, Reassembly(clear.header.message_id))
+    ctx.journal.count(Count.REPEATED)
+    ctx.send(sa, sa.window.response)
 
 
 def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
@@ -60,6 +76,8 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     try:
         message = _open(ctx, sa, clear)
         _heard(ctx, sa, event)
+        if message is None:
+            return
         if message.header.exchange not in _EXCHANGES:
             raise RefusalError(NotifyType.INVALID_SYNTAX, f"exchange {message.header.exchange} is not known here")
         form = cardinality.form_of(message)
@@ -109,7 +127,8 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     try:
         message = _open(ctx, sa, clear)
         _heard(ctx, sa, event)
-        _consequence(ctx, sa, message)
+        if message is not None:
+            _consequence(ctx, sa, message)
     except RemoteProtocolError as error:
         if not error.notify:
             raise
@@ -133,13 +152,30 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
 
 
 # rfc 7296: informational-protected
-def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage:
+def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage | None:
+    """The message; None for a fragment that leaves others to come."""
     try:
+        closed = clear.encrypted
+        if isinstance(closed, SkfPayload) and sa.lineage.fragments:
+            return _join(sa, clear, closed)
         return sa.agreed_channel.open(clear)
     except RemoteProtocolError as error:
         if not error.notify:
             ctx.journal.count(Count.NOT_AUTHENTIC)
         raise
+
+
+def _join(sa: IkeSa, clear: ClearMessage, closed: SkfPayload) -> SealedMessage | None:
+    header = clear.header
+    arrived = sa.arriving.get(header.is_response)
+    if arrived is None or arrived.message_id != header.message_id:
+        arrived = Reassembly(header.message_id)
+    message = sa.agreed_channel.join(clear, closed, arrived)
+    if message is None:
+        sa.arriving[header.is_response] = arrived
+    else:
+        sa.arriving.pop(header.is_response, None)
+    return message
 
 
 # rfc 7296: no-death-by-hearsay follow-authentic-only

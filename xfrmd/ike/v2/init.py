@@ -63,6 +63,7 @@ def _request(sa: IkeSa) -> bytes:
         KePayload(handshake.method.id, handshake.exchange.public),
         NoncePayload(handshake.nonce_i),
         *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
+        NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED),
         *proof.hash_algorithms(sa.pad),
         *ppk.announcement(sa.pad),
         *intermediate.announcement(intermediate.wanted(sa.pad.main_mode.proposals)),
@@ -143,6 +144,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
     handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
+    sa.lineage.fragments = _takes_fragments(message)
     sa.lineage.nat = nat.detected(message, sa.local, sa.remote, forced=sa.pad.main_mode.encapsulate)
     proof.listen(sa, message)
     announce.listen(sa, message)
@@ -165,6 +167,11 @@ def _float(sa: IkeSa) -> None:
     sa.remote = Endpoint(sa.remote.address, NAT_T_PORT)
 
 
+# rfc 7383: announce
+def _takes_fragments(message: ClearMessage) -> bool:
+    return message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is not None
+
+
 def _parts(message: ClearMessage) -> tuple[SaPayload, KePayload, NoncePayload]:
     """Those three payloads; the form of the message says that they are there."""
     answer, exchange, nonce = message.first(SaPayload), message.first(KePayload), message.first(NoncePayload)
@@ -185,6 +192,7 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no rule for these addresses")
     lineage = Lineage(local, remote, vendor=vendors.of(message))
     sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
+    lineage.fragments = _takes_fragments(message)
     lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
     choice = _choose(ctx, sa, message)
     if ppk.refused(pad, message):
@@ -231,6 +239,8 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
     ]
     intermediate.begin(sa, choice)
     proof.listen(sa, message)
+    if sa.lineage.fragments:
+        payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
     if handshake.hashes:
         payloads += proof.hash_algorithms(sa.pad)
     if ppk.listen(sa, message) and handshake.ppk:

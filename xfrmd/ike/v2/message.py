@@ -105,16 +105,18 @@ def open_sealed(clear: ClearMessage, cipher: Cipher) -> SealedMessage:
     Raises RemoteProtocolError: `notify` 0 means that the message is not authentic, so that nothing may follow from it;
     else the sender is authentic and the notify is the answer (RFC 7296 2.21.2).
     """
-    plaintext, first = _open(clear, cipher)
-    padding = plaintext[-1] if plaintext else 0
-    if padding >= len(plaintext):
-        raise RemoteProtocolError("more padding than content", NotifyType.INVALID_SYNTAX)
-    content = plaintext[: len(plaintext) - padding - 1]
+    if not isinstance(clear.encrypted, SkPayload):
+        raise RemoteProtocolError("a message without an SK payload")
+    return sealed(clear.header, clear.encrypted.first, open_body(clear, clear.encrypted, cipher), clear.raw)
+
+
+def sealed(header: Header, first: int, content: bytes, raw: bytes) -> SealedMessage:
+    """The message that has this content, whose first payload is of type `first`. Refuses as open_sealed does."""
     payloads, encrypted = _read_chain(Reader(content, NotifyType.INVALID_SYNTAX), first)
     if encrypted is not None:
         raise RemoteProtocolError("an encrypted payload inside another", NotifyType.INVALID_SYNTAX)
     _refuse_critical(payloads)
-    return SealedMessage(clear.header, payloads, clear.raw, content)
+    return SealedMessage(header, payloads, raw, content)
 
 
 def build_clear(header: Header, payloads: Iterable[Payload]) -> bytes:
@@ -128,40 +130,45 @@ def build_clear(header: Header, payloads: Iterable[Payload]) -> bytes:
     return writer.octets()
 
 
+def content_of(payloads: Iterable[Payload]) -> tuple[int, bytes]:
+    """Payloads as they are encrypted: the type of the first, 0 for none, and their octets."""
+    chain = tuple(payloads)
+    inner = Writer()
+    _write_chain(inner, chain)
+    return chain[0].type if chain else 0, inner.octets()
+
+
 # rfc 7296: icv-covers-all
 def build_sealed(header: Header, payloads: Iterable[Payload], cipher: Cipher, iv: bytes) -> bytes:
     """The datagram of a sealed message. `iv` is of cipher.iv_len octets: never twice the same under one AEAD key, not
     to be foreseen for CBC (RFC 7296 3.14, RFC 5282 3.1).
     """
-    chain = tuple(payloads)
-    inner = Writer()
-    _write_chain(inner, chain)
-    padding = -(len(inner) + 1) % cipher.block_len
-    inner.put(bytes(padding))
-    inner.u8(padding)
-    body = cipher.iv_len + len(inner) + cipher.icv_len
-    total = HEADER.size + GENERIC.size + body
+    first, content = content_of(payloads)
+    return seal_content(header._replace(next_payload=PayloadType.SK), first, content, cipher, iv)
+
+
+def seal_content(header: Header, first: int, content: bytes, cipher: Cipher, iv: bytes, *, head: bytes = b"") -> bytes:
+    """The same of octets. `head` stands between the generic header of the encrypted payload and the IV."""
+    padding = -(len(content) + 1) % cipher.block_len
+    body = len(head) + cipher.iv_len + len(content) + padding + 1 + cipher.icv_len
     outer = Writer()
-    HEADER.write(outer, header._replace(next_payload=PayloadType.SK, length=total))
-    GENERIC.write(outer, GenericHeader(chain[0].type if chain else 0, 0, GENERIC.size + body))
+    HEADER.write(outer, header._replace(length=HEADER.size + GENERIC.size + body))
+    GENERIC.write(outer, GenericHeader(first, 0, GENERIC.size + body))
+    outer.put(head)
     aad = outer.octets()
     if len(iv) != cipher.iv_len:
         raise LocalProtocolError(f"an IV of {len(iv)} octets where the cipher takes {cipher.iv_len}")
-    return aad + iv + cipher.seal(iv, inner.octets(), aad)
+    return aad + iv + cipher.seal(iv, content + bytes(padding) + bytes((padding,)), aad)
 
 
-# rfc 7296: any-padding
 def reopened(header: Header, first: int, content: bytes) -> SealedMessage:
     """A message that was opened before, of its header, the type of its first payload and its content."""
-    payloads, _ = _read_chain(Reader(content, NotifyType.INVALID_SYNTAX), first)
-    return SealedMessage(header, payloads, b"", content)
+    return sealed(header, first, content, b"")
 
 
 def inner(payloads: Iterable[Payload]) -> bytes:
     """The octets of payloads as they stand in an SK payload, padding left out."""
-    writer = Writer()
-    _write_chain(writer, tuple(payloads))
-    return writer.octets()
+    return content_of(payloads)[1]
 
 
 def covered(header: Header, first: int, plaintext: bytes) -> bytes:
@@ -176,19 +183,21 @@ def covered(header: Header, first: int, plaintext: bytes) -> bytes:
     return writer.octets()
 
 
-def _open(clear: ClearMessage, cipher: Cipher) -> tuple[bytes, int]:
-    """Plaintext with padding and the type of the first payload in it; all refusals here have notify 0."""
-    sealed = clear.encrypted
-    if not isinstance(sealed, SkPayload):
-        raise RemoteProtocolError("a message without an SK payload")
-    size = len(sealed.body) - cipher.iv_len - cipher.icv_len
+# rfc 7296: any-padding
+def open_body(clear: ClearMessage, closed: SkPayload | SkfPayload, cipher: Cipher) -> bytes:
+    """What an encrypted payload contains, without padding. RemoteProtocolError with notify 0: it is not authentic."""
+    size = len(closed.body) - cipher.iv_len - cipher.icv_len
     if size < 1 or size % cipher.block_len:
-        raise RemoteProtocolError(f"an SK payload of {len(sealed.body)} octets")
-    iv, rest = sealed.body[: cipher.iv_len], sealed.body[cipher.iv_len :]
+        raise RemoteProtocolError(f"an encrypted payload of {len(closed.body)} octets")
+    iv, rest = closed.body[: cipher.iv_len], closed.body[cipher.iv_len :]
     try:
-        return cipher.open(iv, rest, clear.raw[: sealed.offset]), sealed.first
+        plaintext = cipher.open(iv, rest, clear.raw[: closed.offset])
     except RemoteProtocolError as error:
         raise RemoteProtocolError(str(error)) from None
+    padding = plaintext[-1] if plaintext else 0
+    if padding >= len(plaintext):
+        raise RemoteProtocolError("more padding than content", NotifyType.INVALID_SYNTAX)
+    return plaintext[: len(plaintext) - padding - 1]
 
 
 # rfc 7296: unknown-uncritical critical-ignored sk-last

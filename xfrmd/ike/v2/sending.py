@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from xfrmd import limits
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.journal import Count
@@ -17,7 +18,7 @@ from xfrmd.ike.v2.payloads import Payload
 def request(ctx: Context, sa: IkeSa, exchange: ExchangeType, payloads: Iterable[Payload]) -> None:
     """Send a sealed request and watch for its response."""
     header = Header.of(sa.spi_i, sa.spi_r, exchange, sa.window.next_id, initiator=sa.initiator, response=False)
-    send_watched(ctx, sa, sa.agreed_channel.seal(header, payloads))
+    send_watched(ctx, sa, sa.agreed_channel.seal(header, payloads, _limit(sa)))
 
 
 def send_watched(ctx: Context, sa: IkeSa, octets: bytes) -> None:
@@ -31,12 +32,17 @@ def respond(ctx: Context, sa: IkeSa, message: Message, payloads: Iterable[Payloa
     """Answer an authentic request. What was put off until after the response follows it."""
     header = message.header
     reply = Header.of(sa.spi_i, sa.spi_r, header.exchange, header.message_id, initiator=sa.initiator, response=True)
-    octets = sa.agreed_channel.seal(reply, payloads)
+    octets = sa.agreed_channel.seal(reply, payloads, _limit(sa))
     sa.window.responded(message.raw, octets)
     ctx.changed[sa.lineage] = None
     ctx.send(sa, octets)
     ctx.out += ctx.later
     ctx.later.clear()
+
+
+# rfc 7383: announce
+def _limit(sa: IkeSa) -> int | None:
+    return limits.FRAGMENT_SIZE if sa.lineage.fragments else None
 
 
 def answered(ctx: Context, sa: IkeSa) -> None:
@@ -45,6 +51,7 @@ def answered(ctx: Context, sa: IkeSa) -> None:
     ctx.timers.cancel((TimerKind.RETRANSMIT, sa))
 
 
+# rfc 7383: retransmit-all
 def again(ctx: Context, sa: IkeSa) -> bool:
     """Repeat the outstanding request; False when the peer has had its chances."""
     octets = sa.window.retransmit(ctx.now)

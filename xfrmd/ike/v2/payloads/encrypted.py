@@ -57,6 +57,6 @@ class SkfPayload:
     def read(cls, first: int, reader: Reader) -> Self:
         """Read the body."""
         number, total = SKF.read(reader)
-        if not 0 < number <= total <= limits.PAYLOADS:
+        if not 0 < number <= total <= limits.FRAGMENTS:
             raise reader.refuse(f"fragment {number} of {total}")
         return cls(first, reader.position, reader.rest(), number, total)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages in fragments between two engines (RFC 7383)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.conversations.dialogue import Dialogue, datagrams, established, read
+from tests.conversations.network import BAD, Network
+from tests.conversations.plans import ALL_REQID, Settings, plan
+from tests.conversations.scenes import A4, B4, Pair, ping
+from tests.unit.pki import NOW, Holder, issue, method, root
+from xfrmd import limits
+from xfrmd.ike.effects import SendDatagram
+from xfrmd.ike.engine import Engine
+from xfrmd.ike.events import Acquire, TimerFired
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
+from xfrmd.ike.v2.fragments import Reassembly
+from xfrmd.ike.v2.fragments import datagrams as datagrams_of
+from xfrmd.ike.v2.header import Header, parse_header
+from xfrmd.ike.v2.message import build_clear, parse_clear
+from xfrmd.ike.v2.payloads import NotifyPayload, SkfPayload
+
+CA = root()
+
+
+def holder(name: str) -> Holder:
+    """RSA, and many names: IKE_AUTH takes more than a packet."""
+    return issue(name, by=CA, kind="rsa2048", san=[f"{name}.example", *(f"{n}.{name}.example" for n in range(40))])
+
+
+A, B = holder("a"), holder("b")
+SETTINGS = Settings(auth=(method(CA, [A]),)), Settings(auth=(method(CA, [B]),))
+
+
+def talk() -> Dialogue:
+    return Dialogue(*SETTINGS)
+
+
+def part(datagram: SendDatagram) -> tuple[int, int] | None:
+    """Number and total of a fragment, None for a whole message."""
+    closed = parse_clear(datagram.data).encrypted
+    return (closed.number, closed.total) if isinstance(closed, SkfPayload) else None
+
+
+def asked(talk: Dialogue) -> list[SendDatagram]:
+    """A's IKE_AUTH, not delivered yet."""
+    return datagrams(talk.deliver(datagrams(talk.deliver(datagrams(talk.acquire())[0]))[0]))
+
+
+# rfc 7383: announce init-never first-names-payload reassemble-authentic
+def test_a_long_message_goes_in_fragments_that_any_path_carries() -> None:
+    scene = talk()
+    sent = asked(scene)
+    total = len(sent)
+    assert total > 1
+    assert [part(one) for one in sent] == [(number, total) for number in range(1, total + 1)]
+    assert max(len(one.data) for one in sent) <= limits.FRAGMENT_SIZE
+    firsts = [parse_clear(one.data).encrypted for one in sent]
+    assert [one.first == 0 for one in firsts if one is not None] == [False, *[True] * (total - 1)]
+    answers = [one for each in sent for one in datagrams(scene.deliver(each))]
+    assert len(answers) > 1
+    for one in answers:
+        scene.deliver(one)
+    assert len(scene.a.installed()) == len(scene.b.installed()) == 2
+    assert scene.a.told("ike-up").fields["remote_id"] == "b.example"
+
+
+# rfc 7383: announce
+@pytest.mark.parametrize("lost_by", ["request", "answer"])
+def test_a_peer_that_does_not_announce_them_gets_whole_messages(lost_by: str) -> None:
+    scene = talk()
+    init = datagrams(scene.acquire())[0]
+    if lost_by == "request":
+        init = without(init)
+        answer = datagrams(scene.deliver(init))[0]
+        assert parse_clear(answer.data).notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is None
+    else:
+        answer = without(datagrams(scene.deliver(init))[0])
+    (auth,) = datagrams(scene.deliver(answer))
+    assert part(auth) is None
+    assert len(auth.data) > limits.FRAGMENT_SIZE
+
+
+def without(datagram: SendDatagram) -> SendDatagram:
+    clear = parse_clear(datagram.data)
+    kept = [
+        one
+        for one in clear.payloads
+        if not isinstance(one, NotifyPayload) or one.notify != NotifyType.IKEV2_FRAGMENTATION_SUPPORTED
+    ]
+    return replace(datagram, data=build_clear(clear.header, kept))
+
+
+# rfc 7383: bounded reassemble-authentic replay-response
+def test_order_and_repetitions_do_not_matter_and_a_request_is_answered_again_by_its_first_fragment() -> None:
+    scene = talk()
+    sent = asked(scene)
+    for one in (sent[-1], sent[-1], *sent[1:-1]):
+        assert datagrams(scene.deliver(one)) == []
+    answers = datagrams(scene.deliver(sent[0]))
+    assert len(answers) > 1
+    for one in sent[1:]:
+        assert datagrams(scene.deliver(one)) == []
+    assert datagrams(scene.deliver(sent[0])) == answers
+
+
+# rfc 7383: reassemble-authentic fragment-sealed
+def test_a_fragment_that_was_touched_counts_for_nothing() -> None:
+    scene = talk()
+    sent = asked(scene)
+    for offset in (-1, 28 + 4 + 1, 28 + 4 + 3, 40):
+        octets = bytearray(sent[1].data)
+        octets[offset] ^= 1
+        assert datagrams(scene.deliver(replace(sent[1], data=bytes(octets)))) == []
+    for one in sent:
+        answers = datagrams(scene.deliver(one))
+    assert len(answers) > 1, "those that were not touched are enough"
+
+
+# rfc 7383: retransmit-all
+def test_all_fragments_are_repeated_as_they_were() -> None:
+    scene = talk()
+    sent = asked(scene)
+    scene.now += limits.RETRANSMIT_FIRST
+    assert datagrams(scene.a.hear(TimerFired(), scene.now)) == sent
+
+
+def cut_anew(scene: Dialogue, sent: list[SendDatagram], limit: int) -> list[SendDatagram]:
+    """The same message of A's in other fragments. B has keys: it has had a fragment."""
+    arrived, message = Reassembly(1), None
+    for one in sent:
+        clear = parse_clear(one.data)
+        assert isinstance(clear.encrypted, SkfPayload)
+        message = established(scene.b).agreed_channel.join(clear, clear.encrypted, arrived)
+    assert message is not None
+    octets = established(scene.a).agreed_channel.seal(message.header, message.payloads, limit)
+    return [replace(sent[0], data=one) for one in datagrams_of(octets)]
+
+
+# rfc 7383: size-change replay-response
+def test_whoever_cuts_anew_is_understood() -> None:
+    scene = talk()
+    sent = asked(scene)
+    scene.deliver(sent[0])
+    smaller = cut_anew(scene, sent, 600)
+    assert len(smaller) > len(sent)
+    scene.deliver(smaller[0])
+    for one in sent[1:]:
+        assert datagrams(scene.deliver(one)) == [], "what has been given up is not mixed with what is new"
+    answers = [one for each in smaller[1:] for one in datagrams(scene.deliver(each))]
+    assert len(answers) > 1
+    assert datagrams(scene.deliver(sent[1])) == []
+    assert datagrams(scene.deliver(sent[0])) == answers, "the same request, as it was cut before"
+
+
+# rfc 7383: bounded
+def test_a_message_that_grows_too_long_is_refused() -> None:
+    scene = talk()
+    sent = asked(scene)
+    for one in sent:
+        scene.deliver(one)
+    many = [NotifyPayload(40_000 + number, bytes(1000)) for number in range(20)]
+    octets = established(scene.a).agreed_channel.seal(forged_header(scene), many, 1200)
+    parts = [replace(sent[0], data=one) for one in datagrams_of(octets)]
+    assert len(octets) > limits.DATAGRAM_SIZE
+    for one in parts:
+        answers = datagrams(scene.deliver(one))
+        if answers:
+            break
+    assert read(scene.a, answers[0]).notify(NotifyType.INVALID_SYNTAX) is not None
+
+
+def forged_header(scene: Dialogue) -> Header:
+    sa = established(scene.a)
+    number = sa.window.next_id
+    return Header.of(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, number, initiator=True, response=False)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_loss_repetition_and_disorder_end_in_one_pair_of_sas(seed: int) -> None:
+    network = Network(seed, replace(BAD, until=30.0))
+    a = network.add("A", A4, Engine(plan(A4, [B4], SETTINGS[0]), network.entropy(), NOW.timestamp))
+    b = network.add("B", B4, Engine(plan(B4, [A4], SETTINGS[1]), network.entropy(), NOW.timestamp))
+    scene = Pair(network, a, b)
+    network.at(random.Random(seed).random(), a, Acquire(ALL_REQID, ping(A4, B4)))
+    network.settle()
+    scene.converge()
+    assert any(parse_header(sent.data).next_payload == PayloadType.SKF for sent in a.sent)
