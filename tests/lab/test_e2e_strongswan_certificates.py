@@ -89,6 +89,28 @@ def test_chains_larger_than_a_packet(two_hosts: topology.TwoHosts, strongswan: C
         assert any(one.packet.fragment_id is not None for one in net.capture.packets)
 
 
+# rfc 7383: announce fragment-sealed first-names-payload reassemble-authentic
+@pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
+def test_chains_larger_than_a_packet_go_in_fragments_of_ike(
+    two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, version: int, initiator: str
+) -> None:
+    net = two_hosts
+    here, there = net.right.address(version), net.left.address(version)
+    method, files = with_rsa_chain(certs.Files(tmp_path))
+    conf = certs.charon(here, there, **NAMES, more="fragmentation = yes")
+    with (
+        xfrmd(net.left, certs.policy(method)) as ours,
+        strongswan(net.right, conf, plugins=certs.CHARON_PLUGINS, files=files) as theirs,
+    ):
+        if initiator == "charon":
+            theirs.initiate("all")
+        assert ping(net.left, here, 3, wait=5.0).lost == 0, ours.log + theirs.log
+        assert "splitting IKE message" in theirs.log
+        assert "reassembled fragmented IKE message" in theirs.log
+        net.capture.assert_protected(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
+        assert not [one for one in net.capture.packets if one.packet.fragment_id is not None]
+
+
 @pytest.mark.parametrize("unasked", [False, True])
 def test_no_authority_is_named(two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, unasked: bool) -> None:
     """Who is asked for no certificate shows none by strongSwan's default: we say so, and what to do."""
