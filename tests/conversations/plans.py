@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from xfrmd import limits
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NftTable
 from xfrmd.model.pad import AuthMethod, MainMode, PadEntry, PskAuth
@@ -43,12 +44,13 @@ class Settings:
     soft: bool = False
     soft_seconds: int = 300
     encapsulate: bool = False
+    fragment_size: int = limits.FRAGMENT_SIZE
 
 
 def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()) -> Plan:
     """The Plan of a host that protects everything between itself and its peers."""
     proposals = tuple(_proposal(ProtocolId.IKE, t, settings.ike_seconds) for t in settings.ike)
-    main_mode = MainMode(proposals, encapsulate=settings.encapsulate)
+    main_mode = MainMode(proposals, encapsulate=settings.encapsulate, fragment_size=settings.fragment_size)
     auth = settings.auth or (PskAuth(Secret(settings.psk)),)
     local = Prefix.host(own)
     remotes = [Prefix.host(peer) for peer in peers]

@@ -33,6 +33,12 @@ CREATE, FOLLOWUP = ExchangeType.CREATE_CHILD_SA, ExchangeType.IKE_FOLLOWUP_KE
 INFORMATIONAL = ExchangeType.INFORMATIONAL
 
 
+def whole(settings: Settings, other: Settings | None = None) -> Dialogue:
+    """Two that send each message in one datagram, so that messages can be counted."""
+    ours, theirs = (replace(one, fragment_size=limits.DATAGRAM_SIZE) for one in (settings, other or settings))
+    return Dialogue(ours, theirs)
+
+
 def exchanges(effects: list[Effect]) -> list[int]:
     """Those of all datagrams, each request and each response."""
     return [HEADER.read(Reader(each.data)).exchange for each in datagrams(effects)]
@@ -61,7 +67,7 @@ def smb(talk: Dialogue, side: Side) -> list[Effect]:
 # rfc 9370: intermediate
 @pytest.mark.parametrize(("settings", "count"), [(ONE, 1), (TWO, 2)])
 def test_each_has_an_exchange_between_ike_sa_init_and_ike_auth(settings: Settings, count: int) -> None:
-    talk = Dialogue(settings)
+    talk = whole(settings)
     first = talk.acquire()
     said = exchanges(first + talk.talk(first))
     assert said == twice(INIT, *[INTERMEDIATE] * count, AUTH)
@@ -78,7 +84,7 @@ def test_each_has_an_exchange_between_ike_sa_init_and_ike_auth(settings: Setting
 def test_a_peer_without_them_gets_what_the_policy_has_beside(settings: Settings) -> None:
     """As initiator and as responder; a policy that has nothing else refuses."""
     for ours, theirs in ((settings, PLAIN), (PLAIN, settings)):
-        talk = Dialogue(ours, theirs)
+        talk = whole(ours, theirs)
         first = talk.acquire()
         said = exchanges(first + talk.talk(first))
         if settings is EITHER:
@@ -97,7 +103,7 @@ def test_a_peer_without_them_gets_what_the_policy_has_beside(settings: Settings)
 # rfc 9242: announce
 def test_a_peer_that_agrees_without_the_exchange_is_not_believed() -> None:
     """It repeats our proposal and does not say that it knows IKE_INTERMEDIATE."""
-    talk = Dialogue(ONE)
+    talk = whole(ONE)
     request = talk.acquire()
     response = datagrams(talk.deliver(datagrams(request)[0]))[0]
     clear = parse_clear(response.data)
@@ -113,7 +119,7 @@ def rebuilt(datagram: SendDatagram, header: Header, payloads: list[Payload]) -> 
 
 def started(settings: Settings = ONE) -> tuple[Dialogue, list[Effect]]:
     """Both have IKE_SA_INIT behind them; A's first IKE_INTERMEDIATE is not delivered yet."""
-    talk = Dialogue(settings)
+    talk = whole(settings)
     answer = talk.deliver(datagrams(talk.acquire())[0])
     return talk, talk.deliver(datagrams(answer)[0])
 
@@ -150,7 +156,7 @@ def test_a_public_value_that_is_none_ends_it(public: bytes) -> None:
 
 # rfc 9370: additional-transforms
 def test_one_that_was_not_agreed_on_is_refused() -> None:
-    talk = Dialogue(PLAIN)
+    talk = whole(PLAIN)
     talk.deliver(datagrams(talk.deliver(datagrams(talk.acquire())[0]))[0])
     answer = talk.deliver(forge(talk.a, INTERMEDIATE, [KePayload(36, bytes(1184))], 1))
     assert read(talk.a, datagrams(answer)[0]).notify(NotifyType.INVALID_SYNTAX) is not None
@@ -236,7 +242,7 @@ def opened(talk: Dialogue, data: bytes) -> SealedMessage:
 # rfc 9370: followup
 @pytest.mark.parametrize(("settings", "count"), [(ONE, 1), (TWO, 2)])
 def test_a_new_child_sa_is_made_after_them(settings: Settings, count: int) -> None:
-    talk = Dialogue(settings)
+    talk = whole(settings)
     talk.connect()
     first = smb(talk, talk.a)
     answer = talk.deliver(datagrams(first)[0])
@@ -250,7 +256,7 @@ def test_a_new_child_sa_is_made_after_them(settings: Settings, count: int) -> No
 @pytest.mark.parametrize("who", ["a", "b"])
 @pytest.mark.parametrize(("settings", "count"), [(ONE, 1), (TWO, 2)])
 def test_rekeys_of_child_and_ike_sa(settings: Settings, count: int, who: str) -> None:
-    talk = Dialogue(settings)
+    talk = whole(settings)
     talk.connect()
     side: Side = getattr(talk, who)
     spi = side.engine.ike_sas()[0].children[0].spi_in
@@ -272,7 +278,7 @@ def test_rekeys_of_child_and_ike_sa(settings: Settings, count: int, who: str) ->
 
 # rfc 9370: missing-followup
 def test_an_exchange_that_does_not_come_makes_no_sa() -> None:
-    talk = Dialogue(ONE)
+    talk = whole(ONE)
     talk.connect()
     answer = talk.deliver(datagrams(smb(talk, talk.a))[0])
     followup = talk.deliver(datagrams(answer)[0])
@@ -287,7 +293,7 @@ def test_an_exchange_that_does_not_come_makes_no_sa() -> None:
 # rfc 9370: state-not-found
 @pytest.mark.parametrize("ask", [CREATE, "rekey", "ike"])
 def test_a_responder_that_has_forgotten_is_asked_anew(ask: object) -> None:
-    talk = Dialogue(ONE)
+    talk = whole(ONE)
     talk.connect()
     (sa,) = talk.a.engine.ike_sas()
     rekeyed = sa.local_spi if ask == "ike" else sa.children[0].spi_in.to_bytes(4)
@@ -305,7 +311,7 @@ def test_a_responder_that_has_forgotten_is_asked_anew(ask: object) -> None:
 
 # rfc 9370: state-not-found
 def test_a_link_that_is_not_theirs_finds_nothing() -> None:
-    talk = Dialogue(ONE)
+    talk = whole(ONE)
     talk.connect()
     talk.deliver(datagrams(smb(talk, talk.a))[0])
     number = established(talk.a).window.next_id
@@ -320,7 +326,7 @@ def test_a_link_that_is_not_theirs_finds_nothing() -> None:
 
 def test_a_responder_that_asks_for_none_of_those_agreed_is_not_believed() -> None:
     """Its answer chooses them and has no ADDITIONAL_KEY_EXCHANGE: no SA is made with less than was agreed."""
-    talk = Dialogue(ONE)
+    talk = whole(ONE)
     talk.connect()
     response = read(talk.a, datagrams(talk.deliver(datagrams(smb(talk, talk.a))[0]))[0])
     without = [one for one in response.payloads if getattr(one, "notify", 0) != NotifyType.ADDITIONAL_KEY_EXCHANGE]
@@ -330,7 +336,7 @@ def test_a_responder_that_asks_for_none_of_those_agreed_is_not_believed() -> Non
 
 
 def test_the_plan_may_have_lost_the_filter_meanwhile() -> None:
-    talk = Dialogue(ONE)
+    talk = whole(ONE)
     talk.connect()
     followup = talk.deliver(datagrams(talk.deliver(datagrams(smb(talk, talk.a))[0]))[0])
     plan = plans.plan(B4, [A4], ONE)

@@ -157,7 +157,9 @@ def goes_on(scene: Pair) -> None:
     """Demand that the conversation ends as it would have without the attack."""
     scene.network.lose = lambda _: False
     scene.acquire(scene.a, scene.network.now)
-    scene.network.run(scene.network.now + 90.0)
+    # A stranger's answer to IKE_SA_INIT may have been believed: that attempt ends with its lifetime (RFC 7296 2.4).
+    scene.acquire(scene.a, scene.network.now + limits.NEGOTIATION_LIFETIME)
+    scene.network.run(scene.network.now + limits.NEGOTIATION_LIFETIME + 90.0)
     scene.agree()
     scene.works()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from xfrmd import limits
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.secret import Secret
@@ -111,6 +112,8 @@ class MainMode:
     """Windows `qmpermm`: child SAs negotiated under one IKE SA before it takes no more; 0 = no limit."""
     encapsulate: bool = False
     """ESP travels in UDP whatever stands between the two ends (`forceencapsulation`)."""
+    fragment_size: int = limits.FRAGMENT_SIZE
+    """Octets of an IKE message above which it goes in fragments (RFC 7383)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xfrmd import limits
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.journal import Count
@@ -42,7 +41,7 @@ def respond(ctx: Context, sa: IkeSa, message: Message, payloads: Iterable[Payloa
 
 # rfc 7383: announce
 def _limit(sa: IkeSa) -> int | None:
-    return limits.FRAGMENT_SIZE if sa.lineage.fragments else None
+    return sa.pad.main_mode.fragment_size if sa.lineage.fragments else None
 
 
 def answered(ctx: Context, sa: IkeSa) -> None:
