@@ -48,6 +48,13 @@ class Nat(Network):
 
 
 @dataclass(frozen=True, slots=True)
+class SharedNat(Nat):
+    """The same with another host behind the nat, by its third link."""
+
+    beside: Host
+
+
+@dataclass(frozen=True, slots=True)
 class TwoGateways(Network):
     """left_host - left - right - right_host. A gateway's first link leads to the other gateway, its second inwards."""
 
@@ -163,6 +170,27 @@ def host_nat_host() -> Iterator[Nat]:
         _address(outside)
         _address(inside, "default via 10.1.0.2", "::/0 via fd01::2")
         yield Nat((inside, nat, outside), capture, inside, nat, outside)
+
+
+@contextlib.contextmanager
+def two_behind_nat() -> Iterator[SharedNat]:
+    """As host_nat_host, and beside it 10.3.0.1 - nat 10.3.0.2; likewise fd03::."""
+    with _hosts("inside", "nat", "outside", "beside") as (hosts, capture):
+        inside, nat, outside, beside = hosts
+        for number, host in enumerate((inside, outside, beside), 1):
+            host.links = (_link("eth0", number, 1),)
+        nat.links = tuple(_link(f"eth{number}", number + 1, 2) for number in range(3))
+        _wire(
+            capture,
+            *((host, "eth0", nat, link.name) for host, link in zip((inside, outside, beside), nat.links, strict=True)),
+        )
+        _forward(nat)
+        nat.run("nft", "-f", "-", stdin=_MASQUERADE)
+        for host in (nat, outside):
+            _address(host)
+        for number, host in ((1, inside), (3, beside)):
+            _address(host, f"default via 10.{number}.0.2", f"::/0 via fd0{number}::2")
+        yield SharedNat(tuple(hosts), capture, inside, nat, outside, beside)
 
 
 @contextlib.contextmanager

@@ -98,6 +98,54 @@ def tunnelled(net: topology.Nat, log: Callable[[], str]) -> None:
     assert ping(net.outside, NEAR, 3).lost == 0, log()
 
 
+def tunnelled_beside(net: topology.SharedNat) -> tuple[str, str, str]:
+    """What the two hosts behind the nat have to tunnel for, the second with a network of its own; their policies."""
+    behind(net)
+    net.beside.run("ip", "address", "add", "10.66.3.1/32", "dev", "lo")
+    net.beside.run("ip", "route", "add", NETS[1], "via", str(net.nat.links[2].v4.ip), "src", "10.66.3.1")
+    net.outside.run("ip", "route", "add", "10.66.3.0/24", "via", outer(net), "src", FAR)
+    return (
+        tunnel(*NETS, net.inside.v4, net.outside.v4),
+        tunnel("10.66.3.0/24", NETS[1], net.beside.v4, net.outside.v4),
+        tunnel(NETS[1], "10.66.0.0/16", net.outside.v4, outer(net)),
+    )
+
+
+# rfc 7296: nat-float
+def test_two_hosts_behind_one_nat_have_tunnels_side_by_side() -> None:
+    with topology.two_behind_nat() as net:
+        ours, theirs, far = tunnelled_beside(net)
+        with (
+            xfrmd(net.inside, ours, secret=e2e.SECRET) as inside,
+            xfrmd(net.beside, theirs, secret=e2e.SECRET) as beside,
+            xfrmd(net.outside, far, secret=e2e.SECRET) as outside,
+        ):
+            for host in (net.inside, net.beside, net.inside):
+                assert ping(host, FAR, 2).lost == 0, inside.log + beside.log + outside.log
+            for address in (NEAR, "10.66.3.1", NEAR):
+                assert ping(net.outside, address, 2).lost == 0, outside.log
+            assert len({ike["remote"] for ike in e2e.sas(outside)["ike_sas"]}) == 2
+        net.capture.assert_nothing_clear(flow(["10.66.0.0/16"], [NETS[1]]))
+
+
+# rfc 7296: nat-transport
+def test_the_second_host_behind_a_nat_takes_nothing_from_the_first_in_transport_mode() -> None:
+    with topology.two_behind_nat() as net:
+        with (
+            xfrmd(net.inside, e2e.policy(), secret=e2e.SECRET) as inside,
+            xfrmd(net.beside, e2e.policy(), secret=e2e.SECRET),
+            xfrmd(net.outside, e2e.policy(), secret=e2e.SECRET) as outside,
+        ):
+            assert ping(net.inside, net.outside.v4, 2).lost == 0, inside.log + outside.log
+            running = Flood(net.inside, Ping(net.outside.v4), rate=50).start()
+            running.wait_for(10)
+            assert ping(net.beside, net.outside.v4, 2).lost == 2
+            e2e.wait_until(lambda: "behind the same NAT" in outside.log, "why the second one is refused")
+            running.wait_for(10)
+            running.stop().assert_none_lost()
+        net.capture.assert_nothing_clear(topology.between((net.inside, net.beside), net.outside, "icmp"))
+
+
 def anybody(conf: str, net: topology.Nat) -> str:
     """A configuration of charon's that takes whatever identity the inside says to have."""
     return conf.replace(f"id = {outer(net)}", "id = %any")
@@ -179,6 +227,28 @@ def test_a_flow_follows_a_nat_that_forgets_and_gives_another_port(net: topology.
         assert ping(net.inside, net.outside.v4, 3).lost == 0, outside.log
         assert (e2e.child_spis(inside), e2e.child_spis(outside)) == before
     assert_in_udp(net)
+
+
+# rfc 7296: nat-transport
+def test_transport_mode_with_a_nat_at_both_ends() -> None:
+    with topology.two_gateways() as net:
+        near, far = (str(gateway.links[0].v4.ip) for gateway in (net.left, net.right))
+        masquerade = "add chain ip lab_nat out { type nat hook postrouting priority srcnat; }\n"
+        masquerade += 'add rule ip lab_nat out oifname "eth0" masquerade\n'
+        net.left.run("nft", "-f", "-", stdin="add table ip lab_nat\n" + masquerade)
+        forward = "add chain ip lab_nat into { type nat hook prerouting priority dstnat; }\n"
+        forward += f"add rule ip lab_nat into udp dport {{ 500, 4500 }} dnat to {net.right_host.v4}\n"
+        net.right.run("nft", "-f", "-", stdin="add table ip lab_nat\n" + masquerade + forward)
+        with (
+            xfrmd(net.left_host, e2e.policy(), secret=e2e.SECRET) as left,
+            xfrmd(net.right_host, e2e.policy(), secret=e2e.SECRET) as right,
+        ):
+            assert ping(net.left_host, far, 3).lost == 0, left.log + right.log
+            assert ping(net.right_host, near, 3).lost == 0, left.log + right.log
+            found = {ike["nat"] for daemon in (left, right) for ike in e2e.sas(daemon)["ike_sas"]}
+            assert found == {"ours and the peer's"}
+        everybody = (net.left_host, net.left, net.right, net.right_host)
+        net.capture.assert_nothing_clear(topology.between(everybody, everybody, "icmp"))
 
 
 FORCED = e2e.policy().replace("    assign: yes\n", "    assign: yes\n    forceencapsulation: yes\n")
