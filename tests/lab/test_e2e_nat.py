@@ -190,7 +190,7 @@ def test_transport_mode_through_a_nat_with_strongswan(net: topology.Nat, strongs
         echoed(net, there)
         (child,) = charon.children("all")
         assert (child.mode, child.encapsulated) == ("TRANSPORT", True)
-    assert_in_udp(net)
+        assert_in_udp(net)  # a charon that has ended answers late messages with ICMP in the clear
 
 
 _MOVING = """

@@ -158,7 +158,8 @@ def test_a_peer_cannot_send_by_an_sa_what_it_was_not_made_for(two_hosts: topolog
         key = re.findall(r"aead (\S+) (0x\w+) 128", states)[0]
         sa = ["src", there, "dst", here, "proto", "esp", "spi", spi]
         net.right.run("ip", "xfrm", "state", "delete", *sa)
-        wide = [*sa, "reqid", reqid, "mode", "transport", "replay-oseq", "0x100", "aead", *key, "128"]
+        more = ["flag", "esn", "replay-window", "64", "replay-oseq", "0x100"]
+        wide = [*sa, "reqid", reqid, "mode", "transport", *more, "aead", *key, "128"]
         net.right.run("ip", "xfrm", "state", "add", *wide)
         net.right.run("ip", "xfrm", "policy", "flush")
         net.right.run("nft", "delete", "table", "inet", "xfrmd")
