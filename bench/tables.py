@@ -35,6 +35,9 @@ class Sizes:
     runs: int
     boots: tuple[tuple[int, int], ...]
     """Numbers of filters of a boot filter, each with its number of runs."""
+    starts: tuple[tuple[int, int], ...]
+    """Numbers of filters of a daemon's policy, each with its number of starts."""
+    restarts: int
 
 
 # fmt: off
@@ -42,19 +45,19 @@ FULL: Final = Sizes(
     loads=((1_000, 5), (10_000, 3), (100_000, 3)), changed=(1_000, 100_000), changes=50,
     many=100_000, written=1_000, classes=(1, 10, 50, 200), packets=8192, rounds=9,
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
-    boots=((10, 41), (1_000, 41), (100_000, 5)),
+    boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
 )
 QUICK: Final = Sizes(
     loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,
     many=10_000, written=1_000, classes=(1, 10, 50, 200), packets=1024, rounds=3,
     negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
-    boots=((10, 21), (1_000, 11)),
+    boots=((10, 21), (1_000, 11)), starts=((10, 1), (1_000, 1)), restarts=1,
 )
 TINY: Final = Sizes(
     loads=((40, 1),), changed=(10, 40), changes=2,
     many=80, written=40, classes=(1, 40), packets=64, rounds=1,
     negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
-    boots=((10, 1),),
+    boots=((10, 1),), starts=((10, 1),), restarts=1,
 )
 """For tests of this program: nothing is measured, all of it is done."""
 # fmt: on
@@ -273,6 +276,45 @@ def boot(sizes: Sizes) -> Table:
     return Table("boot", "The boot filter, loaded", columns, tuple(rows), notes)
 
 
+def start(sizes: Sizes) -> Table:
+    """The start of the daemon."""
+    columns = (
+        Column("filters", "filters", ",d"),
+        Column("first", "xfrmd, first start, s", ".2f"),
+        Column("again", "xfrmd, started again, s", ".2f"),
+        Column("imports", "of it Python's imports, s", ".2f"),
+        Column("nft", "`nft -f` alone, s", ".2f"),
+        Column("charon", "charon without connections, s", ".2f"),
+    )
+    notes = (
+        "In a kernel of the lab, from the start of the program until it says that it is ready, which xfrmd says when "
+        "its policy is in force. Started again: the kernel holds the policy of the run before. charon ends "
+        "no start with traffic held or blocked, so it is told without any connection."
+    )
+    rows = tuple(measure("started", sizes.starts, lab=True))
+    return Table("start", "The daemon's start, to its policy in force", columns, rows, notes)
+
+
+def restart(sizes: Sizes) -> Table:
+    """Restarts under traffic."""
+    columns = (
+        Column("way", "what"),
+        Column("flow", "flow"),
+        Column("times", "times", ",d"),
+        Column("away", "from stop to ready, s", ".2f"),
+        Column("sent", "packets", ",d"),
+        Column("rate", "packets/s", ",.0f"),
+        Column("lost", "lost", ",d"),
+        Column("longest", "longest between two answers, ms", ".0f"),
+    )
+    notes = (
+        "In a kernel of the lab, at 1,000 packets/s or what the machine can send, each answered by the other host; "
+        "none of the first flow is in the clear."
+    )
+    rows = tuple(measure("restarted", sizes.restarts, lab=True))
+    return Table("restart", "Packets lost while the daemon restarts", columns, rows, notes)
+
+
 TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "load": load,
     "change": change,
@@ -283,6 +325,8 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "beside": beside,
     "wildcards": wildcards,
     "boot": boot,
+    "start": start,
+    "restart": restart,
     "handshakes": handshakes,
 }
 NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}

@@ -10,9 +10,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
-from bench import boot, loading, packets, spd
+from bench import boot, life, loading, packets, spd
 
 WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "ours": loading.ours,
@@ -26,16 +27,24 @@ WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "wildcards": packets.wildcards,
     "installed": spd.installed,
     "booted": boot.loaded,
+    "started": life.started,
+    "restarted": life.restarted,
 }
 
+LAB: Final = Path(__file__).parents[1] / "lab" / "run"
 
-def measure(name: str, *arguments: object) -> Any:
-    """Run a worker and wait for what it measured. Its progress goes where ours goes. RuntimeError when it fails."""
-    command = [sys.executable, "-m", "bench.worker", name, *map(json.dumps, arguments)]
+
+def measure(name: str, *arguments: object, lab: bool = False) -> Any:
+    """Run a worker, in a kernel of the lab if need be, and wait for what it measured. Its progress goes where ours
+    goes. RuntimeError when it fails.
+    """
+    inside = [str(LAB), "--"] if lab else []
+    command = [*inside, sys.executable, "-m", "bench.worker", name, *map(json.dumps, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}")
-    return json.loads(done.stdout)
+        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout[-2000:]}")
+    # In a lab, what is told on the way stands before it.
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main(name: str, *arguments: str) -> None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rekeys and deletions of two engines in all orders, with losses, duplicates and early timers: one IKE SA and one child
+SA pair at the end, no SA left in a kernel, and while nothing is deleted no moment at which packets are sent that the
+other end cannot open.
+
+XFRMD_ORDERS_DEPTH and XFRMD_ORDERS_MOST say how many events of an order are chosen where something is lost, doubled or
+late, and how many orders of one set of wishes are tried at the most.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Wish, orders
+from tests.conversations.network import Host
+from xfrmd.ike.effects import Effect, InstallSa
+from xfrmd.ike.events import Event
+
+DEPTH = int(os.environ.get("XFRMD_ORDERS_DEPTH", "6"))
+MOST = int(os.environ.get("XFRMD_ORDERS_MOST", "150"))
+PAIRS = [(Wish(0, one), Wish(1, other)) for one, other in itertools.product(WISHES, WISHES)]
+TRIPLES = [
+    (Wish(0, one), Wish(0, more), Wish(1, other))
+    for (one, more), other in itertools.product(itertools.combinations_with_replacement(WISHES, 2), WISHES)
+]
+
+
+def named(wishes: Sequence[Wish]) -> str:
+    return ", ".join(map(str, wishes))
+
+
+def explored(wishes: Sequence[Wish], bounds: Bounds, most: int | None = None) -> int:
+    """Orders that were lived through, each of them ending well."""
+    return sum(1 for _ in itertools.islice(orders(wishes, bounds), most))
+
+
+# rfc 7296: lowest-nonce ike-lowest-nonce
+@pytest.mark.parametrize("wishes", PAIRS, ids=named)
+def test_two_wishes_in_all_orders(wishes: Sequence[Wish]) -> None:
+    """To the end: each message of both comes at every moment at which it may."""
+    assert explored(wishes, Bounds(depth=24)) >= 4
+
+
+@pytest.mark.parametrize("wishes", TRIPLES, ids=named)
+def test_three_wishes_in_many_orders(wishes: Sequence[Wish]) -> None:
+    assert explored(wishes, Bounds(depth=24), MOST // 3) >= 20
+
+
+@pytest.mark.parametrize("bounds", [Bounds(DEPTH, faults=1), Bounds(DEPTH, ticks=1)], ids=["lost or doubled", "late"])
+@pytest.mark.parametrize("wishes", PAIRS, ids=named)
+def test_two_wishes_with_a_message_that_is_lost_or_comes_twice_or_late(wishes: Sequence[Wish], bounds: Bounds) -> None:
+    assert explored(wishes, bounds, MOST) >= 40
+
+
+def test_orders_differ_and_all_of_them_are_run() -> None:
+    """Two hosts that each send one message: wish and wish, message and message, and their answers, in any order."""
+    seen = [tuple(order.steps) for order in orders((Wish(0, "delete-ike"), Wish(1, "delete-ike")), Bounds(depth=24))]
+    assert len(set(seen)) == len(seen)
+    assert {steps[0].host for steps in seen} == {0, 1}
+
+
+class Forgetful(HeldNetwork):
+    """B's kernel loses the inbound SA of a rekey."""
+
+    def tell(self, host: Host, event: Event) -> list[Effect]:
+        effects = super().tell(host, event)
+        if self.flying is not None and host is self.host(1):
+            for effect in effects:
+                if isinstance(effect, InstallSa) and effect.sa.inbound:
+                    del host.kernel.sas[effect.sa.key]
+        return effects
+
+
+def test_a_kernel_that_loses_an_sa_is_found_out() -> None:
+    """The positive control."""
+    with pytest.raises(
+        AssertionError, match=r"rekey-child at A: wish A0, deliver B0, deliver A0: A sends with .*not have"
+    ):
+        list(orders((Wish(0, "rekey-child"),), Bounds(depth=24), Forgetful))
