@@ -14,7 +14,8 @@ from tests.conversations.scenes import A4, B4
 from xfrmd import limits
 from xfrmd.ike.effects import RemoveSa, SendDatagram
 from xfrmd.ike.events import CrashSecrets, DatagramReceived, Endpoint, Rekey, SaUsed, TimerFired
-from xfrmd.ike.v2.constants import ExchangeType, NotifyType
+from xfrmd.ike.tokens import TokenMaker
+from xfrmd.ike.v2.constants import FLAG_INITIATOR, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NotifyPayload
@@ -127,7 +128,7 @@ def test_whoever_does_not_know_the_token_ends_nothing(spoiled: str) -> None:
 
 # rfc 6290: no-token-for-live-sa
 def test_nobody_gets_the_token_of_an_ike_sa_that_stands() -> None:
-    """Also not by asking with SPIs of which one is another: the token is for both together."""
+    """Also not by asking with SPIs of which one is another, as the token is for both together, nor in our own role."""
     talk = remembering()
     sa = established(talk.b)
     token = established(talk.a).peer_token
@@ -136,6 +137,19 @@ def test_nobody_gets_the_token_of_an_ike_sa_that_stands() -> None:
         sealed = established(talk.a).agreed_channel.seal(header, [])
         answers = datagrams(talk.b.hear(DatagramReceived(Endpoint(B4, 500), Endpoint(A4, 500), sealed), 1.0))
         assert all(token not in answer.data for answer in answers)
+        turned = header._replace(flags=header.flags ^ FLAG_INITIATOR)
+        sealed = established(talk.a).agreed_channel.seal(turned, [])
+        for side in (talk.a, talk.b):
+            answers = datagrams(side.hear(DatagramReceived(Endpoint(side.own, 500), Endpoint(A4, 500), sealed), 1.0))
+            assert all(token not in answer.data for answer in answers)
+            assert (spi_i, spi_r) != (sa.spi_i, sa.spi_r) or answers == []
+
+
+def test_a_token_is_for_one_role() -> None:
+    """Else who has a live IKE SA's SPIs could have the other end's by a lie about who asks."""
+    makers = TokenMaker()
+    makers.know((OLD,))
+    assert makers.make(bytes(8), bytes(8), initiator=True) != makers.make(bytes(8), bytes(8), initiator=False)
 
 
 # rfc 6290: token-sent

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conversations.dialogue import Dialogue, datagrams, established, read
+from tests.conversations.dialogue import Dialogue, at_port, datagrams, established, read
 from tests.conversations.network import BAD, Network
 from tests.conversations.plans import ALL_REQID, Settings, plan
 from tests.conversations.scenes import A4, B4, Pair, ping
@@ -178,6 +178,30 @@ def forged_header(scene: Dialogue) -> Header:
     sa = established(scene.a)
     number = sa.window.next_id
     return Header.of(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, number, initiator=True, response=False)
+
+
+# rfc 7383: reassemble-authentic
+@pytest.mark.parametrize("spi_known", [True, False])
+def test_a_fragment_ahead_of_all_keys_is_dropped(spi_known: bool) -> None:
+    """Whoever has only sent IKE_SA_INIT repeats its message ID with something that looks like a fragment."""
+    scene = talk()
+    answer = datagrams(scene.deliver(datagrams(scene.acquire())[0]))[0]
+    header = parse_header(answer.data)
+    spi_r = header.spi_r if spi_known else bytes(8)
+    body = bytes((0, 0, 0, 48, 0, 1, 0, 1)) + bytes(40)
+    forged = header.spi_i + spi_r + bytes((PayloadType.SKF, 0x20, 34, 0x08)) + bytes(4) + (28 + 48).to_bytes(4) + body
+    assert scene.deliver(SendDatagram(answer.remote, answer.local, forged)) == []
+
+
+# rfc 7383: bounded
+def test_a_fragment_of_a_message_that_is_not_whole_moves_nobody() -> None:
+    """It can be repeated from anywhere by anybody who has seen it."""
+    scene = talk()
+    sent = asked(scene)
+    scene.deliver(sent[0])
+    before = established(scene.b).remote
+    scene.deliver(at_port(sent[0], 6666))
+    assert established(scene.b).remote == before
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -248,3 +248,18 @@ def test_the_port_that_was_followed_is_saved() -> None:
     scene.network.tell(scene.b, Remapped(child.spi_in, ProtocolId.ESP, B4, Endpoint(OUTER, 20_000)))
     names = [record.name for record in engine.changes()]
     assert f"child {child.spi_in:08x}" in names
+
+
+def test_the_nat_itself_does_not_take_the_packets_of_a_host_behind_it() -> None:
+    """It is a peer like any other, and sees no NAT before itself."""
+    scene = behind()
+    network = scene.network
+    network.translate = lambda one: (
+        one if OUTER in (one.local.address, one.remote.address) and one.remote.port < 10_000 else translated(one)
+    )
+    router = network.add("router", OUTER, Engine(plan(OUTER, [B4]), network.entropy()))
+    before = dict(scene.b.kernel.sas)
+    network.at(network.now, router, Acquire(ALL_REQID, ping(OUTER, B4)))
+    network.run(network.now + 5.0)
+    assert "behind-one-nat" in scene.b.codes()
+    assert scene.b.kernel.sas == before

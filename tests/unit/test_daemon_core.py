@@ -10,7 +10,7 @@ from typing import Any
 from tests.unit.compiler_cases import facts, one, policy, rule
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.compiler import compile_policy
-from xfrmd.daemon.core import Core, Faults
+from xfrmd.daemon.core import FAULT_PAUSE, Core, Faults
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.overlay import Overlays
@@ -302,3 +302,25 @@ def test_a_deadline_that_is_never_met_because_of_a_fault_does_not_spin() -> None
         return faults.count
 
     assert asyncio.run(run()) == 1
+
+
+def test_a_datagram_that_meets_a_fault_does_not_hold_timers_up() -> None:
+    """Else a stranger who knows one could stop all retransmissions and rekeys."""
+
+    async def run() -> None:
+        fired = asyncio.Event()
+
+        class Timed(ScriptedEngine):
+            def handle(self, event: Event, now: float) -> Sequence[Effect]:
+                if isinstance(event, TimerFired):
+                    self.deadline = None
+                    fired.set()
+                return super().handle(event, now)
+
+        begun = asyncio.get_running_loop().time()
+        core = Core(Timed({Delete: ValueError()}, begun + 0.02), lambda _: None, Faults(lambda _: None))
+        core.post(Delete(None))
+        await asyncio.wait_for(fired.wait(), FAULT_PAUSE / 2)
+        core.stop()
+
+    asyncio.run(run())

@@ -90,7 +90,8 @@ class Core:
             self._keep()
         except Exception as error:  # noqa: BLE001 (one event's fault must not end all peers' SAs)
             self._faults(f"engine, {type(event).__name__}", error)
-            self._paused_until = self._loop.time() + FAULT_PAUSE
+            if isinstance(event, TimerFired):  # its deadline may not have moved; no datagram holds timers up
+                self._paused_until = self._loop.time() + FAULT_PAUSE
             return
         for effect in effects:
             try:

@@ -153,6 +153,8 @@ class Intermediate:
     responder: bytes = b""
     secret: bytes = b""
     """Of the last key exchange, until it has changed the keys."""
+    before: Channel | None = None
+    """The keys before the last one changed them."""
 
 
 @dataclass(slots=True)

@@ -27,13 +27,14 @@ class TokenMaker:
         """The secrets, the one for new IKE SAs first; the others have made tokens earlier."""
         self._secrets = secrets
 
-    def make(self, spi_i: bytes, spi_r: bytes) -> bytes:
-        """The token of an IKE SA, b"" where there is no secret."""
-        return next(iter(self.all(spi_i, spi_r)), b"")
+    def make(self, spi_i: bytes, spi_r: bytes, *, initiator: bool) -> bytes:
+        """The token of an IKE SA in which we are the initiator or not, b"" where there is no secret."""
+        return next(iter(self.all(spi_i, spi_r, initiator=initiator)), b"")
 
-    def all(self, spi_i: bytes, spi_r: bytes) -> tuple[bytes, ...]:
-        """All that may be its token."""
+    def all(self, spi_i: bytes, spi_r: bytes, *, initiator: bool) -> tuple[bytes, ...]:
+        """All that may be its token. Of the other role it is another: who lies about ours learns nothing."""
+        of = bytes((initiator,)) + spi_i + spi_r
         return tuple(
-            hashlib.blake2s(spi_i + spi_r, digest_size=_TOKEN_OCTETS, key=one.reveal(), person=b"crash").digest()
+            hashlib.blake2s(of, digest_size=_TOKEN_OCTETS, key=one.reveal(), person=b"crash").digest()
             for one in self._secrets
         )

@@ -23,7 +23,7 @@ _SEALED = (PayloadType.SK, PayloadType.SKF)
 # rfc 6290: token-exchanged
 def given(ctx: Context, sa: IkeSa) -> list[Payload]:
     """Our token for the peer to keep (RFC 6290 4.2); nothing where our secret would not outlive a crash."""
-    token = ctx.store.tokens.make(sa.spi_i, sa.spi_r)
+    token = ctx.store.tokens.make(sa.spi_i, sa.spi_r, initiator=sa.initiator)
     return [NotifyPayload(NotifyType.QUICK_CRASH_DETECTION, token)] if token else []
 
 
@@ -60,8 +60,10 @@ def show(ctx: Context, header: Header, event: DatagramReceived) -> None:
     """Answer a request under an IKE SA that we do not have (RFC 6290 4.5), if it can be one."""
     if header.is_response or header.next_payload not in _SEALED or NO_SPI in (header.spi_i, header.spi_r):
         return
-    tokens = ctx.store.tokens.all(header.spi_i, header.spi_r)
-    if not tokens:
+    ours = not header.from_initiator
+    tokens = ctx.store.tokens.all(header.spi_i, header.spi_r, initiator=ours)
+    # A stranger may turn the initiator's flag round, so that an IKE SA which we have is looked for in vain.
+    if not tokens or any(ctx.store.ike_sa(spi) is not None for spi in (header.spi_i, header.spi_r)):
         return
     ctx.journal.count(Count.TOKENS)
     reply = Header.of(
@@ -69,7 +71,7 @@ def show(ctx: Context, header: Header, event: DatagramReceived) -> None:
         header.spi_r,
         ExchangeType.INFORMATIONAL,
         header.message_id,
-        initiator=not header.from_initiator,
+        initiator=ours,
         response=True,
     )
     shown = [NotifyPayload(NotifyType.QUICK_CRASH_DETECTION, token) for token in tokens]

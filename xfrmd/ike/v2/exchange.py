@@ -60,11 +60,13 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
 # rfc 7383: replay-response
 def _cut_anew(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The last request once more, in other fragments: its first one gets the same response."""
-    clear = parse_clear(event.data)
-    if not isinstance(clear.encrypted, SkfPayload) or clear.encrypted.number != 1:
+    clear, channel = parse_clear(event.data), sa.channel
+    if sa.handshake is not None:
+        channel = sa.handshake.intermediate.before or channel  # the request came under the keys before our response
+    if channel is None or not isinstance(clear.encrypted, SkfPayload) or clear.encrypted.number != 1:
         ctx.journal.count(Count.WINDOW)
         return
-    sa.agreed_channel.join(clear, clear.encrypted, Reassembly(clear.header.message_id))
+    channel.join(clear, clear.encrypted, Reassembly(clear.header.message_id))
     ctx.journal.count(Count.REPEATED)
     ctx.send(sa, sa.window.response)
 
@@ -75,9 +77,9 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         init.derive(ctx, sa, sa.spi_r)
     try:
         message = _open(ctx, sa, clear)
-        _heard(ctx, sa, event)
         if message is None:
             return
+        _heard(ctx, sa, event)
         if message.header.exchange not in _EXCHANGES:
             raise RefusalError(NotifyType.INVALID_SYNTAX, f"exchange {message.header.exchange} is not known here")
         form = cardinality.form_of(message)
@@ -126,8 +128,8 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         return
     try:
         message = _open(ctx, sa, clear)
-        _heard(ctx, sa, event)
         if message is not None:
+            _heard(ctx, sa, event)
             _consequence(ctx, sa, message)
     except RemoteProtocolError as error:
         if not error.notify:
@@ -153,7 +155,7 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
 
 # rfc 7296: informational-protected
 def _open(ctx: Context, sa: IkeSa, clear: ClearMessage) -> SealedMessage | None:
-    """The message; None for a fragment that leaves others to come."""
+    """The message; None for a fragment that leaves others to come. Such a one proves nothing: it can be repeated."""
     try:
         closed = clear.encrypted
         if isinstance(closed, SkfPayload) and sa.lineage.fragments:

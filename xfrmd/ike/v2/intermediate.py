@@ -137,7 +137,7 @@ def advance(ctx: Context, sa: IkeSa) -> None:
         old=sa.agreed_channel.heritage,
     )
     handshake.sk_pi, handshake.sk_pr = keys.sk_pi, keys.sk_pr
-    used = sa.agreed_channel.saved().ivs
+    steps.before, used = sa.channel, sa.agreed_channel.saved().ivs
     sa.channel = Channel.of(suite, suite.prf, keys, sa.initiator, ctx.entropy, ivs=used)
     steps.left, steps.made, steps.secret = steps.left[1:], steps.made + 1, b""
 

@@ -36,12 +36,14 @@ def holder(ctx: Context, sa: IkeSa, agreed: Agreed) -> Identity | None:
     In transport mode our packets to two hosts behind one address are the same to the kernel: the later SA would take
     those of the earlier one.
     """
-    if agreed.protect.mode is not Mode.TRANSPORT or not sa.lineage.nat.there:
+    if agreed.protect.mode is not Mode.TRANSPORT:
         return None
     for child in ctx.store.children(sa.local.address, sa.remote.address, agreed.protect.reqid):
         lineage = ctx.store.lineage_of(child)
         current = lineage.current if lineage is not None else None
-        if current is None or current.remote_id in (None, sa.remote_id):
+        if lineage is None or current is None or current.remote_id in (None, sa.remote_id):
+            continue
+        if not (sa.lineage.nat.there or lineage.nat.there):  # what a peer says of itself is not enough
             continue
         if any(ours.overlaps(theirs) for ours in agreed.traffic.outbound for theirs in child.selectors):
             return current.remote_id
