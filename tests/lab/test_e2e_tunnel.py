@@ -327,7 +327,9 @@ def test_source_nat_takes_nothing_from_the_tunnel(
         e2e.wait_until(lambda: bool(e2e.child_spis(ours)), "an SA stands")
         dropped = ours.ask("counters")["counters"]["nftables"]["fence_nat"]
         send(5)
-        assert ours.ask("counters")["counters"]["nftables"]["fence_nat"] >= dropped + 5
+        e2e.wait_until(
+            lambda: ours.ask("counters")["counters"]["nftables"]["fence_nat"] >= dropped + 5, "all five are dropped"
+        )
         assert ping(net.left_host, far, 1).lost == 0, "what no tunnel speaks of is masqueraded"
         assert not any(gateway.carries(each.packet) for each in on_the_wire(net) if each.packet.kind is Kind.CLEAR)
         assert clear_on_the_wire(net) == []
