@@ -13,6 +13,7 @@ from xfrmd.ike.effects import Effect, KeepSa, RemoveSa, SendDatagram
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Adopt, Event, PlanChanged, TimerFired
 from xfrmd.ike.saved import KernelSa, decode
+from xfrmd.ike.v2.constants import PayloadType
 from xfrmd.ike.views import EngineView
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
@@ -110,9 +111,11 @@ class Wire:
         """Look at datagrams. AssertionError for a repetition that is none."""
         for datagram in sent:
             data = datagram.data
-            if data[16] != 46:  # the first payload of a sealed message is SK (RFC 7296 3.14)
+            # What is sealed begins with SK (RFC 7296 3.14), or with SKF and the number of the fragment (RFC 7383 2.5).
+            if data[16] not in (PayloadType.SK, PayloadType.SKF):
                 continue
+            part, iv = (data[32:36], data[36:44]) if data[16] == PayloadType.SKF else (b"", data[32:40])
             by_initiator, is_response = bool(data[19] & 0x08), bool(data[19] & 0x20)
             key = (data[:16], by_initiator)
-            for name in ((*key, "iv", data[32:40]), (*key, "id", is_response, data[20:24])):
+            for name in ((*key, "iv", iv), (*key, "id", is_response, data[20:24], part)):
                 assert self.seen.setdefault(name, data) == data, name

@@ -108,7 +108,29 @@ def connect_hybrid(one: Play) -> list[tuple[str, Event]]:
     return connect(one)
 
 
+def connect_in_fragments(one: Play) -> list[tuple[str, Event]]:
+    return connect(one)
+
+
+def rekey_child_in_fragments(one: Play) -> list[tuple[str, Event]]:
+    return rekey_child(one)
+
+
+def rekey_ike_in_fragments(one: Play) -> list[tuple[str, Event]]:
+    return rekey_ike(one)
+
+
+def rekey_child_in_udp(one: Play) -> list[tuple[str, Event]]:
+    return rekey_child(one)
+
+
+FRAGMENTS = Settings(fragment_size=150)
+"""Every sealed message that says something goes in several."""
 ASKS: dict[Ask, Settings] = {
+    connect_in_fragments: FRAGMENTS,
+    rekey_child_in_fragments: FRAGMENTS,
+    rekey_ike_in_fragments: FRAGMENTS,
+    rekey_child_in_udp: Settings(encapsulate=True),
     connect_hybrid: HYBRID,
     rekey_hybrid_child: HYBRID,
     rekey_hybrid_ike: HYBRID,
@@ -126,6 +148,9 @@ SEAMLESS: tuple[Ask, ...] = (
     rekey_ike,
     rekey_hybrid_child,
     rekey_hybrid_ike,
+    rekey_child_in_fragments,
+    rekey_ike_in_fragments,
+    rekey_child_in_udp,
     rekey_child_both,
     rekey_ike_both,
     another_child,
@@ -135,7 +160,7 @@ SEAMLESS: tuple[Ask, ...] = (
 def act(ask: Ask, who: str, at: int, moment: Moment) -> tuple[Play, int]:
     """A death in an exchange under traffic, and all that follows until it is quiet. How many packets were lost?"""
     one = play(settings=ASKS[ask])
-    if ask not in (connect, connect_hybrid):
+    if ask not in (connect, connect_hybrid, connect_in_fragments):
         one.scene.acquire(one.scene.a)
         one.run(1.0)
     one.mortals[who].arm(at, moment)

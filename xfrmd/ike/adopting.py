@@ -151,7 +151,7 @@ def _child(ctx: Context, event: Adopt, lineage: Lineage, saved: SavedChild, chil
         if key in event.kernel:
             found, inbound = event.kernel[key], key[0] == child.local
             ctx.out.append(KeepSa(sad_entry(child, _NO_KEYS, found.soft, inbound=inbound), found.added))
-    mapping.confirm(ctx, child)
+            mapping.confirm(ctx, child, inbound=inbound)
     if child.state is ChildState.AWAITED and child.pending_out is not None:
         ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now if saved.switch_at is None else saved.switch_at)
 

@@ -35,13 +35,14 @@ def follow(ctx: Context, lineage: Lineage, remote: Endpoint) -> bool:
     return True
 
 
-def confirm(ctx: Context, child: ChildSa) -> None:
-    """Give the SAs that the kernel has of a child SA the ports that the child SA has."""
+def confirm(ctx: Context, child: ChildSa, *, inbound: bool) -> None:
+    """Give one of the SAs that the kernel has of a child SA the ports that the child SA has."""
     if child.ports is None:
         return
     ours, theirs = child.ports
-    ctx.out.append(RemapSa(child.protocol, child.spi_in, child.local, (theirs, ours)))
-    if child.sends:
+    if inbound:
+        ctx.out.append(RemapSa(child.protocol, child.spi_in, child.local, (theirs, ours)))
+    else:
         ctx.out.append(RemapSa(child.protocol, child.spi_out, child.remote, (ours, theirs)))
 
 
@@ -54,4 +55,6 @@ def _move(ctx: Context, child: ChildSa, port: int) -> None:
     child.ports = (child.ports[0], port)
     if child.pending_out is not None:
         child.pending_out = replace(child.pending_out, encap_ports=child.ports)
-    confirm(ctx, child)
+    confirm(ctx, child, inbound=True)
+    if child.sends:
+        confirm(ctx, child, inbound=False)
