@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.properties.ikev2_strategies import chains, headers
+from tests.unit.sealing import build_sealed
 from tests.unit.toy_cipher import ToyCipher
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike.v2.cardinality import form_of
 from xfrmd.ike.v2.header import Header
-from xfrmd.ike.v2.message import build_clear, build_sealed, open_sealed, parse_clear
+from xfrmd.ike.v2.message import build_clear, open_sealed, parse_clear
 from xfrmd.ike.v2.payloads import Payload
 
 CIPHERS = st.sampled_from([ToyCipher(), ToyCipher(16, 12, 16), ToyCipher(0, 32, 4)])

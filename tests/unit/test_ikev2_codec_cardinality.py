@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.sealing import build_sealed
 from tests.unit.toy_cipher import ToyCipher
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike.v2 import cardinality as rows
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
-from xfrmd.ike.v2.message import Message, build_clear, build_sealed, open_sealed, parse_clear
+from xfrmd.ike.v2.message import Message, build_clear, open_sealed, parse_clear
 from xfrmd.ike.v2.payloads import (
     AuthPayload,
     CertPayload,

@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from tests.unit.sealing import build_sealed
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike.v2.header import Header
-from xfrmd.ike.v2.message import build_sealed, open_sealed, parse_clear
+from xfrmd.ike.v2.message import open_sealed, parse_clear
 from xfrmd.ike.v2.payloads import DeletePayload
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms.catalog import encryption, integrity

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.sealing import build_sealed
 from tests.unit.toy_cipher import ToyCipher
 from xfrmd import limits
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header, parse_header
-from xfrmd.ike.v2.message import ClearMessage, SealedMessage, build_clear, build_sealed, open_sealed, parse_clear
+from xfrmd.ike.v2.message import ClearMessage, SealedMessage, build_clear, open_sealed, parse_clear
 from xfrmd.ike.v2.payloads import (
     DeletePayload,
     IdiPayload,

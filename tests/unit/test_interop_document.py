@@ -64,7 +64,11 @@ def test_libreswan_knows_the_words_of_the_tables(first: str, key: str, tmp_path:
 
 def test_the_policy_knows_the_words_of_the_tables() -> None:
     text = interop.BLOCKS["psk/policy.yaml"]
+    assert "AES128GCM-SHA256-X25519" in text
+    assert "ESP[AES128-GCM]" in text
     for mm, *_ in interop.columns("mmsecmethods"):
-        load(text.replace("AES128GCM-SHA256-X25519", mm), "policy.yaml", stored)
+        changed = load(text.replace("AES128GCM-SHA256-X25519", mm), "policy.yaml", stored)
+        assert changed.policies[0].mmsecmethods, mm
     for qm, *_ in interop.columns("qmsecmethods"):
-        load(text.replace("ESP[AES128-GCM]", qm), "policy.yaml", stored)
+        changed = load(text.replace("ESP[AES128-GCM]", qm), "policy.yaml", stored)
+        assert changed.policies[0].rules[0].filter_action.qmsecmethods, qm

@@ -35,7 +35,7 @@ from xfrmd.ike.saving import proof
 from xfrmd.ike.v2 import rekey_child
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.child_keys import sad_entry
-from xfrmd.ike.v2.message import reopened
+from xfrmd.ike.v2.message import sealed
 from xfrmd.ike.window import Window
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.secret import Secret
@@ -214,7 +214,7 @@ def _task(ctx: Context, saved: SavedTask, children: _Children) -> Task | None:
 
 
 def _follow(saved: SavedFollowUp) -> FollowUp:
-    answer = reopened(saved.header, saved.first, saved.content.reveal())
+    answer = sealed(saved.header, saved.first, saved.content.reveal(), b"")
     exchange = SeededExchange.again(saved.left[0], saved.seed)
     return FollowUp(answer, saved.left, saved.link, saved.secrets.reveal(), exchange)
 

@@ -15,10 +15,10 @@ from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
-from xfrmd.ike.select import Choice, Mismatch, Suite
+from xfrmd.ike.select import Choice, Mismatch
 from xfrmd.ike.v2 import announce, cardinality, intermediate, nat, offers, ppk, proof, sending, vendors
-from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
+from xfrmd.ike.v2.first_keys import channel_of
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, build_clear
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload
@@ -26,7 +26,6 @@ from xfrmd.ike.v2.replies import RefusalError, error_of
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.proposals import Transform, TransformType
 from xfrmd.transforms.compute import key_exchange_new
-from xfrmd.transforms.keymat import ike_keys
 
 NONCE: Final = 32
 """Octets of our nonces: at least half the key size of every prf we have (RFC 7296 2.10)."""
@@ -270,27 +269,9 @@ def ask_for_cookie(ctx: Context, local: Endpoint, remote: Endpoint, header: Head
 # rfc 7296: forget-exponent
 def derive(ctx: Context, sa: IkeSa, spi_r: bytes) -> None:
     """Compute the shared secret and the keys. RemoteProtocolError for a public value that is none."""
-    handshake, suite = sa.greeting, sa.agreed_suite
+    handshake = sa.greeting
     assert handshake.exchange is not None
     shared = handshake.exchange.shared(handshake.public)
-    sa.channel = channel_of(ctx, sa, suite, spi_r, shared)
+    sa.channel = channel_of(ctx, sa, spi_r, shared)
     sa.lowest_nonce = min(handshake.nonce_i, handshake.nonce_r)
     handshake.exchange = None
-
-
-def channel_of(ctx: Context, sa: IkeSa, suite: Suite, spi_r: bytes, shared: bytes) -> Channel:
-    """The channel of a first IKE SA; the keys of its proofs are kept in the handshake."""
-    handshake = sa.greeting
-    assert suite.prf is not None
-    keys = ike_keys(
-        suite.prf,
-        suite.encryption,
-        suite.integrity,
-        ni=handshake.nonce_i,
-        nr=handshake.nonce_r,
-        shared=shared,
-        spi_i=sa.spi_i,
-        spi_r=spi_r,
-    )
-    handshake.sk_pi, handshake.sk_pr = keys.sk_pi, keys.sk_pr
-    return Channel.of(suite, suite.prf, keys, sa.initiator, ctx.entropy)

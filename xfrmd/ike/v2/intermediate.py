@@ -13,15 +13,14 @@ from xfrmd.ike import lifecycle, refusals, select
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Intermediate, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.select import Choice
-from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
+from xfrmd.ike.v2.first_keys import channel_of
 from xfrmd.ike.v2.header import Header
-from xfrmd.ike.v2.message import Message, SealedMessage, covered, inner
+from xfrmd.ike.v2.message import Message, SealedMessage, content_of, covered
 from xfrmd.ike.v2.payloads import KePayload, NotifyPayload, Payload
 from xfrmd.ike.v2.replies import error_of
 from xfrmd.model.proposals import Proposal, Transform
 from xfrmd.transforms.compute import key_exchange_answer, prf_compute
-from xfrmd.transforms.keymat import ike_keys
 
 # In IKE_SA_INIT
 
@@ -71,7 +70,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload]:
     header = Header.of(
         sa.spi_i, sa.spi_r, ExchangeType.IKE_INTERMEDIATE, sa.window.next_id, initiator=True, response=False
     )
-    _cover(sa, header, payloads[0].type, inner(payloads))
+    _cover(sa, header, payloads[0].type, content_of(payloads)[1])
     return payloads
 
 
@@ -104,7 +103,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         sa.spi_i, sa.spi_r, message.header.exchange, message.header.message_id, initiator=False, response=True
     )
     _cover(sa, message.header, message.payloads[0].type, message.plaintext)
-    _cover(sa, reply, payloads[0].type, inner(payloads))
+    _cover(sa, reply, payloads[0].type, content_of(payloads)[1])
     steps.secret = made.shared
     return payloads
 
@@ -122,23 +121,9 @@ def advance(ctx: Context, sa: IkeSa) -> None:
     """The exchange is over, its key exchange changes the keys (RFC 9370 2.2.2). Nothing happens where none was made."""
     if sa.handshake is None or not sa.handshake.intermediate.secret:
         return
-    handshake, suite = sa.handshake, sa.agreed_suite
-    steps = handshake.intermediate
-    assert suite.prf is not None
-    keys = ike_keys(
-        suite.prf,
-        suite.encryption,
-        suite.integrity,
-        ni=handshake.nonce_i,
-        nr=handshake.nonce_r,
-        shared=steps.secret,
-        spi_i=sa.spi_i,
-        spi_r=sa.spi_r,
-        old=sa.agreed_channel.heritage,
-    )
-    handshake.sk_pi, handshake.sk_pr = keys.sk_pi, keys.sk_pr
-    steps.before, used = sa.channel, sa.agreed_channel.saved().ivs
-    sa.channel = Channel.of(suite, suite.prf, keys, sa.initiator, ctx.entropy, ivs=used)
+    steps = sa.handshake.intermediate
+    steps.before = sa.channel
+    sa.channel = channel_of(ctx, sa, sa.spi_r, steps.secret, before=sa.agreed_channel)
     steps.left, steps.made, steps.secret = steps.left[1:], steps.made + 1, b""
 
 

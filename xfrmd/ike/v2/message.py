@@ -139,16 +139,11 @@ def content_of(payloads: Iterable[Payload]) -> tuple[int, bytes]:
 
 
 # rfc 7296: icv-covers-all
-def build_sealed(header: Header, payloads: Iterable[Payload], cipher: Cipher, iv: bytes) -> bytes:
-    """The datagram of a sealed message. `iv` is of cipher.iv_len octets: never twice the same under one AEAD key, not
-    to be foreseen for CBC (RFC 7296 3.14, RFC 5282 3.1).
-    """
-    first, content = content_of(payloads)
-    return seal_content(header._replace(next_payload=PayloadType.SK), first, content, cipher, iv)
-
-
 def seal_content(header: Header, first: int, content: bytes, cipher: Cipher, iv: bytes, *, head: bytes = b"") -> bytes:
-    """The same of octets. `head` stands between the generic header of the encrypted payload and the IV."""
+    """The datagram of a sealed message or fragment. `first`: type of the first payload in `content`; `head` stands
+    between the generic header of the encrypted payload and the IV. `iv` is of cipher.iv_len octets: never twice the
+    same under one AEAD key, not to be foreseen for CBC (RFC 7296 3.14, RFC 5282 3.1).
+    """
     padding = -(len(content) + 1) % cipher.block_len
     body = len(head) + cipher.iv_len + len(content) + padding + 1 + cipher.icv_len
     outer = Writer()
@@ -159,16 +154,6 @@ def seal_content(header: Header, first: int, content: bytes, cipher: Cipher, iv:
     if len(iv) != cipher.iv_len:
         raise LocalProtocolError(f"an IV of {len(iv)} octets where the cipher takes {cipher.iv_len}")
     return aad + iv + cipher.seal(iv, content + bytes(padding) + bytes((padding,)), aad)
-
-
-def reopened(header: Header, first: int, content: bytes) -> SealedMessage:
-    """A message that was opened before, of its header, the type of its first payload and its content."""
-    return sealed(header, first, content, b"")
-
-
-def inner(payloads: Iterable[Payload]) -> bytes:
-    """The octets of payloads as they stand in an SK payload, padding left out."""
-    return content_of(payloads)[1]
 
 
 def covered(header: Header, first: int, plaintext: bytes) -> bytes:
