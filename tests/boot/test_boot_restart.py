@@ -31,8 +31,12 @@ def answered(host: Guest) -> None:
 
 @pytest.mark.timeout(600)
 def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key_up(guest: Guest) -> None:
+    """With ESP in UDP, which goes on only as long as the socket is held; test_life has plain ESP."""
+    forced = POLICY.replace("assign: yes", "assign: yes\n    forceencapsulation: yes")
+    (guest.root / "etc/xfrmd/policy.yaml").write_text(forced)
     guest.boot()
     answered(guest)
+    assert "espinudp" in guest.run("ip xfrm state").out
     before, begun = spis(guest), time.time()
     assert before
     for number, line in enumerate(("systemctl restart xfrmd", KILL, "systemctl restart xfrmd"), 1):

@@ -254,7 +254,7 @@ def test_transport_mode_with_a_nat_at_both_ends() -> None:
 FORCED = e2e.policy().replace("    assign: yes\n", "    assign: yes\n    forceencapsulation: yes\n")
 
 
-def test_a_flow_in_udp_outlives_kills_and_restarts(two_hosts: topology.TwoHosts) -> None:
+def test_a_flow_in_udp_outlives_kills_restarts_and_a_stop(two_hosts: topology.TwoHosts) -> None:
     net = two_hosts
     with (
         xfrmd(net.left, FORCED, secret=e2e.SECRET, lasting=True) as left,
@@ -270,6 +270,9 @@ def test_a_flow_in_udp_outlives_kills_and_restarts(two_hosts: topology.TwoHosts)
         for again, daemon in steps:
             again(daemon)
             running.wait_for(50)
+        assert left.stop() == 0
+        running.wait_for(100)
+        left.start()
         assert (e2e.child_spis(left), e2e.child_spis(right)) == before
         for daemon in (left, right):
             (child,) = e2e.child_spis(daemon)
