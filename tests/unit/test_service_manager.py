@@ -50,3 +50,11 @@ def test_what_is_old_missing_or_of_no_service_is_not_known(tmp_path: Path) -> No
 
 def test_without_systemd_it_is_a_stop() -> None:
     assert stopped_for_good({}) is True
+    assert stopped_for_good({}, interrupted=True) is True
+
+
+def test_who_is_interrupted_goes_down_with_the_system_whatever_an_earlier_stop_left(tmp_path: Path) -> None:
+    group, listed = tmp_path / "cgroup", tmp_path / "jobs"
+    group.write_text("0::/system.slice/xfrmd.service\n")
+    listed.write_text(STOP)
+    assert stopped_for_good(UNDER_SYSTEMD, listed, group, interrupted=True) is False

@@ -35,15 +35,22 @@ def is_stop(jobs: str, unit: str) -> bool:
 
 
 def stopped_for_good(
-    environ: Mapping[str, str], jobs: Path = JOBS, control_group: Path = Path("/proc/self/cgroup")
+    environ: Mapping[str, str],
+    jobs: Path = JOBS,
+    control_group: Path = Path("/proc/self/cgroup"),
+    *,
+    interrupted: bool = False,
 ) -> bool | None:
     """Is the signal to end a stop by an administrator? None when it cannot be told, as nobody wrote the list down
     just now.
 
-    Without systemd it is one: whoever runs the program by hand restarts it by hand.
+    Without systemd it is one: whoever runs the program by hand restarts it by hand. With it nothing but a system that
+    goes down interrupts (SIGINT), ahead of the unit's ExecStop: a list that is there then is of an earlier stop.
     """
     if "INVOCATION_ID" not in environ:
         return True
+    if interrupted:
+        return False
     with contextlib.suppress(OSError, UnicodeDecodeError):
         unit = unit_of(control_group.read_text("ascii"))
         with jobs.open(encoding="ascii") as file:

@@ -47,10 +47,10 @@ async def serve(settings: Settings, journal: Journal) -> int:
         server = await _start(service)
         service.notifier.ready(service.story())
         journal.tell(Notice(Level.INFO, "started", f"ready: {service.story()}"))
-        stays = await signals.get() is signal.SIGTERM and service.custody.active
+        interrupted = await signals.get() is signal.SIGINT
         service.notifier.stopping()
         await server.stop()
-        journal.tell(await stop(service, stays=stays))
+        journal.tell(await stop(service, interrupted=interrupted))
     finally:
         await _close(service)
     return ExitCode.OK

@@ -17,9 +17,14 @@ _KEPT: Final = "stopped; {} stay in the kernel and keep protecting and blocking"
 _REMEDY: Final = "xfrmd open removes it"
 
 
-async def stop(service: Service, *, stays: bool) -> Notice:
-    """Leave the kernel as the policy's `on_stop` says; what became of it. `stays`: another run goes on with the SAs."""
-    opens = _opens(service)
+async def stop(service: Service, *, interrupted: bool) -> Notice:
+    """Leave the kernel as the policy's `on_stop` says; what became of it.
+
+    `interrupted`, so by SIGINT: no other run goes on with the SAs. Under systemd the system goes down, which
+    units/goodbye says that way, and stays closed (docs/decisions/0032).
+    """
+    opens = _opens(service, interrupted=interrupted)
+    stays = service.custody.active and not interrupted
     if stays and not opens:
         heritage.leave(service)
     else:
@@ -40,9 +45,9 @@ async def stop(service: Service, *, stays: bool) -> Notice:
     return Notice(Level.WARNING, "opened", text, remedy="config: {on_stop: keep} goes on enforcing")
 
 
-def _opens(service: Service) -> bool | None:
+def _opens(service: Service, *, interrupted: bool) -> bool | None:
     """Is the policy to be removed? None: it would be, if this were known to be a stop."""
     now = service.house.enforcement.now
     if now is None or now.policies.config.on_stop is not OnStop.OPEN:
         return False
-    return stopped_for_good(service.settings.environ)
+    return stopped_for_good(service.settings.environ, interrupted=interrupted)
