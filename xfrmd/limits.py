@@ -236,6 +236,8 @@ LIVENESS_IDLE: Final = 30.0
 """Silence from a peer, with traffic of ours towards it, after which we ask whether it is alive (RFC 7296 2.4)."""
 NAT_KEEPALIVE: Final = 20.0
 """Silence of ours after which a NAT in front of us is reminded of its mapping (RFC 3948 4)."""
+HOMELESS: Final = 60.0
+"""An IKE SA whose local address is gone waits so long for another one, about as long as a request is repeated."""
 LIVENESS_TOKEN: Final = 10.0
 """The same for a peer that has given a token: if it has crashed, the first question gets that answer (RFC 6290)."""
 TOKEN_SIZES: Final = (16, 256)

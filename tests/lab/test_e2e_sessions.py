@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from lab import topology
+from lab import packets, topology
 from lab.traffic import Flood, Ping, ping
 from lab.xfrmd_host import xfrmd
 from tests.lab import e2e
@@ -39,3 +39,37 @@ def test_a_peer_that_lost_its_state_is_back_long_before_it_would_be_given_up(two
         print(f"crash with tokens: {len(outcome.lost)} of {outcome.sent} packets lost, {lost:.1f} s")
         assert lost < sum(limits.SA_USE_INTERVAL) + limits.LIVENESS_TOKEN + 8, left.log
     net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+
+
+def named(word: str) -> str:
+    """The policy of one end, with the roaming host's name as this word's value."""
+    psk = 'psk: {file: "{psk}"}'
+    text = e2e.policy()
+    assert psk in text
+    return text.replace(psk, f"{psk}\n        {word}: roamer.example")
+
+
+def test_a_host_gets_another_address_and_its_ike_sa_goes_on(two_hosts: topology.TwoHosts) -> None:
+    """MOBIKE (RFC 4555), also after a restart of the daemon that knows that the peer may move."""
+    net = two_hosts
+    old, new = net.left.v4, net.left.v4.rpartition(".")[0] + ".77"
+    with (
+        xfrmd(net.left, named("local_id"), secret=e2e.SECRET) as left,
+        xfrmd(net.right, named("remote_id"), secret=e2e.SECRET, lasting=True) as right,
+    ):
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        before = e2e.ike_spis(left), e2e.ike_spis(right), e2e.child_spis(left)
+        right.kill()
+        right.start()
+        net.left.run("ip", "addr", "del", f"{old}/24", "dev", "eth0")
+        net.left.run("ip", "addr", "add", f"{new}/24", "dev", "eth0")
+        running = Flood(net.left, Ping(net.right.v4), rate=RATE).start()
+        running.wait_for(20)
+        outcome = running.stop()
+        assert (e2e.ike_spis(left), e2e.ike_spis(right)) == before[:2], left.log + right.log
+        assert left.log.count("[moved]") == right.log.count("[moved]") == 1
+        assert {ike["remote"].rpartition(":")[0] for ike in e2e.sas(right)["ike_sas"]} == {new}
+        print(f"another address: {len(outcome.lost)} of {outcome.sent} packets lost, {len(outcome.lost) / RATE:.2f} s")
+        assert len(outcome.lost) < 3 * RATE, left.log + right.log
+        assert ping(net.left, net.right.v4, 3).lost == 0
+    net.capture.assert_protected(packets.flow([old, new], [net.right.v4], "icmp"))

@@ -72,6 +72,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     lineage = Lineage(Endpoint(*saved.local), Endpoint(*saved.remote), vendor=saved.vendor)
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
     lineage.nat, lineage.fragments = saved.nat, saved.fragments
+    lineage.moves, lineage.follows = saved.moves, saved.follows
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     lineage.proofs = saved.proofs
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}
@@ -210,6 +211,7 @@ def _task(ctx: Context, saved: SavedTask, children: _Children) -> Task | None:
         reason=saved.reason,
         stillborn=set(saved.stillborn),
         follow=_follow(saved.follow) if saved.follow is not None else None,
+        cookie=saved.cookie,
     )
 
 

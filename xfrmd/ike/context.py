@@ -12,6 +12,7 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import Effect, SendDatagram, Tell
+from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
 from xfrmd.ike.lookup import PlanIndex
@@ -37,6 +38,8 @@ class TimerKind(enum.Enum):
     SUCCESSOR = "successor"
     """An AWAITED child SA sends from now on: the peer has had its time."""
     LINGER = "linger"
+    HOMELESS = "homeless"
+    """The local address of an IKE SA that may move is gone."""
     KEEPALIVE = "keepalive"
     """A NAT in front of us may forget where the peer's packets go."""
     FALLBACK = "fallback"
@@ -99,10 +102,11 @@ class Context:
         """What of that which outlives the process is not as it was saved last."""
 
     # rfc 7296: answer-to-sender
-    def send(self, sa: IkeSa, octets: bytes) -> None:
-        """Send a message to the peer of an IKE SA."""
+    def send(self, sa: IkeSa, octets: bytes, path: tuple[Endpoint, Endpoint] | None = None) -> None:
+        """Send a message to the peer of an IKE SA, or by another pair of our end and the peer's."""
+        local, remote = path or (sa.local, sa.remote)
         sa.lineage.spoken = self.now
-        self.out += [SendDatagram(sa.local, sa.remote, one) for one in datagrams(octets)]
+        self.out += [SendDatagram(local, remote, one) for one in datagrams(octets)]
 
     def tell(self, notice: Notice, peer: Address | None = None) -> None:
         """Tell the operator. A warning or worse that names a peer is kept as its last failure."""

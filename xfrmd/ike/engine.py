@@ -31,7 +31,7 @@ from xfrmd.ike.gate import Gate
 from xfrmd.ike.lookup import PlanIndex
 from xfrmd.ike.saved import Record
 from xfrmd.ike.saving import Recorder
-from xfrmd.ike.v2 import create_child, exchange, rekey_child, rekey_ike
+from xfrmd.ike.v2 import create_child, exchange, mobike, rekey_child, rekey_ike
 from xfrmd.ike.views import EngineView, IkeSaView, SoftSaView
 from xfrmd.model.plan import Plan
 
@@ -58,6 +58,7 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.SUCCESSOR: rekey_child.switch,
     TimerKind.LINGER: lifecycle.drop_inbound,
     TimerKind.KEEPALIVE: keepalive.due,
+    TimerKind.HOMELESS: mobike.homeless,
     TimerKind.DYNAMIC_END: dynamic.over,
     TimerKind.FALLBACK: soft.fall_back,
     TimerKind.SOFT_END: negotiate.soft_over,

@@ -74,7 +74,8 @@ class Gate:
     def _known(self, ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
         """An SPI of ours. Address and the peer's SPI must fit too; keys decide later."""
         theirs = header.spi_i if header.from_initiator else header.spi_r
-        if event.remote.address != sa.remote.address or event.local.address != sa.local.address:
+        elsewhere = event.remote.address != sa.remote.address or event.local.address != sa.local.address
+        if elsewhere and (header.is_response or not sa.lineage.follows):
             ctx.journal.count(Count.STRANGER)
         elif theirs != sa.peer_spi and sa.state is not IkeState.CONNECTING:
             ctx.journal.count(Count.UNKNOWN_SPI)

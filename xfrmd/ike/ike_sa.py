@@ -75,6 +75,8 @@ class TaskKind(enum.Enum):
     """Never a task of its own: the kind of the row for what such a task has to do before it is done."""
     LIVENESS = "ask for life"
     RECOGNITION = "give a token"
+    MOVE = "say where we are now"
+    ROUTABLE = "ask the new address for an answer"
 
 
 class SeededExchange:
@@ -190,6 +192,8 @@ class Task:
     lineage: Lineage | None = None
     """Where to go on after TEMPORARY_FAILURE."""
     follow: FollowUp | None = None
+    cookie: bytes = b""
+    """What the answer is to repeat."""
     stillborn: set[int] = field(default_factory=set)
     """SPIs that the peer has deleted before we knew them: its answer to this request may be late."""
 
@@ -248,6 +252,10 @@ class Lineage:
     """How both ends have proved themselves; nothing is told in it of an end that has not."""
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
+    moves: bool = False
+    """We may go on with it at another address (RFC 4555)."""
+    follows: bool = False
+    """The peer may."""
     nat: Nat = NO_NAT
     """What was seen between us when it began."""
     fragments: bool = False
@@ -294,6 +302,8 @@ class IkeSa:
     """When it was established."""
     sent_unheard: float | None = None
     """Since when traffic of ours has had no echo, None while it has."""
+    answer_to: tuple[Endpoint, Endpoint] | None = None
+    """Our end and the peer's that the request to be answered came by, where they are not those of the SA."""
     peer_token: bytes = b""
     """What the peer shows when it has lost this IKE SA (RFC 6290); b"" when it gave none."""
     arriving: dict[bool, Reassembly] = field(default_factory=dict)

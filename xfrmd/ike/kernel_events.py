@@ -11,7 +11,7 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
 from xfrmd.ike.events import Delete, Rekey, Remapped, SaExpired, SaFailed, SaUsed
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
-from xfrmd.ike.v2 import informational, rekey_child, rekey_ike
+from xfrmd.ike.v2 import informational, mobike, rekey_child, rekey_ike
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import CRL_OFF, PadEntry, RootcaAuth
 
@@ -152,12 +152,14 @@ def plan_changed(ctx: Context) -> None:
     for sa in ctx.store.ike_sas():
         pad = ctx.index.pad(sa.local.address, sa.remote.address)
         if pad is None or pad.peers != sa.pad.peers:
-            lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
+            if pad is not None or not mobike.stay(ctx, sa):
+                lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
             sa.pad = pad
             if any(revocation.listed(sa.lineage.proofs.remote.links, lists) for lists in _lists(pad)):
                 lifecycle.delete(ctx, sa, "the peer's certificate may be revoked", restart=True)
                 continue
+            mobike.home(ctx, sa.lineage)
             if sa.suite is not None and not select.still_named(sa.suite, pad.main_mode.proposals):
                 rekey_ike.order(ctx, sa)
     for child in ctx.store.all_children():

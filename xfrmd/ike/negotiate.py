@@ -12,7 +12,7 @@ from xfrmd.ike.effects import AskUsed, DropHeld, ReleaseHeld
 from xfrmd.ike.events import Acquire, Endpoint, Initiate
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.soft_sa import SoftSa
-from xfrmd.ike.v2 import create_child, init
+from xfrmd.ike.v2 import create_child, init, mobike
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
 from xfrmd.model.selector import Selector
@@ -89,7 +89,7 @@ def start(ctx: Context, want: Want) -> None:
     if want.tries > limits.WANT_TRIES:
         wants.fail(ctx, want, whole_peer=False)
         return
-    sa = _usable(ctx, key)
+    sa = _usable(ctx, key) or mobike.move(ctx, key.local, key.remote, pad)
     if sa is not None:
         sa.tasks.append(Task(TaskKind.NEW_CHILD, want=want))
         ctx.touch(sa)

@@ -110,6 +110,7 @@ class SavedTask:
     reason: int
     stillborn: tuple[int, ...]
     follow: SavedFollowUp | None = None
+    cookie: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,8 @@ class SavedLineage:
     full: bool
     believed_until: float | None
     """When the peer's certificate expires, None where there is none."""
+    moves: bool = False
+    follows: bool = False
     nat: Nat = NO_NAT
     proofs: Proofs = field(default_factory=Proofs)
     vendor: str = ""

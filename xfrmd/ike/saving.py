@@ -82,6 +82,8 @@ class Recorder:
             children=tuple(lineage.children),
             quick_modes=lineage.quick_modes,
             full=lineage.full,
+            moves=lineage.moves,
+            follows=lineage.follows,
             nat=lineage.nat,
             fragments=lineage.fragments,
             believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
@@ -156,6 +158,7 @@ def _task(task: Task) -> SavedTask:
         restarts=task.restarts,
         reason=task.reason,
         stillborn=tuple(task.stillborn),
+        cookie=task.cookie,
         follow=_follow(task.follow) if task.follow is not None else None,
     )
 

@@ -31,6 +31,7 @@ class Store:
         "_lineage_of",
         "_lineages",
         "dynamic",
+        "homeless",
         "soft",
         "tokens",
     )
@@ -46,6 +47,8 @@ class Store:
         self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
         """By reqid and outbound selector, as soft SAs are."""
+        self.homeless: dict[Address, Lineage] = {}
+        """By the peer's address: those that wait for another address of ours."""
         self.tokens = TokenMaker()
         """What tells peers of SAs that are no more."""
 
@@ -65,6 +68,18 @@ class Store:
         """The peer of a half-open IKE SA has proved itself; from now on its lineage is one to work with."""
         del self._half_open[(sa.lineage.remote, sa.spi_i)]
         self._lineages.setdefault((sa.local.address, sa.remote.address), {})[sa.lineage] = None
+
+    def move(self, lineage: Lineage, local: Endpoint, remote: Endpoint) -> None:
+        """The IKE SAs of a lineage go on between other addresses; its child SAs are found where they were."""
+        pair = (lineage.local.address, lineage.remote.address)
+        lineages = self._lineages.get(pair, {})
+        lineages.pop(lineage, None)
+        if not lineages:
+            self._lineages.pop(pair, None)
+        lineage.local, lineage.remote = local, remote
+        for sa in lineage.ike_sas:
+            sa.local, sa.remote = local, remote
+        self._lineages.setdefault((local.address, remote.address), {})[lineage] = None
 
     def leave(self, sa: IkeSa) -> None:
         """The IKE SA is closed: it leaves its lineage and is found by its SPI alone."""

@@ -9,7 +9,7 @@ from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import announce, child, crash, crossing, intermediate, ppk, proof, siblings
+from xfrmd.ike.v2 import announce, child, crash, crossing, intermediate, mobike, ppk, proof, siblings
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
@@ -46,7 +46,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     if proposal is None:  # the filter is no longer there; the IKE SA is not needed
         lifecycle.close(ctx, sa, linger=False)
         return None
-    return payloads + proposal + crash.given(ctx, sa)
+    return payloads + proposal + crash.given(ctx, sa) + mobike.offer(sa)
 
 
 def _prove(ctx: Context, sa: IkeSa, method: AuthMethod, ours: IdiPayload) -> tuple[list[Payload], list[Payload]]:
@@ -86,6 +86,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         _fail(ctx, task)
         return
     crash.taken(sa, message)
+    mobike.agree(sa, message)
     _established(ctx, sa)
     if message.first(SaPayload) is None:
         refused_child(ctx, sa, task, message)
@@ -186,6 +187,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     if message.notify(NotifyType.INITIAL_CONTACT) is not None:
         _forget_older(ctx, sa)
     crash.taken(sa, message)
+    mobile = mobike.answer(sa, message)
     _established(ctx, sa)
     try:
         made, more = child.answer(ctx, sa, message)
@@ -195,7 +197,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         _install(ctx, sa, made)
         siblings.ask(ctx, sa, made.child, message)
     sa.handshake = None
-    return payloads + more + crash.given(ctx, sa)
+    return payloads + more + crash.given(ctx, sa) + mobile
 
 
 def _authenticate(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, mapping, notices
 from xfrmd.ike.context import Context
+from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
@@ -48,7 +49,7 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
     arrival = sa.window.judge(header.message_id, event.data)
     if arrival is Arrival.REPEATED:
         ctx.journal.count(Count.REPEATED)
-        ctx.send(sa, sa.window.response)
+        ctx.out.append(SendDatagram(event.local, event.remote, sa.window.response))
     elif arrival is Arrival.NEW and sa.state in _LISTENING:
         _request(ctx, sa, event)
     elif arrival is Arrival.STALE and sa.window.answers(header.message_id) and header.next_payload == PayloadType.SKF:
@@ -185,8 +186,12 @@ def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
     ctx.changed[sa.lineage] = None
     sa.sent_unheard = None
-    sa.remote, sa.local = event.remote, event.local
-    mapping.follow(ctx, sa.lineage, event.remote)
+    sa.answer_to = None
+    if (event.local.address, event.remote.address) == (sa.local.address, sa.remote.address):
+        sa.remote, sa.local = event.remote, event.local
+        mapping.follow(ctx, sa.lineage, event.remote)
+    else:  # it is answered there, and moves the SA only if it says so (RFC 4555 3.5)
+        sa.answer_to = (event.local, event.remote)
 
 
 # rfc 7296: one-outstanding

@@ -8,7 +8,7 @@ from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.v2 import crash, rekey_child, rekey_ike
+from xfrmd.ike.v2 import crash, mobike, rekey_child, rekey_ike
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import SealedMessage
@@ -74,19 +74,20 @@ def alive(_ctx: Context, _sa: IkeSa, _task: Task, _message: SealedMessage) -> No
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Delete what the peer has deleted; anything else only wants an answer."""
     crash.taken(sa, message)
+    answers = mobike.receive(ctx, sa, message)
     deletes = message.every(DeletePayload)
     if message.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
         ctx.tell(notices.auth_refused(sa, NotifyType.AUTHENTICATION_FAILED), sa.remote.address)
         ctx.agenda.closing = sa
     if any(delete.protocol == ProtocolId.IKE for delete in deletes):
         ctx.agenda.closing = sa
-        return []
+        return answers
     spis = [spi for delete in deletes for spi in delete.spis]
     found = [child for spi in spis if (child := ctx.store.child_of(sa.lineage, spi)) is not None]
     if sa.task is not None:
         sa.task.stillborn.update(map(int.from_bytes, spis[: limits.DELETED_SPIS - len(sa.task.stillborn)]))
-    answers = [spi for child in dict.fromkeys(found) if (spi := _peer_deleted(ctx, sa, child)) is not None]
-    return [DeletePayload(ProtocolId.ESP, tuple(answers))] if answers else []
+    gone = [spi for child in dict.fromkeys(found) if (spi := _peer_deleted(ctx, sa, child)) is not None]
+    return [*answers, DeletePayload(ProtocolId.ESP, tuple(gone))] if gone else answers
 
 
 # rfc 7296: delete-obeyed delete-crossing

@@ -8,7 +8,7 @@ import hashlib
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.path import Nat
 from xfrmd.ike.v2.constants import NotifyType
-from xfrmd.ike.v2.message import ClearMessage
+from xfrmd.ike.v2.message import Message
 from xfrmd.ike.v2.payloads import NotifyPayload
 
 
@@ -28,7 +28,7 @@ def detection(
 
 
 # rfc 7296: nat-detection
-def detected(message: ClearMessage, local: Endpoint, remote: Endpoint, *, forced: bool) -> Nat:
+def detected(message: Message, local: Endpoint, remote: Endpoint, *, forced: bool) -> Nat:
     """Which ends of a received message are translated. A peer that sends no hashes cannot tell: nobody's then."""
     spi_i, spi_r = message.header.spi_i, message.header.spi_r
     sources, destinations = [], []

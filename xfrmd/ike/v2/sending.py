@@ -34,7 +34,8 @@ def respond(ctx: Context, sa: IkeSa, message: Message, payloads: Iterable[Payloa
     octets = sa.agreed_channel.seal(reply, payloads, _limit(sa))
     sa.window.responded(message.raw, octets)
     ctx.changed[sa.lineage] = None
-    ctx.send(sa, octets)
+    ctx.send(sa, octets, sa.answer_to)
+    sa.answer_to = None
     ctx.out += ctx.later
     ctx.later.clear()
 

@@ -21,6 +21,7 @@ from xfrmd.ike.v2 import (
     informational,
     init,
     intermediate,
+    mobike,
     rekey_child,
     rekey_ike,
 )
@@ -172,6 +173,10 @@ TASKS: Final = (
             (forms.INFORMATIONAL_RESPONSE,), informational.alive, _S.ESTABLISHED, "ask whether the peer is alive"),
     TaskRow(TaskKind.RECOGNITION, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, crash.request,
             (forms.INFORMATIONAL_RESPONSE,), crash.told, _S.ESTABLISHED, "give the token of a rekeyed IKE SA"),
+    TaskRow(TaskKind.MOVE, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, mobike.request,
+            (forms.INFORMATIONAL_RESPONSE,), mobike.response, _S.ESTABLISHED, "say that we have another address"),
+    TaskRow(TaskKind.ROUTABLE, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, mobike.ask_path,
+            (forms.INFORMATIONAL_RESPONSE,), mobike.path_answered, _S.ESTABLISHED, "ask the peer's new address"),
     TaskRow(TaskKind.DELETE_IKE, _S.DELETING, ExchangeType.INFORMATIONAL, informational.delete_ike,
             (forms.INFORMATIONAL_RESPONSE,), informational.ike_deleted, _S.CLOSED, "delete the IKE SA"),
 )
