@@ -6,7 +6,6 @@ from __future__ import annotations
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, mapping, notices
 from xfrmd.ike.context import Context
-from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
@@ -49,7 +48,7 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
     arrival = sa.window.judge(header.message_id, event.data)
     if arrival is Arrival.REPEATED:
         ctx.journal.count(Count.REPEATED)
-        ctx.out.append(SendDatagram(event.local, event.remote, sa.window.response))
+        ctx.send(sa, sa.window.response, (event.local, event.remote))
     elif arrival is Arrival.NEW and sa.state in _LISTENING:
         _request(ctx, sa, event)
     elif arrival is Arrival.STALE and sa.window.answers(header.message_id) and header.next_payload == PayloadType.SKF:
@@ -69,7 +68,7 @@ def _cut_anew(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         return
     channel.join(clear, clear.encrypted, Reassembly(clear.header.message_id))
     ctx.journal.count(Count.REPEATED)
-    ctx.send(sa, sa.window.response)
+    ctx.send(sa, sa.window.response, (event.local, event.remote))
 
 
 def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
