@@ -64,6 +64,7 @@ def spis(side: Side) -> list[bytes]:
     return [sa.local_spi for sa in side.engine.ike_sas()]
 
 
+# rfc 4555: announce update nat-detection-again
 def test_the_ike_sa_goes_on_at_another_address_and_its_traffic_gets_new_child_sas() -> None:
     talk = connected()
     before, old = (spis(talk.a), spis(talk.b)), talk.b.engine.ike_sas()[0].children[0]
@@ -174,6 +175,7 @@ def test_a_message_from_elsewhere_that_does_not_say_so_moves_nothing() -> None:
     assert answer(talk, later)[0].remote.address == A4
 
 
+# rfc 4555: no-nats-allowed
 def test_a_nat_on_the_way_is_refused_where_the_peer_allows_none() -> None:
     talk = connected()
     path = A4.packed + B4.packed + (500).to_bytes(2) * 2
@@ -185,6 +187,7 @@ def test_a_nat_on_the_way_is_refused_where_the_peer_allows_none() -> None:
     assert NotifyType.UNEXPECTED_NAT_DETECTED not in answer(talk, plain)[1]
 
 
+# rfc 4555: cookie2
 def test_the_new_address_is_asked_and_a_wrong_cookie_ends_the_ike_sa() -> None:
     talk = connected()
     effects = talk.deliver(sent_from(forge(talk.a, ExchangeType.INFORMATIONAL, update()), A2))
@@ -198,6 +201,7 @@ def test_the_new_address_is_asked_and_a_wrong_cookie_ends_the_ike_sa() -> None:
     assert talk.b.engine.ike_sas()[0].state == "deleting"
 
 
+# rfc 4555: cookie2
 def test_cookies_of_any_peer_are_repeated_and_those_of_wrong_sizes_are_not() -> None:
     talk = Dialogue()
     talk.connect()

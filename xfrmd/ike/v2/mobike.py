@@ -38,6 +38,7 @@ def _lasts(identity: Identity | None, named: Identity | None) -> bool:
 # What is said in IKE_AUTH
 
 
+# rfc 4555: announce
 def offer(sa: IkeSa) -> list[Payload]:
     """MOBIKE_SUPPORTED (RFC 4555 3.1) of the initiator, where our identity would be the same elsewhere."""
     return [NotifyPayload(NotifyType.MOBIKE_SUPPORTED)] if _lasts(sa.local_id, sa.pad.local_id) else []
@@ -48,6 +49,7 @@ def agree(sa: IkeSa, message: Message) -> None:
     sa.lineage.moves = bool(offer(sa)) and message.notify(NotifyType.MOBIKE_SUPPORTED) is not None
 
 
+# rfc 4555: announce
 def answer(sa: IkeSa, message: Message) -> list[Payload]:
     """MOBIKE_SUPPORTED of the responder, where the policy would have this peer elsewhere too."""
     somewhere = sa.pad.remote.length < BITS[sa.pad.remote.family]
@@ -115,6 +117,7 @@ def _go(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint, pad: PadEntr
         one.pad = pad
 
 
+# rfc 4555: update
 def request(_ctx: Context, sa: IkeSa, _task: Task) -> list[Payload] | None:
     """UPDATE_SA_ADDRESSES (RFC 4555 3.5)."""
     disguised = sa.pad.main_mode.encapsulate
@@ -136,6 +139,7 @@ def response(ctx: Context, sa: IkeSa, _task: Task, message: SealedMessage) -> No
             sa.remote = Endpoint(sa.remote.address, NAT_T_PORT)
 
 
+# rfc 4555: nat-detection-again
 def _see(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
     """What stands between us now."""
     forced = sa.pad.main_mode.encapsulate
@@ -161,6 +165,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     return answers
 
 
+# rfc 4555: no-nats-allowed
 def _check_path(message: SealedMessage, local: Endpoint, remote: Endpoint) -> None:
     """NO_NATS_ALLOWED names the addresses and ports that the message was sent with (RFC 4555 3.9, 4.2.6)."""
     sent = message.notify(NotifyType.NO_NATS_ALLOWED)
@@ -169,6 +174,7 @@ def _check_path(message: SealedMessage, local: Endpoint, remote: Endpoint) -> No
         raise RefusalError(NotifyType.UNEXPECTED_NAT_DETECTED)
 
 
+# rfc 4555: update
 def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
     """The peer has another address, if the policy has this peer there too."""
     if (local.address, remote.address) == (sa.local.address, sa.remote.address):
@@ -184,6 +190,7 @@ def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
     lifecycle.doom(ctx, sa.lineage, *sa.lineage.children.values())
 
 
+# rfc 4555: cookie2
 def ask_path(ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
     """COOKIE2: does what we send reach the peer at its new address (RFC 4555 3.7)? Silence ends the IKE SA."""
     task.cookie = ctx.entropy(_COOKIE)
