@@ -73,6 +73,7 @@ def test_the_ike_sa_goes_on_at_another_address_and_its_traffic_gets_new_child_sa
     talk.talk(arrive(talk))
     assert (spis(talk.a), spis(talk.b)) == before
     (there,), (here,) = talk.b.engine.ike_sas(), talk.a.engine.ike_sas()
+    assert (here.extensions, there.extensions) == (("moves", "fragments"), ("follows", "fragments"))
     assert there.remote.address == here.local.address == A2
     assert there.children[0].spi_out == here.children[0].spi_in
     assert there.children[0].selectors[0].dst == Prefix.host(A2)

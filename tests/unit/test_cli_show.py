@@ -31,6 +31,7 @@ CONNECTING: dict[str, Any] = {
     "rekey_in": None,
     "authenticated": {"local": None, "remote": None},
     "ppk": None,
+    "extensions": [],
 }
 
 
@@ -72,6 +73,16 @@ def test_an_ike_sa_without_methods_leaves_no_gap() -> None:
 def test_whose_ike_a_peer_has_is_shown_where_it_tells() -> None:
     shown = show.sas({"ike_sas": [{**CONNECTING, "vendor": "libreswan 4.10"}], "child_sas": []}, OUTPUT)
     assert " (libreswan 4.10) by rule " in shown
+
+
+def test_what_an_ike_sa_can_beyond_the_least_is_shown() -> None:
+    extensions = ["moves", "follows", "fragments", "crash-token"]
+    shown = show.sas({"ike_sas": [{**CONNECTING, "extensions": extensions}], "child_sas": []}, OUTPUT)
+    assert (
+        "  with MOBIKE (we may move), MOBIKE (the peer may move), IKE fragments, quick crash detection"
+        in shown.splitlines()
+    )
+    assert "with" not in show.sas({"ike_sas": [CONNECTING], "child_sas": []}, OUTPUT)
 
 
 def test_both_sides_of_a_failure_stand_below_one_another() -> None:

@@ -15,6 +15,12 @@ from xfrmd.control.schema import ControlError
 Answer = Mapping[str, Any]
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 PEERS_SHOWN: Final = 20
+_EXTENSIONS: Final = {
+    "moves": "MOBIKE (we may move)",
+    "follows": "MOBIKE (the peer may move)",
+    "fragments": "IKE fragments",
+    "crash-token": "quick crash detection",
+}
 _DONE: Final = {
     "ExchangeTable": "nftables tables exchanged",
     "ChangeElements": "nftables elements changed",
@@ -218,6 +224,7 @@ def sas(answer: Answer, output: Output) -> str:
             ),
         ]
         lines += _authenticated(sa["authenticated"])
+        lines += [f"  with {', '.join(map(_EXTENSIONS.__getitem__, sa['extensions']))}"] if sa["extensions"] else []
         lines += [f"  keys with the postquantum preshared key {sa['ppk']!r}"] if sa["ppk"] else []
         for child in children.get(sa["spi_local"], ()):
             lines += _child(child, output)

@@ -203,6 +203,7 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
         "nat": view.nat or None,
         "authenticated": {"local": proven(view.proofs.local), "remote": proven(view.proofs.remote)},
         "ppk": view.proofs.ppk or None,
+        "extensions": list(view.extensions),
         "transforms": _names(view.transforms),
         "age": round(clocks.monotonic - view.created, 1),
         "rekey_in": None if view.rekey_at is None else round(view.rekey_at - clocks.monotonic, 1),

@@ -58,7 +58,18 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         children=tuple(map(_child, sa.lineage.children.values())) if current else (),
         nat=str(sa.lineage.nat),
         proofs=sa.lineage.proofs,
+        extensions=_extensions(sa),
     )
+
+
+def _extensions(sa: IkeSa) -> tuple[str, ...]:
+    found = {
+        "moves": sa.lineage.moves,
+        "follows": sa.lineage.follows,
+        "fragments": sa.lineage.fragments,
+        "crash-token": sa.peer_token,
+    }
+    return tuple(name for name, there in found.items() if there)
 
 
 def _child(child: ChildSa) -> ChildSaView:
