@@ -244,6 +244,33 @@ TOKEN_SIZES: Final = (16, 256)
 """RFC 6290 4.1."""
 TOKENS: Final = 4
 """Tokens looked at in one message: of a secret and of the one before it, with room for a peer that keeps more."""
+TICKET_LIFETIME: Final = 28_800.0
+"""Seconds that a ticket is good for (RFC 5723), and that a key of ours seals them: as long as IKE SAs last by default.
+"""
+TICKET_KEY_LOOK: Final = 600.0
+"""Seconds between two looks at the age of the key that seals tickets."""
+TICKET_TRUST: Final = 86_400.0
+"""Seconds after a real proof of identity in which tickets count: a chain of resumptions is not longer."""
+TICKET_LEAST: Final = 60.0
+"""Seconds below which nobody is given a ticket: it would hardly outlast the loss that it is for."""
+TICKET_INTERVAL: Final = 60.0
+"""Seconds between two tickets for one IKE SA: each makes us remember that the one before counts no more."""
+TICKET_GIVEN: Final = 1_024
+"""Octets of a ticket of ours, twice what certificates with short names make: the message that shows it is never sent in
+fragments of IKE's own, and should fit into an IPv6 packet that every path carries.
+"""
+TICKET_SIZES: Final = (1, 8_192)
+"""Octets of a ticket that we keep for a peer: others have whole certificates in theirs."""
+TICKETS_HELD: Final = 4_096
+"""Tickets that we keep, one for a peer."""
+TICKETS_SPENT: Final = 65_536
+"""Tickets of ours that are remembered as used: a day's worth of thousands of peers. With more, none is taken."""
+RESUME_TRIES: Final = 3
+"""Times that a ticket is shown to a silent peer, within 3 s, before IKE_SA_INIT is sent."""
+RESUMED_REKEY: Final = 60.0
+"""A resumed IKE SA gets a key exchange of its own so long after it began, or up to three times as late, at random: not
+all peers of a host that was away at once.
+"""
 TOKEN_SECRET_AGE: Final = 30 * 86400.0
 """A start makes another secret for tokens after this long; the one before it still counts for as long at least."""
 MAPPING_INTERVAL: Final = 1.0

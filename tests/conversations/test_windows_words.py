@@ -21,7 +21,7 @@ from xfrmd.adapters.xfrm import states, uapi
 from xfrmd.compiler import compile_policy
 from xfrmd.ike.effects import Effect, InstallSa
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, Initiate, PlanChanged, Rekey
+from xfrmd.ike.events import Acquire, Initiate, PlanChanged, Rekey, TicketKeys
 from xfrmd.ike.v2.constants import ExchangeType
 from xfrmd.ike.v2.payloads import KePayload
 from xfrmd.ike.views import IkeSaView
@@ -30,6 +30,7 @@ from xfrmd.model.facts import HostFacts, Interface, InterfaceAddress, InterfaceK
 from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import Lifetime
 from xfrmd.model.sad import SadEntry
+from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Selector
 from xfrmd.policy import load
 from xfrmd.transforms.catalog import name_of
@@ -439,6 +440,16 @@ def test_methods_of_authentication_that_are_not_built_are_never_offered() -> Non
     assert children(talk.a) == [1]
     with pytest.raises(Exception, match="not built yet, and there is no other"):
         plan_of(A4, policy().replace("psk: a shared secret of them both", "rootca: CN=CA"))
+
+
+@shows("resumption")
+def test_tickets_where_both_ends_want_them() -> None:
+    for ours, theirs in (("yes", "yes"), ("no", "yes"), ("yes", "no")):
+        talk = dialogue(policy(policy=f"resumption: {ours}"), policy(policy=f"resumption: {theirs}"))
+        talk.b.hear(TicketKeys((Secret(bytes(32)),)), talk.now)
+        pings(talk)
+        given = ["ticket" in sa.extensions for sa in talk.a.engine.ike_sas()]
+        assert given == [(ours, theirs) == ("yes", "yes")]
 
 
 @shows("forceencapsulation")

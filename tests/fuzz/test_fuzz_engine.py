@@ -16,11 +16,12 @@ from tests.conversations.scenes import Pair, pair
 from tests.fuzz.mutate import COUNT, SEED, Mutator, corpus
 from xfrmd import limits
 from xfrmd.ike.effects import Effect, SendDatagram, Tell
-from xfrmd.ike.events import DatagramReceived, Endpoint
+from xfrmd.ike.events import DatagramReceived, Delete, Endpoint, TicketKeys
 from xfrmd.ike.v2.constants import FLAG_INITIATOR, FLAG_RESPONSE
+from xfrmd.model.secret import Secret
 
 SEEDS = corpus()
-STATES = 6
+STATES = 8
 TIME = 20.0
 """Seconds that pass during the attack: no half-open IKE SA ends in them by itself."""
 
@@ -46,6 +47,28 @@ def connected() -> Pair:
     return scene
 
 
+def resuming(datagrams: int) -> Pair:
+    """A resumption by A's ticket that stands still after so many datagrams have arrived."""
+    scene = pair(seed=SEED)
+    scene.network.tell(scene.b, TicketKeys((Secret(bytes(32)),)))
+    scene.connect()
+    found = scene.a.engine._ctx.store.tickets.held  # type: ignore[attr-defined] # the engine, not any Negotiator
+    kept = dict(found)
+    scene.network.tell(scene.a, Delete(None))
+    scene.network.settle()
+    found.update(kept)
+    passed: list[bytes] = []
+
+    def lose(datagram: SendDatagram) -> bool:
+        passed.append(datagram.data)
+        return len(passed) > datagrams
+
+    scene.network.lose = lose
+    scene.acquire(scene.a, scene.network.now)
+    scene.network.run(scene.network.now + 0.1)
+    return scene
+
+
 Scene = tuple[Callable[[], Pair], str]
 SCENES: dict[str, Scene] = {
     "fresh": (lambda: pair(seed=SEED), "B"),
@@ -54,6 +77,8 @@ SCENES: dict[str, Scene] = {
     "authenticating": (lambda: stopped_after(2), "A"),
     "established responder": (connected, "B"),
     "established initiator": (connected, "A"),
+    "resuming": (lambda: resuming(0), "A"),
+    "half resumed": (lambda: resuming(1), "B"),
 }
 
 
@@ -64,11 +89,13 @@ EXPECTED = {
     "authenticating": (35, FLAG_RESPONSE, 1),
     "established responder": (37, FLAG_INITIATOR, 2),
     "established initiator": (37, 0, 0),
+    "resuming": (38, FLAG_RESPONSE, 0),
+    "half resumed": (35, FLAG_INITIATOR, 1),
 }
 """Exchange, flags and message ID that the host would listen to."""
 
 
-RENEWED: dict[str, int] = {"fresh": 512, "connecting": 64}
+RENEWED: dict[str, int] = {"fresh": 512, "connecting": 64, "resuming": 64}
 """After so many datagrams the scene is set anew, where strangers can use up a state by what the protocol allows."""
 
 
@@ -90,10 +117,10 @@ class Target:
         if not self._views:
             return number.to_bytes(8) + bytes(8) + bytes((exchange, flags)) + message_id.to_bytes(4)
         view = self._views[0]
-        theirs = b"\x5a" * 8 if self.name == "connecting" else view.remote_spi
+        theirs = b"\x5a" * 8 if self.name in ("connecting", "resuming") else view.remote_spi
         spis = view.local_spi + theirs if view.initiator else theirs + view.local_spi
         if number % 3 == 0:
-            exchange, message_id = 34 + number % 4, number % 5
+            exchange, message_id = 34 + number % 5, number % 5
         return spis + bytes((exchange, flags)) + message_id.to_bytes(4)
 
     def check(self) -> None:

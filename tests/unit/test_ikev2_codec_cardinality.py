@@ -55,6 +55,8 @@ SAMPLES: dict[str, Payload] = {
     "status": NotifyPayload(16388, b"x"),
     "private status": NotifyPayload(50000),
     "COOKIE": NotifyPayload(NotifyType.COOKIE, b"c"),
+    "TICKET": NotifyPayload(NotifyType.TICKET_OPAQUE, b"t"),
+    "NACK": NotifyPayload(NotifyType.TICKET_NACK),
     "LINK": NotifyPayload(NotifyType.ADDITIONAL_KEY_EXCHANGE, b"link"),
     "REKEY_SA": NotifyPayload(NotifyType.REKEY_SA, b"", 3, b"abcd"),
 }
@@ -70,6 +72,7 @@ def message(exchange: int, response: bool, sealed: bool, names: str) -> Message:
 
 
 INIT, AUTH, CHILD, INFO = (ExchangeType(n) for n in (34, 35, 36, 37))
+RESUME = ExchangeType.IKE_SESSION_RESUME
 REQUEST, RESPONSE = False, True
 
 FORMS = [
@@ -80,6 +83,12 @@ FORMS = [
     (rows.IKE_SA_INIT_COOKIE, "COOKIE, V"),
     (rows.IKE_SA_INIT_REFUSAL, "error"),
     (rows.IKE_SA_INIT_REFUSAL, "status, private error"),
+    (rows.RESUME_REQUEST, "N, TICKET"),
+    (rows.RESUME_REQUEST, "COOKIE, TICKET, N, status, status, V, ?"),
+    (rows.RESUME_RESPONSE, "N, status, V"),
+    (rows.RESUME_COOKIE, "COOKIE"),
+    (rows.RESUME_NACK, "NACK, V"),
+    (rows.RESUME_REFUSAL, "error"),
     (rows.IKE_AUTH_REQUEST, "IDi, AUTH, SA, TSi, TSr"),
     (rows.IKE_AUTH_REQUEST, "IDi, CERT, CERT, status, CERTREQ, IDr, AUTH, CP, SA, TSi, TSr, V, ?"),
     (rows.IKE_AUTH_CHILDLESS_REQUEST, "IDi, AUTH"),
@@ -127,6 +136,15 @@ def test_every_row_is_in_the_table_and_has_a_form_here() -> None:
 
 
 WRONG = [
+    (RESUME, REQUEST, False, "N"),
+    (RESUME, REQUEST, False, "TICKET"),
+    (RESUME, REQUEST, False, "N, N, TICKET"),
+    (RESUME, REQUEST, False, "N, TICKET, SA"),
+    (RESUME, REQUEST, False, "N, TICKET, KE"),
+    (RESUME, RESPONSE, False, ""),
+    (RESUME, RESPONSE, False, "N, SA"),
+    (RESUME, RESPONSE, False, "N, N"),
+    (RESUME, REQUEST, True, "N, TICKET"),
     (INIT, REQUEST, False, "KE, N"),
     (INIT, REQUEST, False, "SA, N"),
     (INIT, REQUEST, False, "SA, KE"),

@@ -20,6 +20,9 @@ _EXTENSIONS: Final = {
     "follows": "MOBIKE (the peer may move)",
     "fragments": "IKE fragments",
     "crash-token": "quick crash detection",
+    "ticket": "a ticket for resumption",
+    "ticket-given": "a ticket given for resumption",
+    "resumed": "its beginning from a ticket",
 }
 _DONE: Final = {
     "ExchangeTable": "nftables tables exchanged",

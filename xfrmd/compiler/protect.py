@@ -111,7 +111,12 @@ def _policy(reqid: int, entry: _Negotiated) -> ProtectPolicy:
 
 def main_mode(policy: Policy) -> MainMode:
     """Main mode settings; master key PFS (`mmpfs`) means one quick mode per main mode."""
-    return MainMode(policy.mmsecmethods, 1 if policy.mmpfs else policy.qmpermm, policy.forceencapsulation)
+    return MainMode(
+        policy.mmsecmethods,
+        1 if policy.mmpfs else policy.qmpermm,
+        encapsulate=policy.forceencapsulation,
+        resumption=policy.resumption,
+    )
 
 
 def peers(

@@ -183,6 +183,7 @@ def _peer_json(one: PadEntry) -> dict[str, object]:
         "main_mode": [_proposal_json(proposal) for proposal in one.main_mode.proposals],
         "quick_modes": one.main_mode.quick_modes,
         "encapsulate": one.main_mode.encapsulate,
+        "resumption": one.main_mode.resumption,
         "local_id": str(one.local_id) if one.local_id else None,
         "remote_id": str(one.remote_id) if one.remote_id else None,
         "at": str(one.at),

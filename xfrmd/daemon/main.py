@@ -73,6 +73,7 @@ async def _start(service: Service) -> ControlServer:
         service.datagrams.attach(asyncio.get_running_loop())
         heritage.adopt(service)
         heritage.tell_of_losses(service)
+        tickets = heritage.tickets(service)
         service.facts.watch(service.facts_changed)
         service.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:
@@ -82,6 +83,7 @@ async def _start(service: Service) -> ControlServer:
     service.errands.start(
         "SA counters", every(limits.SA_USE_INTERVAL[0], "SA counters", UseWatch(service.house).look, service.faults)
     )
+    service.errands.start("tickets", every(limits.TICKET_KEY_LOOK, "tickets", tickets.look, service.faults))
     again, stores = limits.DIRECTORY_RETRY, service.house.stores
     ask = every(again, "directory", lambda: service.errands.start("directory", stores.ask_again()), service.faults)
     service.errands.start("directory", ask)

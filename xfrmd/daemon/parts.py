@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from xfrmd import limits
 from xfrmd.adapters.boot_files import BootFiles
-from xfrmd.adapters.crash_secrets import CrashSecretFile
 from xfrmd.adapters.durable import Disk
+from xfrmd.adapters.lasting_secrets import LastingSecrets
 from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.adapters.policy_stores import StoreFiles
@@ -44,10 +45,18 @@ class Settings:
         return BootFiles(Path(state), Path(runtime) if runtime else None) if state else None
 
     @property
-    def crash_secrets(self) -> CrashSecretFile | None:
+    def crash_secrets(self) -> LastingSecrets | None:
         """The secrets of tokens that tell peers of lost SAs; None without a state directory."""
+        return self._secrets("crash-secrets.json", limits.TOKEN_SECRET_AGE)
+
+    @property
+    def ticket_keys(self) -> LastingSecrets | None:
+        """The keys of tickets by which lost IKE SAs go on; None without a state directory."""
+        return self._secrets("ticket-keys.json", limits.TICKET_LIFETIME)
+
+    def _secrets(self, name: str, age: float) -> LastingSecrets | None:
         directory = self.environ.get("STATE_DIRECTORY")
-        return CrashSecretFile(Path(directory) / "crash-secrets.json", Disk()) if directory else None
+        return LastingSecrets(Path(directory) / name, Disk(), age) if directory else None
 
     @property
     def sources(self) -> dict[Store, PolicyFiles]:

@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, keepalive, kernel_events, lifecycle, mapping, notices
+from xfrmd.ike import dynamic, keepalive, kernel_events, lifecycle, mapping, notices, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
@@ -32,6 +32,7 @@ from xfrmd.ike.saved import (
     SavedTask,
 )
 from xfrmd.ike.saving import proof
+from xfrmd.ike.session import Held, SpentName
 from xfrmd.ike.v2 import rekey_child
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.child_keys import sad_entry
@@ -49,6 +50,7 @@ def adopt(ctx: Context, event: Adopt) -> None:
     """Take in what was saved, as far as plan and kernel still have it."""
     for one in event.saved.filters:
         _filter(ctx, one)
+    _tickets(ctx, event)
     known = {child.spi_in: child for child in event.saved.children}
     for saved in event.saved.lineages:
         pad = ctx.index.pad(saved.local.address, saved.remote.address)
@@ -57,6 +59,15 @@ def adopt(ctx: Context, event: Adopt) -> None:
     kernel_events.plan_changed(ctx)
     ike_sas = len(ctx.store.ike_sas())
     ctx.tell(notices.adopted(ike_sas, sum(1 for child in ctx.store.all_children() if child.sends)))
+
+
+def _tickets(ctx: Context, event: Adopt) -> None:
+    """Tickets that we hold, and the names of those of ours that were used."""
+    for spent in event.saved.spent:
+        ctx.store.tickets.spent[spent.name] = spent.until
+        ctx.changed[SpentName(spent.name)] = None
+    for one in event.saved.tickets:
+        resumable.keep(ctx, one.remote, Held(one.ticket.reveal(), one.session))
 
 
 def _filter(ctx: Context, saved: SavedFilter) -> None:
@@ -73,6 +84,8 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     lineage.quick_modes, lineage.full = saved.quick_modes, saved.full
     lineage.nat, lineage.fragments = saved.nat, saved.fragments
     lineage.moves, lineage.follows = saved.moves, saved.follows
+    lineage.authenticated, lineage.resumed = saved.authenticated, saved.resumed
+    lineage.ticket, lineage.renews = saved.ticket, saved.renews
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     lineage.proofs = saved.proofs
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}

@@ -16,6 +16,7 @@ from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
 from xfrmd.ike.lookup import PlanIndex
+from xfrmd.ike.session import HeldName, SpentName
 from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.store import Store
 from xfrmd.ike.timers import Timers
@@ -40,6 +41,8 @@ class TimerKind(enum.Enum):
     LINGER = "linger"
     HOMELESS = "homeless"
     """The local address of an IKE SA that may move is gone."""
+    TICKET = "ticket"
+    """The time of a ticket that we hold is over."""
     KEEPALIVE = "keepalive"
     """A NAT in front of us may forget where the peer's packets go."""
     FALLBACK = "fallback"
@@ -51,7 +54,8 @@ class TimerKind(enum.Enum):
     """The peer of a soft SA is asked again."""
 
 
-TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa | DynamicFilter | Lineage]
+TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa | DynamicFilter | Lineage | HeldName]
+Changed = Lineage | DynamicFilter | HeldName | SpentName
 
 
 @dataclass(slots=True)
@@ -98,7 +102,7 @@ class Context:
         self.out: list[Effect] = []
         self.later: list[Effect] = []
         self.agenda = Agenda()
-        self.changed: dict[Lineage | DynamicFilter, None] = {}
+        self.changed: dict[Changed, None] = {}
         """What of that which outlives the process is not as it was saved last."""
 
     # rfc 7296: answer-to-sender

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from xfrmd.ike import adopting, dynamic, keepalive, kernel_events, lifecycle, negotiate, snapshot, soft
+from xfrmd.ike import adopting, dynamic, keepalive, kernel_events, lifecycle, negotiate, resumable, snapshot, soft
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.effects import Effect
@@ -25,6 +25,7 @@ from xfrmd.ike.events import (
     SaExpired,
     SaFailed,
     SaUsed,
+    TicketKeys,
     TimerFired,
 )
 from xfrmd.ike.gate import Gate
@@ -48,6 +49,7 @@ _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Delete: kernel_events.delete,
     Adopt: adopting.adopt,
     CrashSecrets: lambda ctx, event: ctx.store.tokens.know(event.secrets),
+    TicketKeys: lambda ctx, event: ctx.store.tickets.know(event.keys),
 }
 _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.STATE: exchange.deadline,
@@ -59,6 +61,7 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.LINGER: lifecycle.drop_inbound,
     TimerKind.KEEPALIVE: keepalive.due,
     TimerKind.HOMELESS: mobike.homeless,
+    TimerKind.TICKET: resumable.over,
     TimerKind.DYNAMIC_END: dynamic.over,
     TimerKind.FALLBACK: soft.fall_back,
     TimerKind.SOFT_END: negotiate.soft_over,

@@ -124,6 +124,15 @@ class CrashSecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketKeys:
+    """What tickets are made with (RFC 5723), the newest first. To be told once adoption is over: until then it is not
+    known which were used. Without any, none are given and none of ours are taken.
+    """
+
+    keys: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Initiate:
     """The operator wants an SA for this filter and peer without traffic asking for it."""
 
@@ -162,6 +171,7 @@ Event = (
     | PlanChanged
     | Adopt
     | CrashSecrets
+    | TicketKeys
     | Initiate
     | Rekey
     | Delete

@@ -6,23 +6,28 @@ Everything that comes here may come from an attacker. What fails is counted by r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike.context import Context
 from xfrmd.ike.cookies import CookieJar
-from xfrmd.ike.events import DatagramReceived
+from xfrmd.ike.events import DatagramReceived, Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import crash, exchange, init
+from xfrmd.ike.v2 import crash, exchange, init, resume
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.header import HEADER, Header, parse_header
-from xfrmd.ike.v2.message import parse_clear
+from xfrmd.ike.v2.message import ClearMessage, parse_clear
 from xfrmd.ike.v2.replies import answer_of
 
 _NOTIFY_HEAD: Final = 8
 """Generic header and fixed part of a Notify payload."""
+_GREETINGS: Final[dict[int, Callable[[Context, Endpoint, Endpoint, ClearMessage], None]]] = {
+    ExchangeType.IKE_SA_INIT: init.receive_request,
+    ExchangeType.IKE_SESSION_RESUME: resume.receive_request,
+}
 
 
 class Gate:
@@ -84,7 +89,7 @@ class Gate:
 
     # rfc 7296: init-repeat-told-apart
     def _greeting(self, ctx: Context, header: Header, event: DatagramReceived) -> None:
-        """An IKE_SA_INIT request: again, or new if there is room and, under load, a cookie."""
+        """A first request: again, or new if there is room and, under load, a cookie."""
         known = ctx.store.half_open(event.remote, header.spi_i)
         if known is not None:
             exchange.receive(ctx, known, header, event)
@@ -95,7 +100,7 @@ class Gate:
             ctx.journal.count(Count.FULL)
             return
         try:
-            init.receive_request(ctx, event.local, event.remote, parse_clear(event.data))
+            _GREETINGS[header.exchange](ctx, event.local, event.remote, parse_clear(event.data))
         except RemoteProtocolError as error:
             ctx.journal.count(Count.REFUSED if error.notify else Count.MALFORMED)
             if error.notify and self._may_answer(ctx):
@@ -122,7 +127,7 @@ class Gate:
 # rfc 7296: spi-nonzero
 def _is_greeting(header: Header) -> bool:
     return (
-        header.exchange == ExchangeType.IKE_SA_INIT
+        header.exchange in _GREETINGS
         and header.from_initiator
         and not header.is_response
         and header.spi_r == NO_SPI

@@ -19,6 +19,7 @@ from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
+from xfrmd.ike.session import Session
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.message import SealedMessage
@@ -77,6 +78,7 @@ class TaskKind(enum.Enum):
     RECOGNITION = "give a token"
     MOVE = "say where we are now"
     ROUTABLE = "ask the new address for an answer"
+    TICKET = "ask for a ticket"
 
 
 class SeededExchange:
@@ -229,6 +231,9 @@ class Handshake:
     """Both ends can use a postquantum preshared key (USE_PPK)."""
     accepts: Accepted = None
     """What the peer says that it verifies."""
+    session: Session | None = None
+    """What is resumed (RFC 5723): a ticket stands for the key exchange."""
+    ticket: bytes = b""
     hashes: frozenset[int] = frozenset()
     """Hash algorithms that the peer verifies in signatures; none when it does not speak RFC 7427."""
 
@@ -266,6 +271,16 @@ class Lineage:
     """Whose IKE the peer seems to have, by its Vendor IDs; "" when they do not tell."""
     followed: float = -math.inf
     """When its child SAs last followed the peer to another port."""
+    authenticated: float = 0.0
+    """When both ends have really proved who they are, in seconds since 1970: resumption proves nothing of it anew."""
+    resumed: bool = False
+    """It began with a ticket (RFC 5723)."""
+    ticket: bytes = b""
+    """Name of the ticket that we have given for it, b"" when none counts."""
+    ticket_at: float = -math.inf
+    """When we gave it."""
+    renews: bool = False
+    """The peer has given us tickets: we ask for another one after a rekey."""
     heir: Lineage | None = None
     """Another one with the same peer, which takes over the child SAs because this one is one too many."""
 

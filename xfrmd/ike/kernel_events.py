@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.credentials import revocation
-from xfrmd.ike import dynamic, lifecycle, mapping, notices, select, soft, wants
+from xfrmd.ike import dynamic, lifecycle, mapping, notices, resumable, select, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
@@ -13,7 +12,6 @@ from xfrmd.ike.events import Delete, Rekey, Remapped, SaExpired, SaFailed, SaUse
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.v2 import informational, mobike, rekey_child, rekey_ike
 from xfrmd.model.addresses import Address
-from xfrmd.model.pad import CRL_OFF, PadEntry, RootcaAuth
 
 
 def _find(ctx: Context, spi: int, dst: Address) -> ChildSa | None:
@@ -122,9 +120,12 @@ def delete(ctx: Context, event: Delete) -> None:
             dynamic.close(ctx, found)
         for clear in list(ctx.store.soft.values()):
             soft.close(ctx, clear, "deleted by the operator, or the daemon stops")
+        for peer in list(ctx.store.tickets.held):
+            resumable.drop(ctx, peer)
         return
     sa = ctx.store.ike_sa(event.spi)
     if sa is not None:  # one that has just been replaced stands for the one in its place
+        resumable.revoke(ctx, sa.lineage)
         lifecycle.delete(ctx, sa.lineage.current or sa, "deleted by the operator")
     child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
     lineage = ctx.store.lineage_of(child) if child is not None else None
@@ -153,10 +154,12 @@ def plan_changed(ctx: Context) -> None:
         pad = ctx.index.pad(sa.local.address, sa.remote.address)
         if pad is None or pad.peers != sa.pad.peers:
             if pad is not None or not mobike.stay(ctx, sa):
+                resumable.revoke(ctx, sa.lineage)
                 lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
             sa.pad = pad
-            if any(revocation.listed(sa.lineage.proofs.remote.links, lists) for lists in _lists(pad)):
+            if resumable.may_be_revoked(sa.lineage.proofs.remote, pad):
+                resumable.revoke(ctx, sa.lineage)
                 lifecycle.delete(ctx, sa, "the peer's certificate may be revoked", restart=True)
                 continue
             mobike.home(ctx, sa.lineage)
@@ -170,11 +173,6 @@ def plan_changed(ctx: Context) -> None:
         elif (protect := ctx.index.protect(child.reqid)) and not select.still_named(child.suite, protect.proposals):
             rekey_child.order(ctx, child)
     dynamic.plan_changed(ctx)
-
-
-def _lists(pad: PadEntry) -> list[tuple[bytes, ...]]:
-    """The revocation lists that a rule looks at."""
-    return [one.crls for one in pad.auth if isinstance(one, RootcaAuth) and one.crl_check != CRL_OFF]
 
 
 def _still_wanted(ctx: Context, child: ChildSa) -> bool:

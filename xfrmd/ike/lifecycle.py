@@ -54,10 +54,16 @@ def set_deadline(ctx: Context, sa: IkeSa) -> None:
     ctx.timers.set((TimerKind.STATE, sa), end)
 
 
+# rfc 5723: fresh-keys
 # rfc 7296: lifetimes-own
 def plan_rekey(ctx: Context, sa: IkeSa) -> None:
-    """Set the time to rekey an IKE SA: a random moment before its lifetime ends."""
-    ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + soft(ctx, sa.lifetime))
+    """Set the time to rekey an IKE SA: a random moment before its lifetime ends. One without a key exchange of its own
+    gets one soon, from the end that resumed it if that does.
+    """
+    seconds = soft(ctx, sa.lifetime)
+    if sa.handshake is not None and sa.handshake.session is not None:
+        seconds = min(seconds, limits.RESUMED_REKEY * (1 + ctx.random() + (not sa.initiator)))
+    ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + seconds)
 
 
 def soft(ctx: Context, hard: int) -> float:
@@ -106,6 +112,8 @@ def replace(ctx: Context, old: IkeSa, new: IkeSa) -> None:
     for task in moving:
         task.follow = None
     new.tasks.extend(moving)
+    if new.lineage.renews:
+        new.tasks.append(Task(TaskKind.TICKET))
     ctx.touch(new)
 
 

@@ -12,7 +12,7 @@ from xfrmd.ike.effects import AskUsed, DropHeld, ReleaseHeld
 from xfrmd.ike.events import Acquire, Endpoint, Initiate
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.soft_sa import SoftSa
-from xfrmd.ike.v2 import create_child, init, mobike
+from xfrmd.ike.v2 import create_child, init, mobike, resume
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import ProtectPolicy
 from xfrmd.model.selector import Selector
@@ -94,7 +94,8 @@ def start(ctx: Context, want: Want) -> None:
         sa.tasks.append(Task(TaskKind.NEW_CHILD, want=want))
         ctx.touch(sa)
     else:
-        sa = init.initiate(ctx, pad, Endpoint(key.local, IKE_PORT), Endpoint(key.remote, IKE_PORT), want)
+        local, remote = Endpoint(key.local, IKE_PORT), Endpoint(key.remote, IKE_PORT)
+        sa = resume.start(ctx, pad, local, remote, want) or init.initiate(ctx, pad, local, remote, want)
     soft.watch(ctx, sa, want)
 
 

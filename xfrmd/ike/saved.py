@@ -16,6 +16,7 @@ from xfrmd.ike.narrow import Traffic
 from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.proven import Proofs
 from xfrmd.ike.select import Suite
+from xfrmd.ike.session import Session
 from xfrmd.ike.v2.header import Header
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity
@@ -166,6 +167,10 @@ class SavedLineage:
     proofs: Proofs = field(default_factory=Proofs)
     vendor: str = ""
     fragments: bool = False
+    authenticated: float = 0.0
+    resumed: bool = False
+    ticket: bytes = b""
+    renews: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +209,31 @@ class SavedFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedTicket:
+    """A ticket that a peer has given us."""
+
+    remote: Address
+    ticket: Secret
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSpent:
+    """A ticket of ours that no longer counts. `until` in seconds since 1970."""
+
+    name: bytes
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """All of it."""
 
     lineages: tuple[SavedLineage, ...] = ()
     children: tuple[SavedChild, ...] = ()
     filters: tuple[SavedFilter, ...] = ()
+    tickets: tuple[SavedTicket, ...] = ()
+    spent: tuple[SavedSpent, ...] = ()
 
 
 class Record(NamedTuple):
@@ -219,8 +243,14 @@ class Record(NamedTuple):
     content: Secret | None
 
 
-Value = SavedLineage | SavedChild | SavedFilter
-_KINDS: Final[dict[str, type]] = {"lineage": SavedLineage, "child": SavedChild, "filter": SavedFilter}
+Value = SavedLineage | SavedChild | SavedFilter | SavedTicket | SavedSpent
+_KINDS: Final[dict[str, type]] = {
+    "lineage": SavedLineage,
+    "child": SavedChild,
+    "filter": SavedFilter,
+    "ticket": SavedTicket,
+    "spent": SavedSpent,
+}
 _WORDS: Final = {kind: word for word, kind in _KINDS.items()}
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _WRITERS: Final = {kind: writer(kind) for kind in _WORDS}

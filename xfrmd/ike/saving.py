@@ -27,9 +27,12 @@ from xfrmd.ike.saved import (
     SavedIkeSa,
     SavedLineage,
     SavedOffer,
+    SavedSpent,
     SavedTask,
+    SavedTicket,
     encode,
 )
+from xfrmd.ike.session import HeldName, SpentName
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.secret import Secret
 
@@ -51,10 +54,10 @@ class Recorder:
         """What is not as it was saved last."""
         records: list[Record] = []
         for one in ctx.changed:
-            if isinstance(one, DynamicFilter):
-                records.append(_filter(ctx, one))
-            else:
+            if isinstance(one, Lineage):
                 records += self._lineage(ctx, one)
+            else:
+                records.append(_single(ctx, one))
         ctx.changed.clear()
         return records
 
@@ -89,6 +92,10 @@ class Recorder:
             believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
             proofs=lineage.proofs,
             vendor=lineage.vendor,
+            authenticated=lineage.authenticated,
+            resumed=lineage.resumed,
+            ticket=lineage.ticket,
+            renews=lineage.renews,
         )
         records.append(Record(f"lineage {self._numbers[lineage]}", encode(saved)))
         return records + [Record(f"child {spi:08x}", None) for spi in before if spi not in now]
@@ -220,6 +227,19 @@ def _child(ctx: Context, child: ChildSa) -> SavedChild:
         switch_at=ctx.timers.deadline((TimerKind.SUCCESSOR, child)),
         ports=child.ports,
     )
+
+
+def _single(ctx: Context, one: DynamicFilter | HeldName | SpentName) -> Record:
+    """What stands for itself."""
+    tickets = ctx.store.tickets
+    if isinstance(one, HeldName):
+        held = tickets.held.get(one.remote)
+        value = SavedTicket(one.remote, Secret(held.ticket), held.session) if held is not None else None
+        return Record(f"ticket {one.remote}", encode(value) if value is not None else None)
+    if isinstance(one, SpentName):
+        until = tickets.spent.get(one.name)
+        return Record(f"spent {one.name.hex()}", encode(SavedSpent(one.name, until)) if until is not None else None)
+    return _filter(ctx, one)
 
 
 def _filter(ctx: Context, one: DynamicFilter) -> Record:

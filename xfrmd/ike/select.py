@@ -68,8 +68,13 @@ class Mismatch(NamedTuple):
 
 def still_named(suite: Suite, ours: Iterable[Proposal]) -> bool:
     """Do our proposals have what was agreed? A child SA's key exchange counts no more: its keys are made."""
+    return naming(suite, ours) is not None
+
+
+def naming(suite: Suite, ours: Iterable[Proposal]) -> Proposal | None:
+    """The first of our proposals that has what was agreed."""
     wanted = [one for one in suite.transforms if suite.prf is not None or one.type not in METHODS]
-    return any(all(one in proposal.transforms for one in wanted) for proposal in ours)
+    return next((one for one in ours if all(wish in one.transforms for wish in wanted)), None)
 
 
 # rfc 7296: one-suite

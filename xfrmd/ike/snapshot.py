@@ -58,16 +58,19 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         children=tuple(map(_child, sa.lineage.children.values())) if current else (),
         nat=str(sa.lineage.nat),
         proofs=sa.lineage.proofs,
-        extensions=_extensions(sa),
+        extensions=_extensions(ctx, sa),
     )
 
 
-def _extensions(sa: IkeSa) -> tuple[str, ...]:
+def _extensions(ctx: Context, sa: IkeSa) -> tuple[str, ...]:
     found = {
         "moves": sa.lineage.moves,
         "follows": sa.lineage.follows,
         "fragments": sa.lineage.fragments,
         "crash-token": sa.peer_token,
+        "ticket": sa.remote.address in ctx.store.tickets.held and sa.lineage.renews,
+        "ticket-given": sa.lineage.ticket,
+        "resumed": sa.lineage.resumed,
     }
     return tuple(name for name, there in found.items() if there)
 

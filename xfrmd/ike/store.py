@@ -12,6 +12,7 @@ from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
 from xfrmd.ike.soft_sa import SoftSa
+from xfrmd.ike.tickets import Tickets
 from xfrmd.ike.tokens import TokenMaker
 from xfrmd.model.addresses import Address
 from xfrmd.model.selector import Selector
@@ -33,6 +34,7 @@ class Store:
         "dynamic",
         "homeless",
         "soft",
+        "tickets",
         "tokens",
     )
 
@@ -51,6 +53,8 @@ class Store:
         """By the peer's address: those that wait for another address of ours."""
         self.tokens = TokenMaker()
         """What tells peers of SAs that are no more."""
+        self.tickets = Tickets()
+        """What lets IKE SAs go on that are no more."""
 
     # IKE SAs
 

@@ -65,6 +65,11 @@ class Window:
         return self._sent is not None
 
     @property
+    def times(self) -> int:
+        """How often the outstanding request has been sent."""
+        return self._sent_times
+
+    @property
     def due(self) -> float | None:
         """When the outstanding request is to be sent again, or given up."""
         return self._due if self._sent is not None else None

@@ -112,6 +112,8 @@ class MainMode:
     """Windows `qmpermm`: child SAs negotiated under one IKE SA before it takes no more; 0 = no limit."""
     encapsulate: bool = False
     """ESP travels in UDP whatever stands between the two ends (`forceencapsulation`)."""
+    resumption: bool = True
+    """IKE SAs that were lost may go on from tickets (RFC 5723), where both ends want it."""
     fragment_size: int = limits.FRAGMENT_SIZE
     """Octets of an IKE message above which it goes in fragments (RFC 7383)."""
 

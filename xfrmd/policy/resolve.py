@@ -169,6 +169,7 @@ class Resolver:
             qmpermm=1 if read["mmpfs"] else read["qmpermm"],
             mmpfs=read["mmpfs"],
             forceencapsulation=read["forceencapsulation"],
+            resumption=read["resumption"],
             description=read["description"],
             soft_seconds=read["softsaexpirationtime"],
             default_response=self._default_response(read),

@@ -209,6 +209,13 @@ POLICY: Final = Record(
             shown="no",
         ),
         Field(
+            "resumption",
+            FLAG,
+            "yes: an IKE SA that one end has lost goes on from a ticket, where both ends want that",
+            default=True,
+            shown="yes",
+        ),
+        Field(
             "activatedefaultrule",
             FLAG,
             "yes: answer peers that no rule names, as defaultrule says",

@@ -145,6 +145,8 @@ class Policy:
     store: Store = Store.LOCAL
     forceencapsulation: bool = False
     """ESP in UDP whatever stands between the ends."""
+    resumption: bool = True
+    """IKE SAs that were lost may go on from tickets."""
 
 
 class BootMode(enum.Enum):

@@ -5,28 +5,53 @@ from __future__ import annotations
 
 from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError
-from xfrmd.ike import keepalive, lifecycle, negotiate, notices, wants
+from xfrmd.ike import keepalive, lifecycle, negotiate, notices, resumable, session_notices, wants
 from xfrmd.ike.context import Context
-from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Task
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import announce, child, crash, crossing, intermediate, mobike, ppk, proof, siblings
+from xfrmd.ike.v2 import (
+    announce,
+    child,
+    crash,
+    crossing,
+    intermediate,
+    mobike,
+    octets,
+    ppk,
+    proof,
+    resume,
+    siblings,
+    ticketing,
+)
 from xfrmd.ike.v2.child import Made
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.create_child import propose_want, refused_child
 from xfrmd.ike.v2.message import SealedMessage
-from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdPayload, IdrPayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdrPayload, NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.proof import Claim
 from xfrmd.ike.v2.replies import RefusalError, error_of
 from xfrmd.model.pad import AuthMethod, PskAuth
-from xfrmd.model.proposals import Transform
-from xfrmd.transforms.compute import prf_compute
 
 # Initiator
 
 
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Our identity and its proof, and a proposal for the first child SA."""
+    claims = resume.proof(sa) if sa.greeting.session is not None else _claim(ctx, sa, task)
+    if not claims:
+        return None
+    if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
+        claims.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
+    proposal = propose_want(ctx, sa, task)
+    if proposal is None:  # the filter is no longer there; the IKE SA is not needed
+        lifecycle.close(ctx, sa, linger=False)
+        return None
+    return claims + proposal + crash.given(ctx, sa) + mobike.offer(sa) + ticketing.ask(sa)
+
+
+def _claim(ctx: Context, sa: IkeSa, task: Task) -> list[Payload]:
+    """Who we are, by a method of the rule; nothing where there is no proof that this peer would take."""
     method = _to_try(sa, task)
     sa.local_id = proof.local_identity(sa, method)
     if sa.remote_id is None and isinstance(method, PskAuth):
@@ -36,28 +61,21 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
         proved, said = _prove(ctx, sa, method, ours)
     except CredentialError as error:
         _cannot(ctx, sa, task, error)
-        return None
+        return []
     wanted = [IdrPayload.of(sa.pad.remote_id)] if sa.pad.remote_id is not None else []
-    payloads: list[Payload] = [ours, *proved[:-1], *proof.requests(sa.pad), *wanted, proved[-1]]
-    if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
-        payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
-    payloads += said + (announce.announcement(sa.pad) if sa.greeting.accepts is not None else [])
-    proposal = propose_want(ctx, sa, task)
-    if proposal is None:  # the filter is no longer there; the IKE SA is not needed
-        lifecycle.close(ctx, sa, linger=False)
-        return None
-    return payloads + proposal + crash.given(ctx, sa) + mobike.offer(sa)
+    payloads: list[Payload] = [ours, *proved[:-1], *proof.requests(sa.pad), *wanted, proved[-1], *said]
+    return payloads + (announce.announcement(sa.pad) if sa.greeting.accepts is not None else [])
 
 
 def _prove(ctx: Context, sa: IkeSa, method: AuthMethod, ours: IdiPayload) -> tuple[list[Payload], list[Payload]]:
     """Our proof and what is said of a PPK: which we mean and, where we can do without, the proof without (RFC 8784)."""
     plain, key = sa.greeting.sk_pi, ppk.in_use(sa)
     if key is None:
-        return proof.make(ctx, sa, method, _initiator_octets(sa, ours, plain)), []
-    proved = proof.make(ctx, sa, method, _initiator_octets(sa, ours, ppk.mixed(sa, key, plain)))
+        return proof.make(ctx, sa, method, octets.of_initiator(sa, ours, plain)), []
+    proved = proof.make(ctx, sa, method, octets.of_initiator(sa, ours, ppk.mixed(sa, key, plain)))
     said: list[Payload] = [ppk.identity(key)]
     if not key.required:
-        without = proof.make(ctx, sa, method, _initiator_octets(sa, ours, plain))[-1]
+        without = proof.make(ctx, sa, method, octets.of_initiator(sa, ours, plain))[-1]
         assert isinstance(without, AuthPayload)
         said.append(NotifyPayload(NotifyType.NO_PPK_AUTH, without.data))
     return proved, said
@@ -78,9 +96,8 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     if identity is None or proved is None:
         _refused(ctx, sa, task, message)
         return
-    sa.remote_id = identity.identity
-    method, why = _judge_responder(ctx, sa, message, identity, proved)
-    if method is None:
+    why = _judge_responder(ctx, sa, message, identity, proved)
+    if why:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
         lifecycle.delete(ctx, sa, "authentication failed", reason=NotifyType.AUTHENTICATION_FAILED)
         _fail(ctx, task)
@@ -88,6 +105,8 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     crash.taken(sa, message)
     mobike.agree(sa, message)
     _established(ctx, sa)
+    resumable.drop(ctx, sa.remote.address)  # it is of an IKE SA before this one
+    ticketing.taken(ctx, sa, message)
     if message.first(SaPayload) is None:
         refused_child(ctx, sa, task, message)
     else:
@@ -95,15 +114,18 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     sa.handshake = None
 
 
-def _judge_responder(
-    ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdrPayload, proved: AuthPayload
-) -> proof.Verdict:
+def _judge_responder(ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdrPayload, proved: AuthPayload) -> str:
+    """Why the responder is not believed, "" when it is."""
+    if sa.greeting.session is not None:
+        return resume.believe(ctx, sa, identity, proved)
+    sa.remote_id = identity.identity
     key, used = ppk.in_use(sa), message.notify(NotifyType.PPK_IDENTITY) is not None
     if used and key is not None:
         ppk.apply(sa, key)
     elif used or ppk.demanded(sa):
-        return None, "it does not use the postquantum preshared key as the rule wants it"
-    return proof.judge(ctx, sa, message, Claim(identity, proved, _responder_octets(sa, identity)))
+        return "it does not use the postquantum preshared key as the rule wants it"
+    method, why = proof.judge(ctx, sa, message, Claim(identity, proved, octets.of_responder(sa, identity)))
+    return "" if method is not None else why
 
 
 # rfc 7296: refused-child-keeps-ike
@@ -119,6 +141,10 @@ def _first_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) ->
 
 def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer does not believe us. This message is sealed, but its sender has proved no identity."""
+    if sa.greeting.session is not None:
+        ctx.tell(session_notices.refused(sa))
+        resume.fall_back(ctx, sa, task=task)
+        return
     error = error_of(message)
     notify = NotifyType.AUTHENTICATION_FAILED if error is None else error.notify
     if notify == NotifyType.AUTHENTICATION_FAILED and _try_next(ctx, sa, task):
@@ -170,20 +196,10 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Judge the initiator's proof and answer with ours. AUTHENTICATION_FAILED ends the IKE SA."""
     intermediate.check_done(sa)
     identity, proved = message.first(IdiPayload), message.first(AuthPayload)
-    announce.listen(sa, message)
     assert identity is not None
     assert proved is not None
-    sa.local_id = sa.pad.local_id
-    sa.remote_id = identity.identity
-    method = _authenticate(ctx, sa, message, identity, proved)
-    assert sa.local_id is not None
-    ours = IdrPayload.of(sa.local_id)
-    try:
-        payloads = [ours, *proof.make(ctx, sa, method, _responder_octets(sa, ours))]
-        payloads += [ppk.confirmation()] if sa.lineage.proofs.ppk else []
-    except CredentialError as error:
-        ctx.tell(notices.no_proof(sa, str(error)), sa.remote.address)
-        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error), fatal=True) from error
+    answer = resume.answer if sa.greeting.session is not None else _answer
+    payloads = answer(ctx, sa, message, identity, proved)
     if message.notify(NotifyType.INITIAL_CONTACT) is not None:
         _forget_older(ctx, sa)
     crash.taken(sa, message)
@@ -197,7 +213,25 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         _install(ctx, sa, made)
         siblings.ask(ctx, sa, made.child, message)
     sa.handshake = None
-    return payloads + more + crash.given(ctx, sa) + mobile
+    return payloads + more + crash.given(ctx, sa) + mobile + ticketing.given(ctx, sa, message)
+
+
+def _answer(
+    ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload, proved: AuthPayload
+) -> list[Payload]:
+    """Our identity and its proof, once the initiator is believed."""
+    announce.listen(sa, message)
+    sa.local_id = sa.pad.local_id
+    sa.remote_id = identity.identity
+    method = _authenticate(ctx, sa, message, identity, proved)
+    assert sa.local_id is not None
+    ours = IdrPayload.of(sa.local_id)
+    try:
+        payloads = [ours, *proof.make(ctx, sa, method, octets.of_responder(sa, ours))]
+    except CredentialError as error:
+        ctx.tell(notices.no_proof(sa, str(error)), sa.remote.address)
+        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error), fatal=True) from error
+    return payloads + ([ppk.confirmation()] if sa.lineage.proofs.ppk else [])
 
 
 def _authenticate(
@@ -231,7 +265,7 @@ def _judge_initiator(
         if without is None:
             return None, f"it insists on the postquantum preshared key {ppk.told(named)}, which the rule does not have"
         proved = AuthPayload(proved.method, without.data)
-    return proof.judge(ctx, sa, message, Claim(identity, proved, _initiator_octets(sa, identity, sa.greeting.sk_pi)))
+    return proof.judge(ctx, sa, message, Claim(identity, proved, octets.of_initiator(sa, identity, sa.greeting.sk_pi)))
 
 
 def _install(ctx: Context, sa: IkeSa, made: Made) -> None:
@@ -257,6 +291,8 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
     lifecycle.plan_rekey(ctx, sa)
     sa.settled = ctx.now
+    if not sa.lineage.resumed:
+        sa.lineage.authenticated = ctx.wall()
     ctx.journal.count(Count.IKE_SAS)
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)
@@ -265,23 +301,3 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     negotiate.instead_of_soft(ctx, sa)
     ctx.agenda.idle.update(dict.fromkeys(ctx.store.lineages(sa.local.address, sa.remote.address)))
     ctx.touch(sa)
-
-
-# rfc 7296: auth-octets
-def _initiator_octets(sa: IkeSa, identity: IdPayload, sk_pi: bytes) -> bytes:
-    """What the initiator's AUTH covers (RFC 7296 2.15). `sk_pi`: with or without a PPK."""
-    handshake: Handshake = sa.greeting
-    signed = handshake.request + handshake.nonce_r + prf_compute(_prf(sa), sk_pi, identity.body)
-    return signed + intermediate.authenticated(sa)
-
-
-# rfc 7296: auth-octets
-def _responder_octets(sa: IkeSa, identity: IdPayload) -> bytes:
-    """What the responder's AUTH covers."""
-    handshake: Handshake = sa.greeting
-    signed = handshake.response + handshake.nonce_i + prf_compute(_prf(sa), handshake.sk_pr, identity.body)
-    return signed + intermediate.authenticated(sa)
-
-
-def _prf(sa: IkeSa) -> Transform:
-    return sa.agreed_channel.prf

@@ -108,6 +108,47 @@ IKE_AUTH_EAP_END_REQUEST: Final = Cardinality(
 IKE_AUTH_EAP_END_RESPONSE: Final = Cardinality(
     "IKE_AUTH response after EAP", ExchangeType.IKE_AUTH, response=True, payloads=_PROOF | _CHILD
 )
+# RFC 5723 4.3
+_NONCE_ONLY: Final = {PayloadType.NONCE: _ONE}
+RESUME_REQUEST: Final = Cardinality(
+    "IKE_SESSION_RESUME request",
+    ExchangeType.IKE_SESSION_RESUME,
+    response=False,
+    payloads=_NONCE_ONLY,
+    needs=NotifyType.TICKET_OPAQUE,
+    sealed=False,
+)
+RESUME_RESPONSE: Final = Cardinality(
+    "IKE_SESSION_RESUME response",
+    ExchangeType.IKE_SESSION_RESUME,
+    response=True,
+    payloads=_NONCE_ONLY,
+    sealed=False,
+)
+RESUME_COOKIE: Final = Cardinality(
+    "cookie for IKE_SESSION_RESUME",
+    ExchangeType.IKE_SESSION_RESUME,
+    response=True,
+    payloads={},
+    needs=NotifyType.COOKIE,
+    sealed=False,
+)
+RESUME_NACK: Final = Cardinality(
+    "ticket that is not taken",
+    ExchangeType.IKE_SESSION_RESUME,
+    response=True,
+    payloads={},
+    needs=NotifyType.TICKET_NACK,
+    sealed=False,
+)
+RESUME_REFUSAL: Final = Cardinality(
+    "IKE_SESSION_RESUME refusal",
+    ExchangeType.IKE_SESSION_RESUME,
+    response=True,
+    payloads={},
+    needs=ANY_ERROR,
+    sealed=False,
+)
 # RFC 9242 3.2, RFC 9370 2.2.2
 _NEXT_KE: Final = {PayloadType.KE: _ONE}
 IKE_INTERMEDIATE_REQUEST: Final = Cardinality(
@@ -171,6 +212,11 @@ TABLE: Final = (
     IKE_SA_INIT_RESPONSE,
     IKE_SA_INIT_COOKIE,
     IKE_SA_INIT_REFUSAL,
+    RESUME_REQUEST,
+    RESUME_RESPONSE,
+    RESUME_COOKIE,
+    RESUME_NACK,
+    RESUME_REFUSAL,
     IKE_AUTH_REQUEST,
     IKE_AUTH_CHILDLESS_REQUEST,
     IKE_AUTH_EAP_REQUEST,

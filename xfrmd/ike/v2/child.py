@@ -135,6 +135,8 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
     transport = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
     proposed = translated.seen(sa, Traffic(tsr.ranges, tsi.ranges), transport=transport)
     agreed = _agree(ctx, sa, message, proposed, only)
+    if agreed.protect.pfs and sa.handshake is not None and sa.handshake.session is not None:
+        raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no key exchange, and the filter wants forward secrecy")
     other = translated.holder(ctx, sa, agreed)
     if other is not None:
         ctx.tell(notices.behind_one_nat(sa, other), sa.remote.address)

@@ -9,7 +9,7 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import cardinality, crash, informational, init, intermediate, sending
+from xfrmd.ike.v2 import cardinality, crash, informational, init, intermediate, resume, sending
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.header import Header
@@ -121,7 +121,7 @@ def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolErro
 def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     clear = parse_clear(event.data)
     if sa.state is IkeState.CONNECTING:
-        init.receive_response(ctx, sa, clear)
+        (resume if sa.greeting.session is not None else init).receive_response(ctx, sa, clear)
         return
     if crash.believed(sa, clear):
         crash.end(ctx, sa)
@@ -213,7 +213,9 @@ def pump(ctx: Context, sa: IkeSa) -> None:
 # rfc 7296: retransmit-initiator
 def retransmit(ctx: Context, sa: IkeSa) -> None:
     """The outstanding request has had no answer for long enough."""
-    if not sending.again(ctx, sa):
+    if resume.unanswered(sa):
+        resume.give_up(ctx, sa)
+    elif not sending.again(ctx, sa):
         GIVE_UP(ctx, sa)
 
 

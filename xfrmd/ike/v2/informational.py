@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices
+from xfrmd.ike import lifecycle, notices, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.v2 import crash, mobike, rekey_child, rekey_ike
+from xfrmd.ike.v2 import crash, mobike, rekey_child, rekey_ike, ticketing
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import SealedMessage
@@ -74,10 +74,11 @@ def alive(_ctx: Context, _sa: IkeSa, _task: Task, _message: SealedMessage) -> No
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Delete what the peer has deleted; anything else only wants an answer."""
     crash.taken(sa, message)
-    answers = mobike.receive(ctx, sa, message)
+    answers = mobike.receive(ctx, sa, message) + ticketing.given(ctx, sa, message)
     deletes = message.every(DeletePayload)
     if message.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
         ctx.tell(notices.auth_refused(sa, NotifyType.AUTHENTICATION_FAILED), sa.remote.address)
+        resumable.revoke(ctx, sa.lineage)
         ctx.agenda.closing = sa
     if any(delete.protocol == ProtocolId.IKE for delete in deletes):
         ctx.agenda.closing = sa

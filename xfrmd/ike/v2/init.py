@@ -143,14 +143,14 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
     handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
-    sa.lineage.fragments = _takes_fragments(message)
+    sa.lineage.fragments = takes_fragments(message)
     sa.lineage.nat = nat.detected(message, sa.local, sa.remote, forced=sa.pad.main_mode.encapsulate)
     proof.listen(sa, message)
     announce.listen(sa, message)
     derive(ctx, sa, spi_r)
     sa.spi_r = spi_r
     if sa.lineage.nat.encapsulates:
-        _float(sa)
+        float_port(sa)
     sending.answered(ctx, sa)
     lifecycle.enter(ctx, sa, IkeState.AUTHENTICATING)
     sa.tasks.appendleft(Task(TaskKind.AUTH, want=handshake.want))
@@ -160,14 +160,15 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
 
 
 # rfc 7296: nat-float
-def _float(sa: IkeSa) -> None:
+def float_port(sa: IkeSa) -> None:
     """From now on both ends speak on the port that ESP in UDP uses too (RFC 7296 2.23)."""
     sa.local = Endpoint(sa.local.address, NAT_T_PORT)
     sa.remote = Endpoint(sa.remote.address, NAT_T_PORT)
 
 
 # rfc 7383: announce
-def _takes_fragments(message: ClearMessage) -> bool:
+def takes_fragments(message: ClearMessage) -> bool:
+    """Does the peer take messages in fragments?"""
     return message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is not None
 
 
@@ -191,7 +192,7 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no rule for these addresses")
     lineage = Lineage(local, remote, vendor=vendors.of(message))
     sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
-    lineage.fragments = _takes_fragments(message)
+    lineage.fragments = takes_fragments(message)
     lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
     choice = _choose(ctx, sa, message)
     if ppk.refused(pad, message):

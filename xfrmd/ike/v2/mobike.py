@@ -10,7 +10,7 @@ import hmac
 from typing import Final
 
 from xfrmd import limits
-from xfrmd.ike import keepalive, lifecycle, path_notices
+from xfrmd.ike import keepalive, lifecycle, path_notices, resumable
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import WantKey
 from xfrmd.ike.events import Endpoint
@@ -22,17 +22,11 @@ from xfrmd.ike.v2.message import Message, SealedMessage
 from xfrmd.ike.v2.payloads import NotifyPayload, Payload
 from xfrmd.ike.v2.replies import RefusalError, error_of
 from xfrmd.model.addresses import BITS, Address
-from xfrmd.model.pad import Identity, IdType, PadEntry
+from xfrmd.model.pad import PadEntry
 
-_ADDRESSES: Final = (IdType.IPV4_ADDR, IdType.IPV6_ADDR)
 _COOKIE: Final = 16
 _COOKIES: Final = range(8, 65)
 """Octets of a COOKIE2 (RFC 4555 4.2.5)."""
-
-
-def _lasts(identity: Identity | None, named: Identity | None) -> bool:
-    """Is somebody known by more than the address that it has at the time?"""
-    return named is not None or (identity is not None and identity.type not in _ADDRESSES)
 
 
 # What is said in IKE_AUTH
@@ -41,7 +35,7 @@ def _lasts(identity: Identity | None, named: Identity | None) -> bool:
 # rfc 4555: announce
 def offer(sa: IkeSa) -> list[Payload]:
     """MOBIKE_SUPPORTED (RFC 4555 3.1) of the initiator, where our identity would be the same elsewhere."""
-    return [NotifyPayload(NotifyType.MOBIKE_SUPPORTED)] if _lasts(sa.local_id, sa.pad.local_id) else []
+    return [NotifyPayload(NotifyType.MOBIKE_SUPPORTED)] if resumable.lasts(sa.local_id, sa.pad.local_id) else []
 
 
 def agree(sa: IkeSa, message: Message) -> None:
@@ -54,7 +48,7 @@ def answer(sa: IkeSa, message: Message) -> list[Payload]:
     """MOBIKE_SUPPORTED of the responder, where the policy would have this peer elsewhere too."""
     somewhere = sa.pad.remote.length < BITS[sa.pad.remote.family]
     asked = message.notify(NotifyType.MOBIKE_SUPPORTED) is not None
-    sa.lineage.follows = asked and somewhere and _lasts(sa.remote_id, sa.pad.remote_id)
+    sa.lineage.follows = asked and somewhere and resumable.lasts(sa.remote_id, sa.pad.remote_id)
     return [NotifyPayload(NotifyType.MOBIKE_SUPPORTED)] if sa.lineage.follows else []
 
 
@@ -180,7 +174,7 @@ def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
     if (local.address, remote.address) == (sa.local.address, sa.remote.address):
         return
     pad = ctx.index.pad(local.address, remote.address)
-    usable = pad is not None and pad.peers == sa.pad.peers and _lasts(sa.remote_id, pad.remote_id)
+    usable = pad is not None and pad.peers == sa.pad.peers and resumable.lasts(sa.remote_id, pad.remote_id)
     if pad is None or not usable or any(one.agreed.protect.tunnel for one in sa.lineage.children.values()):
         ctx.tell(path_notices.not_following(sa, remote.address), sa.remote.address)
         raise RefusalError(NotifyType.UNACCEPTABLE_ADDRESSES)

@@ -24,6 +24,8 @@ from xfrmd.ike.v2 import (
     mobike,
     rekey_child,
     rekey_ike,
+    resume,
+    ticketing,
 )
 from xfrmd.ike.v2 import cardinality as forms
 from xfrmd.ike.v2.cardinality import Cardinality
@@ -116,6 +118,13 @@ CLEAR: Final = (
              _S.CONNECTING, "start over with the cookie or group asked for, or remember what was said"),
     ClearRow(_S.CONNECTING, (forms.IKE_SA_INIT_RESPONSE,), init.receive_response,
              _S.AUTHENTICATING, "keys are agreed, prove who we are"),
+    ClearRow(None, (forms.RESUME_REQUEST,), None, _S.HALF_OPEN, "somebody shows a ticket of ours"),
+    ClearRow(_S.CONNECTING, (forms.RESUME_COOKIE,), resume.receive_response,
+             _S.CONNECTING, "show the ticket once more, with the cookie asked for"),
+    ClearRow(_S.CONNECTING, (forms.RESUME_RESPONSE,), resume.receive_response,
+             _S.AUTHENTICATING, "keys come of the old IKE SA, show that we know them"),
+    ClearRow(_S.CONNECTING, (forms.RESUME_NACK, forms.RESUME_REFUSAL), resume.receive_response,
+             _S.CLOSED, "the ticket is of no use: another IKE SA begins, by IKE_SA_INIT"),
 )
 REQUESTS: Final = (
     RequestRow(_S.HALF_OPEN, forms.IKE_INTERMEDIATE_REQUEST, intermediate.receive,
@@ -177,6 +186,8 @@ TASKS: Final = (
             (forms.INFORMATIONAL_RESPONSE,), mobike.response, _S.ESTABLISHED, "say that we have another address"),
     TaskRow(TaskKind.ROUTABLE, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, mobike.ask_path,
             (forms.INFORMATIONAL_RESPONSE,), mobike.path_answered, _S.ESTABLISHED, "ask the peer's new address"),
+    TaskRow(TaskKind.TICKET, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, ticketing.request,
+            (forms.INFORMATIONAL_RESPONSE,), ticketing.response, _S.ESTABLISHED, "ask for a ticket after a rekey"),
     TaskRow(TaskKind.DELETE_IKE, _S.DELETING, ExchangeType.INFORMATIONAL, informational.delete_ike,
             (forms.INFORMATIONAL_RESPONSE,), informational.ike_deleted, _S.CLOSED, "delete the IKE SA"),
 )

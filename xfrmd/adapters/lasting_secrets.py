@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The secrets that tokens of quick crash detection are made of (RFC 6290 5.1), in a file of the state directory.
+"""Secrets that outlive what the state of SAs does not, in files of the state directory: the key that the service
+manager holds cannot seal them.
 
-They must outlive what the state of SAs does not, so the key that the service manager holds cannot seal them. Whoever
-reads them can make peers negotiate anew, and learns nothing of what was sent.
+Of tokens of quick crash detection (RFC 6290 5.1): whoever reads it can make peers negotiate anew, and learns nothing of
+what was sent. Of tickets (RFC 5723): whoever reads it, and has recorded how a ticket was shown, has the key of the IKE
+SA that the ticket is of (docs/decisions/0038).
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from xfrmd import limits
 from xfrmd.adapters.durable import FileLayer, prepare, put_in_place
 from xfrmd.model.secret import Secret
 
@@ -23,12 +24,13 @@ _OCTETS: Final = 32
 _SIZE: Final = 4096
 
 
-class CrashSecretFile:
-    """The newest secret and the one before it."""
+class LastingSecrets:
+    """The newest secret and the one before it. `age`: seconds after which another one follows."""
 
-    def __init__(self, path: Path, files: FileLayer) -> None:
+    def __init__(self, path: Path, files: FileLayer, age: float) -> None:
         self.path = path
         self._files = files
+        self._age = age
 
     def load(self, entropy: Callable[[int], bytes], now: float) -> tuple[Secret, ...]:
         """The secrets, the newest first; a new one where there is none, or the newest is old. `now` is wall-clock time.
@@ -36,7 +38,7 @@ class CrashSecretFile:
         OSError when a new one cannot be kept: then none may be used. A damaged file counts as none.
         """
         since, secrets = self._read()
-        if secrets and 0 <= now - since < limits.TOKEN_SECRET_AGE:
+        if secrets and 0 <= now - since < self._age:
             return secrets
         secrets = (Secret(entropy(_OCTETS)), *secrets[:1])
         kept = {"schema": _SCHEMA, "since": now, "secrets": [one.reveal().hex() for one in secrets]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file of the secrets that crash tokens are made of."""
+"""Files of secrets that outlive the state of SAs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from xfrmd import limits
-from xfrmd.adapters.crash_secrets import CrashSecretFile
 from xfrmd.adapters.durable import Disk
+from xfrmd.adapters.lasting_secrets import LastingSecrets
+
+AGE = 500.0
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> CrashSecretFile:
-    return CrashSecretFile(tmp_path / "secrets", Disk())
+def file(tmp_path: Path) -> LastingSecrets:
+    return LastingSecrets(tmp_path / "secrets", Disk(), AGE)
 
 
 NUMBERS = itertools.count(1)
@@ -26,19 +27,19 @@ def entropy(count: int) -> bytes:
     return next(NUMBERS).to_bytes(count)
 
 
-def test_a_secret_is_made_once_and_is_for_its_owner_alone(file: CrashSecretFile) -> None:
+def test_a_secret_is_made_once_and_is_for_its_owner_alone(file: LastingSecrets) -> None:
     first = file.load(entropy, 1000.0)
     assert len(first) == 1
-    assert file.load(entropy, 1000.0 + limits.TOKEN_SECRET_AGE - 1) == first
+    assert file.load(entropy, 1000.0 + AGE - 1) == first
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
-def test_an_old_secret_is_followed_by_another_and_still_counts_until_the_next(file: CrashSecretFile) -> None:
+def test_an_old_secret_is_followed_by_another_and_still_counts_until_the_next(file: LastingSecrets) -> None:
     (first,) = file.load(entropy, 1000.0)
-    later = 1000.0 + limits.TOKEN_SECRET_AGE
+    later = 1000.0 + AGE
     second, kept = file.load(entropy, later)
     assert kept == first != second
-    third, kept = file.load(entropy, later + limits.TOKEN_SECRET_AGE)
+    third, kept = file.load(entropy, later + AGE)
     assert kept == second != third
 
 
@@ -55,7 +56,7 @@ def test_an_old_secret_is_followed_by_another_and_still_counts_until_the_next(fi
         b"[" * 4096,
     ],
 )
-def test_a_damaged_file_counts_as_none(file: CrashSecretFile, content: bytes) -> None:
+def test_a_damaged_file_counts_as_none(file: LastingSecrets, content: bytes) -> None:
     file.path.write_bytes(content)
     file.path.chmod(0o600)
     (fresh,) = file.load(entropy, 1000.0)
@@ -63,7 +64,7 @@ def test_a_damaged_file_counts_as_none(file: CrashSecretFile, content: bytes) ->
     assert file.load(entropy, 1001.0) == (fresh,)
 
 
-def test_what_others_can_read_is_not_used_any_more(file: CrashSecretFile) -> None:
+def test_what_others_can_read_is_not_used_any_more(file: LastingSecrets) -> None:
     (first,) = file.load(entropy, 1000.0)
     file.path.chmod(0o644)
     (second,) = file.load(entropy, 1001.0)
@@ -71,11 +72,11 @@ def test_what_others_can_read_is_not_used_any_more(file: CrashSecretFile) -> Non
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
-def test_a_clock_that_went_back_makes_another(file: CrashSecretFile) -> None:
+def test_a_clock_that_went_back_makes_another(file: LastingSecrets) -> None:
     (first,) = file.load(entropy, 1000.0)
     assert file.load(entropy, 999.0)[1:] == (first,)
 
 
 def test_a_secret_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        CrashSecretFile(tmp_path / "nowhere" / "secrets", Disk()).load(entropy, 1.0)
+        LastingSecrets(tmp_path / "nowhere" / "secrets", Disk(), AGE).load(entropy, 1.0)
