@@ -45,6 +45,8 @@ CHANGE_LAST: Final = 4096
 look at everything."""
 APPLY_TRIES: Final = 4
 """Times that the kernel is looked at anew, when others change nftables between our look and our step."""
+KERNEL_AGAIN: Final = 1.0
+"""Seconds until what the kernel did not do is tried again: most likely it had no memory for a moment."""
 MEND_PAUSE: Final = (0.05, 0.5)
 """Between putting back what others have changed and doing it again: the first of a quiet time at once, then twice as
 late each time, up to the second."""

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from tests.properties.test_compiler_decisions import FACTS, _packet, policy_sets
 from xfrmd.adapters.xfrm import policies, uapi
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
+from xfrmd.adapters.xfrm.requests import Refusal, Request
 from xfrmd.adapters.xfrm.selectors import unpack_selector
-from xfrmd.adapters.xfrm.sockets import Refusal, Request
 from xfrmd.adapters.xfrm.uapi import Msg
 from xfrmd.compiler import compile_policy
 from xfrmd.compiler.delta import plan_delta

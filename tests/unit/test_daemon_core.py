@@ -101,6 +101,9 @@ class Edges:
             raise KernelError("no memory", 12)
         self.done.append(("overlay", len(wanted.spd)))
 
+    def late(self, what: str, step: str, error: KernelError) -> None:
+        self.done.append(("late", step, f"{what}: {error}"))
+
     def release(self, reqid: int, selector: Selector) -> None:
         self.done.append(("release", reqid, selector))
 
@@ -136,7 +139,8 @@ class ScriptedEngine:
 
 def executor(edges: Edges, told: list[Notice], ledger: Ledger | None = None) -> Executor:
     overlays = Overlays(PLAN, edges.overlay)
-    return Executor(edges, edges, edges, told.append, ledger or Ledger(lambda: 1000.0), overlays=overlays)
+    ledger = ledger or Ledger(lambda: 1000.0)
+    return Executor(edges, edges, edges, told.append, ledger, overlays=overlays, late=edges.late)
 
 
 def in_loop(scenario: Callable[[], None]) -> None:

@@ -54,8 +54,13 @@ class PacketHold:
 
     def release(self, reqid: int, selector: Selector) -> None:
         """An outbound SA for these packets is in the kernel: let them go. KernelError when the kernel refuses."""
-        # First of all, sockets that were connected while there was no SA must look their route up anew.
-        self._kick(reqid, selector)
+        try:
+            # First of all, sockets that were connected while there was no SA must look their route up anew.
+            self._kick(reqid, selector)
+        finally:
+            self._let_all_go(reqid, selector)
+
+    def _let_all_go(self, reqid: int, selector: Selector) -> None:
         ready = self._held.take(reqid, selector)
         self.counters["released"] += len(ready)
         first, others = _paced(ready)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Carries the engine's effects out, in the order given: each kind of effect is one row."""
+"""Carries the engine's effects out, in the order given: each kind of effect is one row.
+
+The kernel may refuse any of them, or not answer. Then nothing is half done: a pair of SAs that is not whole goes, at
+both ends; what could not be taken away is told, and `SaWatch` and `Overlays.catch_up` take it away a moment later.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from xfrmd.daemon.installing import Installing, Late
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.overlay import Kind, Overlays
 from xfrmd.daemon.ports import Datagrams, HoldQueue, SaDatabase
@@ -33,7 +38,7 @@ from xfrmd.model.notice import Level, Notice
 
 
 class Executor:
-    """The hands of the engine. `tell` writes a notice for the operator."""
+    """The hands of the engine. `tell` writes a notice for the operator, `late` hears what the kernel has not done."""
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class Executor:
         ledger: Ledger,
         *,
         overlays: Overlays,
+        late: Late,
     ) -> None:
         self._datagrams = datagrams
         self._sas = sas
@@ -51,6 +57,8 @@ class Executor:
         self._tell = tell
         self._ledger = ledger
         self._overlays = overlays
+        self._late = late
+        self._installing = Installing(sas, ledger, late)
         self._rows: dict[type, Callable[[Any], Event | None]] = {
             SendDatagram: self._send,
             SendKeepalive: self._keep_alive,
@@ -93,7 +101,7 @@ class Executor:
         if self._overlays.lacks(sa):
             return SaFailed(sa.spi, sa.protocol, sa.dst, "the kernel refused its filter")
         try:
-            self._sas.add_sa(sa)
+            self._installing.put(sa)
         except KernelError as error:
             self._ledger.counters["sas-refused"] += 1
             notice = Notice(
@@ -105,15 +113,13 @@ class Executor:
             )
             self._told(Tell(notice))
             return SaFailed(sa.spi, sa.protocol, sa.dst, str(error))
-        self._ledger.installed(sa)
         return None
 
     def _keep(self, effect: KeepSa) -> None:
         self._ledger.kept(effect.sa, effect.added)
 
     def _remove(self, effect: RemoveSa) -> None:
-        self._ledger.removed((effect.dst, effect.protocol, effect.spi))
-        self._sas.remove_sa(effect.protocol, effect.spi, effect.dst)
+        self._installing.remove((effect.dst, effect.protocol, effect.spi))
 
     def _remap(self, effect: RemapSa) -> Event | None:
         there = self._ledger.sas.get((effect.dst, effect.protocol, effect.spi))
@@ -128,24 +134,35 @@ class Executor:
         return None
 
     def _ask(self, effect: AskUsed) -> Event | None:
-        found = self._sas.sa(effect.protocol, effect.spi, effect.dst)
+        try:
+            found = self._sas.sa(effect.protocol, effect.spi, effect.dst)
+        except KernelError as error:
+            self._late(f"the SA {effect.spi:08x} was not looked at", "ask-used", error)
+            return None
         return SaUsed(found.spi, found.protocol, found.dst, found.octets) if found and found.octets else None
 
     def _release(self, effect: ReleaseHeld) -> None:
-        self._hold.release(effect.reqid, effect.selector)
+        try:
+            self._hold.release(effect.reqid, effect.selector)
+        except KernelError as error:
+            self._late(f"packets that waited were not let go ({effect.selector})", "release", error)
 
     def _drop(self, effect: DropHeld) -> None:
-        self._hold.drop(effect.reqid, effect.selector)
+        try:
+            self._hold.drop(effect.reqid, effect.selector)
+        except KernelError as error:
+            self._late(f"packets that waited were not dropped ({effect.selector})", "drop", error)
 
     def _open(self, effect: OpenClear) -> Event:
         try:
             self._overlays.add(Kind.SOFT, effect.reqid, effect.selector)
         except KernelError as error:
+            self._late(f"clear traffic was not let pass ({effect.selector})", "open-clear", error)
             return ClearOpened(effect.reqid, effect.selector, str(error))
         return ClearOpened(effect.reqid, effect.selector)
 
     def _close(self, effect: CloseClear) -> None:
-        self._overlays.remove(Kind.SOFT, effect.reqid, effect.selector)
+        self._without(Kind.SOFT, effect, "clear traffic was not closed", "close-clear")
 
     def _add(self, effect: AddFilter) -> None:
         try:
@@ -159,9 +176,16 @@ class Executor:
                 "nothing passes that the peer asked for; it asks again; see `xfrmctl status`",
             )
             self._told(Tell(notice))
+            self._late(f"a filter of the default response rule was not made ({effect.selector})", "add-filter", error)
 
     def _take_away(self, effect: RemoveFilter) -> None:
-        self._overlays.remove(Kind.DYNAMIC, effect.reqid, effect.selector)
+        self._without(Kind.DYNAMIC, effect, "a filter of the default response rule was not removed", "remove-filter")
+
+    def _without(self, kind: Kind, part: CloseClear | RemoveFilter, what: str, step: str) -> None:
+        try:
+            self._overlays.remove(kind, part.reqid, part.selector)
+        except KernelError as error:
+            self._late(f"{what} ({part.selector})", step, error)
 
     def _told(self, effect: Tell) -> None:
         self._ledger.heard(effect.notice)

@@ -25,7 +25,7 @@ def adopt(service: Service) -> None:
     """SAs of an earlier run go on under the policies that are in force now; those that nobody knows are removed: the
     fence of the policies stands, so their traffic waits. Raises KernelError.
     """
-    saved, faults = service.custody.take(), service.faults.count
+    saved, faults = service.custody.take(), service.errands.faults.count
     if saved != Saved():
         now = time.time()
         there = {
@@ -34,7 +34,7 @@ def adopt(service: Service) -> None:
             if sa.ours
         }
         service.house.core.post(Adopt(saved, there))
-    if service.faults.count > faults:  # what is half adopted is not to be trusted
+    if service.errands.faults.count > faults:  # what is half adopted is not to be trusted
         service.house.core.post(Delete(None))
     service.kernel.remove_sas(service.house.ledger.sas)
 

@@ -23,10 +23,10 @@ from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import commands, heritage, policy_commands
-from xfrmd.daemon.parts import Settings, StartError, every, start_error
+from xfrmd.daemon.parts import Settings, StartError, start_error
 from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
-from xfrmd.daemon.service import Service, UseWatch
+from xfrmd.daemon.service import Service
 from xfrmd.daemon.startup import Startup
 from xfrmd.daemon.stopping import stop
 from xfrmd.errors import KernelError
@@ -78,19 +78,16 @@ async def _start(service: Service) -> ControlServer:
         service.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:
         raise start_error(error) from error
-    server = ControlServer(_answerer(service), service.faults)
+    server = ControlServer(_answerer(service), service.errands.faults)
     await server.start(control)
-    service.errands.start(
-        "SA counters", every(limits.SA_USE_INTERVAL[0], "SA counters", UseWatch(service.house).look, service.faults)
+    service.errands.every(limits.SA_USE_INTERVAL[0], "SA counters", service.watch.look)
+    stores = service.house.stores
+    service.errands.every(
+        limits.DIRECTORY_RETRY, "directory", lambda: service.errands.start("directory", stores.ask_again())
     )
-    service.errands.start("tickets", every(limits.TICKET_KEY_LOOK, "tickets", tickets.look, service.faults))
-    again, stores = limits.DIRECTORY_RETRY, service.house.stores
-    ask = every(again, "directory", lambda: service.errands.start("directory", stores.ask_again()), service.faults)
-    service.errands.start("directory", ask)
+    service.errands.every(limits.TICKET_KEY_LOOK, "tickets", tickets.look)
     if service.notifier.watchdog_interval:
-        service.errands.start(
-            "watchdog", every(service.notifier.watchdog_interval, "watchdog", service.notifier.alive, service.faults)
-        )
+        service.errands.every(service.notifier.watchdog_interval, "watchdog", service.notifier.alive)
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGHUP, lambda: service.errands.start("reload", _reload(service))
     )

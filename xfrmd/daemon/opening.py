@@ -13,6 +13,7 @@ from typing import NamedTuple
 from xfrmd import limits
 from xfrmd.adapters.nft import NftLoader
 from xfrmd.adapters.xfrm import sockets
+from xfrmd.adapters.xfrm.requests import GONE
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.daemon.ledger import SaKey
@@ -41,7 +42,7 @@ def remove_all(xfrm: XfrmSocket, spd: Spd, nft: NftLoader) -> Removed:
     requests = [sockets.delete_policy(one.direction, one.selector, one.index) for one in ours]
     for at in range(0, len(requests), limits.NETLINK_BULK):
         for refusal in spd.submit(requests[at : at + limits.NETLINK_BULK]):
-            if refusal.errno not in sockets.GONE:
+            if refusal.errno not in GONE:
                 raise KernelError(refusal.message, refusal.errno)
     nft.load(
         "".join(f"add table inet {name}\ndelete table inet {name}\n" for name in (limits.NFT_TABLE, limits.BOOT_TABLE))

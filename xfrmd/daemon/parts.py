@@ -119,7 +119,7 @@ class Errands:
     """Tasks in the background: none is lost to the garbage collector, no exception stays unheard."""
 
     def __init__(self, faults: Faults) -> None:
-        self._faults = faults
+        self.faults = faults
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, what: str, work: Awaitable[object]) -> None:
@@ -129,11 +129,15 @@ class Errands:
             try:
                 await work
             except Exception as error:  # noqa: BLE001 (nobody awaits an errand)
-                self._faults(what, error)
+                self.faults(what, error)
 
         task = asyncio.get_running_loop().create_task(run(), name=what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def every(self, seconds: float, what: str, step: Callable[[], float | None]) -> None:
+        """Take a step again and again (see `every`)."""
+        self.start(what, every(seconds, what, step, self.faults))
 
     async def cancel(self) -> None:
         """End all of them."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from xfrmd.adapters.facts import Origins
 from xfrmd.adapters.policy_files import Loaded
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
-from xfrmd.adapters.xfrm.sockets import Refusal, Request
+from xfrmd.adapters.xfrm.requests import Refusal, Request
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import Endpoint, Event

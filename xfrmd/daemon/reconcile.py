@@ -21,7 +21,7 @@ from xfrmd import limits
 from xfrmd.adapters.nft_socket import ChangedElsewhereError
 from xfrmd.adapters.xfrm import sockets
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
-from xfrmd.adapters.xfrm.sockets import Request
+from xfrmd.adapters.xfrm.requests import Request
 from xfrmd.compiler.delta import changed_keys, size, with_overlays
 from xfrmd.compiler.mirroring import SHUT
 from xfrmd.compiler.spd_hash import thresholds

@@ -38,12 +38,12 @@ from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
+from xfrmd.daemon.sa_watch import SaWatch
 from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, SaExpired, SaUsed
-from xfrmd.model.addresses import Address
+from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -72,7 +72,7 @@ class Kernel:
         """Has the kernel carry something else beside the Plan; is_busy tells whether a thread is at work in it."""
         self.is_busy: Callable[[], bool] = lambda: False
         self.overlays = Overlays(NO_PLAN, self._enforce)
-        self._late: list[tuple[int, Selector]] = []
+        self._late: dict[tuple[int, Selector], None] = {}
         self.shortcomings: tuple[str, ...] = ()
         """What this kernel lacks for as long as it runs."""
 
@@ -81,13 +81,17 @@ class Kernel:
         return self.packets.reqid(packet) or self.overlays.reqid(packet)
 
     def kick(self, reqid: int, selector: Selector) -> None:
-        """Send the out policies of this traffic again, so that what waits looks its route up anew.
+        """Send the out policies of this traffic again, so that what waits looks its route up anew. KernelError when the
+        kernel refuses; then `settle` does it.
 
         While a thread changes policies that is put off: a policy that has just gone would come back.
         """
-        if self.is_busy():
-            self._late.append((reqid, selector))
-            return
+        self._late[reqid, selector] = None
+        if not self.is_busy():
+            self._kick(reqid, selector)
+            self._late.pop((reqid, selector), None)
+
+    def _kick(self, reqid: int, selector: Selector) -> None:
         for entry in (*self.packets.out_entries(reqid, selector), *self.overlays.out_entries(reqid, selector)):
             self.xfrm.kick(entry)
 
@@ -95,10 +99,17 @@ class Kernel:
         self.enforce(wanted)
 
     def settle(self) -> None:
-        """Do what was put off."""
-        late, self._late = self._late, []
-        for reqid, selector in late:
-            self.kick(reqid, selector)
+        """Do what was put off. KernelError when the kernel refuses; then the rest stays put off."""
+        while self._late and not self.is_busy():
+            late = next(iter(self._late))
+            self._kick(*late)
+            del self._late[late]
+
+    def catch_up(self) -> None:
+        """Do what the kernel has refused, and what was put off. KernelError when it refuses again."""
+        if not self.is_busy():
+            self.overlays.catch_up()
+            self.settle()
 
     def remove_sas(self, known: Collection[SaKey] = ()) -> None:
         """Remove all SAs of ours but those that are known, those of an earlier run included."""
@@ -116,32 +127,8 @@ class Kernel:
         self.nft.close()
 
 
-class UseWatch:
-    """Tells the engine of SAs that carried something since the last look. Inbound ones: their peers are alive. Outbound
-    ones: if nothing comes back for long, it asks whether they are.
-    """
-
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._octets: dict[SaKey, int] = {}
-
-    def look(self) -> float:
-        """Read the counters, if there are SAs at all; seconds until they should be read again."""
-        before, self._octets = self._octets, {}
-        known = self._house.ledger.sas
-        sent, heard = set[Address](), set[Address]()
-        for sa in self._house.sas.sas() if known else ():
-            key = (sa.dst, sa.protocol, sa.spi)
-            if key in known:
-                self._octets[key] = sa.octets
-                if sa.octets > before.get(key, 0):
-                    if known[key].sa.inbound:
-                        heard.add(sa.src)
-                    else:
-                        sent.add(sa.dst)
-                    self._house.core.post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
-        busy, quiet = limits.SA_USE_INTERVAL
-        return busy if sent - heard else quiet
+def _call_later(seconds: float, step: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, step)
 
 
 class Service:
@@ -150,9 +137,8 @@ class Service:
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings = settings
         self.notifier = Notifier(settings.environ)
-        self.faults = Faults(journal.tell)
-        self.errands = Errands(self.faults)
-        self.kernel = Kernel(journal, settings.boot_files, self._kernel_event, self.resynchronise)
+        self.errands = Errands(Faults(journal.tell))
+        self.kernel = Kernel(journal, settings.boot_files, self._hear, self._lost)
         self.datagrams = UdpSockets(self._datagram)
         self.hold = PacketHold(
             self.kernel.reqid,
@@ -172,7 +158,13 @@ class Service:
         tell = self.kernel.journal.tell
         self.custody = Custody(state_file(self.settings.environ, self.notifier, tell), engine, tell)
         overlays = self.kernel.overlays
-        carry = Executor(self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays).carry
+        executor = Executor(
+            self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays, late=self._late
+        )
+        core = Core(engine, executor.carry, self.errands.faults, changes.happened, self.custody.keep)
+        self.watch = SaWatch(
+            self.kernel.xfrm, ledger, core.post, tell, _call_later, wall=time.time, backlog=self.kernel
+        )
         secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
         reconciler = Reconciler(self.kernel.spd, self.kernel.nft)
         enforcement = Enforcement(
@@ -186,7 +178,7 @@ class Service:
         settings = self.settings
         return House(
             engine=engine,
-            core=Core(engine, carry, self.faults, changes.happened, self.custody.keep),
+            core=core,
             enforcement=enforcement,
             stores=Stores(
                 enforcement,
@@ -209,6 +201,17 @@ class Service:
             since=time.time(),
         )
 
+    # What is made before the watch, and tells it.
+
+    def _hear(self, event: XfrmEvent) -> None:
+        self.watch.hear(event)
+
+    def _lost(self) -> None:
+        self.watch.lost()
+
+    def _late(self, what: str, step: str, error: KernelError) -> None:
+        self.watch.late(what, step, error)
+
     def _datagram(self, event: DatagramReceived) -> None:
         # While stopping, nobody begins anew: a first message has no responder's SPI yet (RFC 7296 3.1).
         if not (self._stopping and event.data[8:16] == bytes(8)):
@@ -219,7 +222,7 @@ class Service:
         if negotiates:
             self.kernel.packets = NegotiatedPackets(plan)
             self.house.core.post(PlanChanged(plan))
-        self.kernel.settle()
+        self._settle()
         self.notifier.status(self.story())
         self.hold.reclassify()
         if not self.house.stores.starting:
@@ -239,26 +242,22 @@ class Service:
 
     def _mended(self) -> None:
         self.others.forget()
-        self.kernel.settle()
+        self._settle()
         self.hold.reclassify()
 
-    def _kernel_event(self, event: XfrmEvent) -> None:
-        if isinstance(event, SaExpired) and event.hard:
-            self.house.ledger.removed((event.dst, event.protocol, event.spi))
-        self.house.core.post(event)
+    def _settle(self) -> None:
+        """The policy stands, also where what follows has to wait."""
+        try:
+            self.kernel.settle()
+        except KernelError as error:
+            self._late("packets that wait were not told of their SA", "kick", error)
 
     def unhandled(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that came out of a callback of the event loop: a fault of ours, and not the daemon's end."""
         error = context.get("exception")
-        self.faults("event loop", error if isinstance(error, Exception) else RuntimeError(str(context.get("message"))))
-
-    def resynchronise(self) -> None:
-        """Events were lost: SAs that we believe in and the kernel no longer has are expired ones."""
-        self.house.ledger.counters["event-overflows"] += 1
-        there = {(sa.dst, sa.protocol, sa.spi) for sa in self.kernel.xfrm.sas()}
-        for key in [key for key in self.house.ledger.sas if key not in there]:
-            dst, protocol, spi = key
-            self._kernel_event(SaExpired(spi, protocol, dst, hard=True))
+        self.errands.faults(
+            "event loop", error if isinstance(error, Exception) else RuntimeError(str(context.get("message")))
+        )
 
     def facts_changed(self) -> None:
         """The network changed: look at the facts, and compile anew if they did."""
@@ -285,8 +284,8 @@ class Service:
         """What is not as it should be."""
         found = [*self.others.degraded(), *self.kernel.shortcomings, *self.kernel.boot.troubles]
         found += self.house.stores.degraded()
-        if self.faults.count:
-            found.append(f"{self.faults.count} internal errors since the start; see journalctl -u xfrmd")
+        if self.errands.faults.count:
+            found.append(f"{self.errands.faults.count} internal errors since the start; see journalctl -u xfrmd")
         return tuple(found)
 
     def _boot(self) -> BootState:
@@ -315,7 +314,7 @@ class Service:
             "hold": {**self.hold.counters, "waiting": len(self.hold)},
             "daemon": {
                 **self.house.ledger.counters,
-                "internal-errors": self.faults.count,
+                "internal-errors": self.errands.faults.count,
                 "kernel-mended": self.others.mended,
                 "damaged-kernel-events": self.kernel.events.damaged,
                 "notices-lost": self.kernel.journal.lost,

@@ -8,6 +8,7 @@ process a second time.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import socket
 import struct
@@ -146,6 +147,8 @@ class XfrmEvents:
         self._lost = lost
         self._buffer_size = buffer_size
         self._listener = Listener(self._deliver, self._recover, _READS_PER_TURN)
+        self._again: asyncio.TimerHandle | None = None
+        """When it is opened anew."""
         self.damaged = 0
         """Messages of the kernel that could not be read."""
 
@@ -154,11 +157,18 @@ class XfrmEvents:
         made = netlink.open_socket(uapi.NETLINK_XFRM, _GROUPS, self._buffer_size)
         program = ctypes.create_string_buffer(code := _filter(), len(code))
         head = struct.pack("HP", len(code) // 8, ctypes.addressof(program))
-        made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+        except OSError as error:
+            made.close()
+            raise KernelError(f"XFRM events: {error.strerror}", error.errno or 0) from error
         self._listener.open(made)
 
     def close(self) -> None:
         """Stop listening."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         self._listener.close()
 
     def _deliver(self, data: bytes) -> None:
@@ -184,7 +194,11 @@ class XfrmEvents:
             return []
 
     def _recover(self) -> None:
-        """Open anew after ENOBUFS, which leaves a gap, or any other failure of the socket."""
+        """Open anew after ENOBUFS, which leaves a gap, or any other failure of the socket; as often as that takes."""
         self.close()
-        self.open()
-        self._lost()
+        try:
+            self.open()
+        except KernelError:
+            self._again = asyncio.get_running_loop().call_later(limits.KERNEL_AGAIN, self._recover)
+        else:
+            self._lost()

@@ -11,7 +11,8 @@ from xfrmd import limits
 from xfrmd.adapters import netlink
 from xfrmd.adapters.xfrm import uapi
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
-from xfrmd.adapters.xfrm.sockets import Refusal, Request, XfrmSocket
+from xfrmd.adapters.xfrm.requests import Refusal, Request
+from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.uapi import Group
 from xfrmd.errors import KernelError
 from xfrmd.model.selector import Selector
