@@ -75,14 +75,13 @@ def test_liveness_is_answered_with_nothing(talk: Dialogue) -> None:
     assert read(talk.a, answer).payloads == ()
 
 
-def test_an_unknown_exchange_is_refused_and_ends_nothing(talk: Dialogue) -> None:
-    for at, exchange in enumerate((38, 99, 255)):
-        assert ask(talk, exchange, [], next_number(talk) + at) == [NotifyType.INVALID_SYNTAX]
-    assert talk.b.engine.ike_sas()[0].state == "established"
-
-
-def test_a_second_ike_auth_is_refused_and_ends_nothing(talk: Dialogue) -> None:
-    assert ask(talk, ExchangeType.IKE_AUTH, child_request()) == [NotifyType.INVALID_SYNTAX]
+# rfc 7296: invalid-syntax-fatal
+@pytest.mark.parametrize("exchange", [ExchangeType.IKE_SA_INIT, ExchangeType.IKE_AUTH, 38, 99, 255])
+def test_an_exchange_that_is_none_here_is_invalid_syntax_which_is_fatal_at_both_ends(
+    talk: Dialogue, exchange: int
+) -> None:
+    assert ask(talk, exchange, child_request()) == [NotifyType.INVALID_SYNTAX]
+    assert talk.b.engine.ike_sas() == ()
 
 
 # rfc 7296: unknown-critical
@@ -276,13 +275,15 @@ def test_an_answer_that_is_not_what_we_asked_for_is_not_taken_and_deleted_at_the
     assert len(deletion.spis) == 1
 
 
-# rfc 7296: invalid-syntax-fatal
-def test_a_response_that_answers_another_request_is_fatal(talk: Dialogue) -> None:
+# rfc 7296: response-malformed
+def test_a_response_that_answers_another_request_ends_the_ike_sa_and_the_peer_is_told(talk: Dialogue) -> None:
     talk.a.hear(Rekey(talk.a.engine.ike_sas()[0].local_spi), 1.0)
-    wrong = forge(talk.b, CREATE, child_request(), next_number(talk) - 1, response=True)
-    talk.deliver(wrong)
-    assert talk.a.engine.ike_sas() == ()
+    effects = talk.deliver(forge(talk.b, CREATE, child_request(), next_number(talk) - 1, response=True))
+    assert read(talk.b, datagrams(effects)[0]).payloads == (DeletePayload(IKE),)
+    assert kinds(effects).count("RemoveSa") == 2, "no packet is sent with what the peer is told to delete"
     assert talk.a.told("protocol-error").remedy
+    talk.deliver(forge(talk.b, INFORMATIONAL, [], next_number(talk) - 1, response=True))
+    assert talk.a.engine.ike_sas() == ()
 
 
 # rfc 7296: no-answer-to-response

@@ -21,6 +21,7 @@ from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.header import HEADER, Header, parse_header
 from xfrmd.ike.v2.message import ClearMessage, parse_clear
 from xfrmd.ike.v2.replies import answer_of
+from xfrmd.wire.reader import Reader
 
 _NOTIFY_HEAD: Final = 8
 """Generic header and fixed part of a Notify payload."""
@@ -66,12 +67,11 @@ class Gate:
     def _bad_header(self, ctx: Context, event: DatagramReceived, error: RemoteProtocolError) -> None:
         version = error.notify == NotifyType.INVALID_MAJOR_VERSION
         ctx.journal.count(Count.VERSION if version else Count.MALFORMED if error.notify else Count.NO_IKE)
-        if not version or event.data[17] >> 4 < 2:
+        if not version:
+            return
+        header = HEADER.read(Reader(event.data))
+        if header.major < 2 or header.is_response:
             return  # IKEv1 and older are met with silence, a version to come with ours (RFC 7296 2.5)
-        raw = HEADER.size
-        spi_i, exchange_type = event.data[:8], event.data[18]
-        message_id = int.from_bytes(event.data[20:24])
-        header = Header(spi_i, NO_SPI, 0, 0, exchange_type, 0, message_id, raw)
         if self._may_answer(ctx):
             init.refuse(ctx, event.local, event.remote, header, answer_of(error))
 

@@ -173,6 +173,18 @@ def malformed(sa: IkeSa, why: str) -> Notice:
     )
 
 
+def ended_by_error(sa: IkeSa, notify: int) -> Notice:
+    """The peer has answered what we sent, or told us, by an error that ends an IKE SA without more words."""
+    answer = NotifyType(notify).name
+    return Notice(
+        Level.WARNING,
+        "ended-by-error",
+        f"{peer(sa)} says {answer} (rule {sa.pad.rule!r}), which ends the IKE SA: it could not read what we sent",
+        who(sa) | {"answer": answer},
+        f"{THEIR_JOURNAL}; then report it to the makers of both",
+    )
+
+
 def ike_up(sa: IkeSa) -> Notice:
     """Both are authenticated."""
     return Notice(

@@ -14,6 +14,7 @@ from xfrmd.ike.v2 import (
     child,
     crash,
     crossing,
+    fatal,
     intermediate,
     mobike,
     octets,
@@ -28,9 +29,9 @@ from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.create_child import propose_want, refused_child
 from xfrmd.ike.v2.message import SealedMessage
-from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdrPayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdrPayload, NotifyPayload, Payload
 from xfrmd.ike.v2.proof import Claim
-from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 from xfrmd.model.pad import AuthMethod, PskAuth
 
 # Initiator
@@ -93,7 +94,7 @@ def _cannot(ctx: Context, sa: IkeSa, task: Task, error: CredentialError) -> None
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer's proof, and the first child SA or the reason why there is none."""
     identity, proved = message.first(IdrPayload), message.first(AuthPayload)
-    if identity is None or proved is None:
+    if identity is None or proved is None or fatal.said(sa, message) is not None:
         _refused(ctx, sa, task, message)
         return
     why = _judge_responder(ctx, sa, message, identity, proved)
@@ -107,7 +108,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     _established(ctx, sa)
     resumable.drop(ctx, sa.remote.address)  # it is of an IKE SA before this one
     ticketing.taken(ctx, sa, message)
-    if message.first(SaPayload) is None:
+    if not granted(message):
         refused_child(ctx, sa, task, message)
     else:
         _first_child(ctx, sa, task, message)
@@ -150,7 +151,10 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     if notify == NotifyType.AUTHENTICATION_FAILED and _try_next(ctx, sa, task):
         return
     ctx.tell(notices.auth_refused(sa, notify), sa.remote.address)
-    lifecycle.close(ctx, sa)
+    if fatal.ends(sa, notify):
+        lifecycle.close(ctx, sa)
+    else:  # for the peer the IKE SA stands, and we do not know whose it is
+        lifecycle.delete(ctx, sa, "the peer has proved nothing", reason=NotifyType.AUTHENTICATION_FAILED)
     _fail(ctx, task)
 
 
@@ -230,7 +234,7 @@ def _answer(
         payloads = [ours, *proof.make(ctx, sa, method, octets.of_responder(sa, ours))]
     except CredentialError as error:
         ctx.tell(notices.no_proof(sa, str(error)), sa.remote.address)
-        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error), fatal=True) from error
+        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, str(error)) from error
     return payloads + ([ppk.confirmation()] if sa.lineage.proofs.ppk else [])
 
 
@@ -247,7 +251,7 @@ def _authenticate(
             why = f"it wants to talk to {spoken(wanted.identity)}"
     if why or method is None:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
-        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why, fatal=True)
+        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why)
     return method
 
 

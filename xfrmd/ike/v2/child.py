@@ -91,6 +91,12 @@ def accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
         raise
 
 
+def decline(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    """An error came beside a child SA: the request has failed, and what the peer has made of it is deleted there."""
+    if message.first(SaPayload) is not None and task.offer is not None:
+        lifecycle.disown(ctx, sa, task.offer.spi)
+
+
 # rfc 7296: mode-declined-delete
 def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
     offer = task.offer

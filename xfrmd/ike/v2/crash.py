@@ -12,7 +12,7 @@ from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, Task, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType, PayloadType
+from xfrmd.ike.v2.constants import NO_SPI, NotifyType, PayloadType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, build_clear
 from xfrmd.ike.v2.payloads import NotifyPayload, Payload
@@ -69,7 +69,7 @@ def show(ctx: Context, header: Header, event: DatagramReceived) -> None:
     reply = Header.of(
         header.spi_i,
         header.spi_r,
-        ExchangeType.INFORMATIONAL,
+        header.exchange,
         header.message_id,
         initiator=ours,
         response=True,

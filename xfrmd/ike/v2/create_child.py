@@ -14,8 +14,8 @@ from xfrmd.ike.v2 import child, crossing, followup, offers, siblings
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
-from xfrmd.ike.v2.payloads import NotifyPayload, Payload, SaPayload
-from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.ike.v2.payloads import NotifyPayload, Payload
+from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 from xfrmd.model.proposals import Transform, TransformType
 
 AGAIN: Final = (NotifyType.TEMPORARY_FAILURE, NotifyType.STATE_NOT_FOUND)
@@ -56,7 +56,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     """The child SA, or why there is none. The IKE SA stays either way."""
     if followup.needed(sa, task, message):
         return
-    if message.first(SaPayload) is None:
+    if not granted(message):
         refused_child(ctx, sa, task, message)
         return
     try:
@@ -77,6 +77,7 @@ def refused_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -
     """The peer makes no child SA: try again where that helps, else tell both sides' wishes and drop the packets."""
     error = error_of(message)
     notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
+    child.decline(ctx, sa, task, message)
     want = task.want
     if notify in AGAIN:
         retry_later(ctx, sa, task)

@@ -9,7 +9,7 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import cardinality, crash, informational, init, intermediate, resume, sending
+from xfrmd.ike.v2 import cardinality, crash, fatal, informational, init, intermediate, resume, sending
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.header import Header
@@ -108,16 +108,16 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
 
 # rfc 7296: invalid-syntax-fatal
 def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolError) -> None:
-    """Answer an authentic request with an error. A malformed one is fatal (RFC 7296 2.21.3), a misplaced one is not."""
+    """Answer an authentic request with an error. What is fatal is so at both ends: the peer drops the IKE SA too."""
     ctx.journal.count(Count.UNEXPECTED)
     sending.respond(ctx, sa, message, answer_of(error))
     if error.notify == NotifyType.INVALID_SYNTAX:
         ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
-    if error.fatal if isinstance(error, RefusalError) else error.notify == NotifyType.INVALID_SYNTAX:
+    if fatal.ends(sa, error.notify):
         lifecycle.close(ctx, sa)
 
 
-# rfc 7296: invalid-syntax-fatal
+# rfc 7296: response-malformed
 def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     clear = parse_clear(event.data)
     if sa.state is IkeState.CONNECTING:
@@ -126,6 +126,7 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     if crash.believed(sa, clear):
         crash.end(ctx, sa)
         return
+    task = sa.task
     try:
         message = _open(ctx, sa, clear)
         if message is not None:
@@ -134,9 +135,21 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     except RemoteProtocolError as error:
         if not error.notify:
             raise
-        sending.answered(ctx, sa)  # authentic and wrong: there is no way to answer a response (RFC 7296 2.21.3)
         ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
+        sending.answered(ctx, sa)
+        sa.task = task
+        _break_off(ctx, sa, error.notify)
+
+
+def _break_off(ctx: Context, sa: IkeSa, notify: int) -> None:
+    """A response that is authentic and wrong: the peers do not have the same state. It is told by a Delete payload, and
+    in IKE_AUTH by the error too (RFC 7296 2.21.2, 2.21.3), as no response can be answered.
+    """
+    if sa.state is IkeState.DELETING:
         lifecycle.close(ctx, sa)
+        return
+    lifecycle.delete(ctx, sa, "the peer's response is malformed", reason=notify if sa.handshake is not None else 0)
+    sa.task = None
 
 
 def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
@@ -148,6 +161,12 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
     if sa.state is IkeState.DELETING and task.kind not in _STILL_COUNTS:
         ctx.touch(sa)
         return  # the child SA asked for ends with the IKE SA
+    error = fatal.said(sa, message) if sa.handshake is None else None
+    if error is not None:
+        ctx.tell(notices.ended_by_error(sa, error.notify), sa.remote.address)
+        sa.task = task
+        lifecycle.close(ctx, sa)
+        return
     row_of(task).act(ctx, sa, task, message)
     ctx.agenda.idle[sa.lineage] = None
     ctx.touch(sa)

@@ -20,7 +20,7 @@ from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.v2.payloads import KePayload, NotifyPayload, Payload, SaPayload
-from xfrmd.ike.v2.replies import RefusalError
+from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms.compute import key_exchange_answer
 
@@ -37,7 +37,7 @@ Finish = Callable[[bytes], None]
 def needed(sa: IkeSa, task: Task, message: SealedMessage) -> bool:
     """Does an answer to CREATE_CHILD_SA want further key exchanges first? Then they are on their way."""
     answer, offer = message.first(SaPayload), task.offer
-    if task.follow is not None or answer is None or offer is None:
+    if task.follow is not None or answer is None or offer is None or not granted(message):
         return False
     choice = select.accepted(offer.proposals, answer.proposals)
     if isinstance(choice, Mismatch) or not choice.suite.additional:
@@ -60,7 +60,7 @@ def response(sa: IkeSa, task: Task, message: SealedMessage) -> SealedMessage | N
     """The answer to CREATE_CHILD_SA once all key exchanges are made; the refusal of one of them; None to go on."""
     follow, ke = task.follow, message.first(KePayload)
     assert follow is not None
-    if ke is None:
+    if ke is None or error_of(message) is not None:
         task.follow = None
         return message
     if follow.exchange is None or ke.method != follow.left[0].id:

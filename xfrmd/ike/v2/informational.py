@@ -8,7 +8,7 @@ from xfrmd.ike import lifecycle, notices, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.v2 import crash, mobike, rekey_child, rekey_ike, ticketing
+from xfrmd.ike.v2 import crash, fatal, mobike, rekey_child, rekey_ike, ticketing
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import SealedMessage
@@ -76,8 +76,11 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     crash.taken(sa, message)
     answers = mobike.receive(ctx, sa, message) + ticketing.given(ctx, sa, message)
     deletes = message.every(DeletePayload)
-    if message.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
-        ctx.tell(notices.auth_refused(sa, NotifyType.AUTHENTICATION_FAILED), sa.remote.address)
+    error = fatal.said(sa, message)
+    if error is not None:
+        refused = error.notify == NotifyType.AUTHENTICATION_FAILED
+        notice = notices.auth_refused(sa, error.notify) if refused else notices.ended_by_error(sa, error.notify)
+        ctx.tell(notice, sa.remote.address)
         resumable.revoke(ctx, sa.lineage)
         ctx.agenda.closing = sa
     if any(delete.protocol == ProtocolId.IKE for delete in deletes):

@@ -254,7 +254,8 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
 
 def refuse(ctx: Context, local: Endpoint, remote: Endpoint, header: Header, payloads: tuple[Payload, ...]) -> None:
     """Answer in the clear without keeping anything."""
-    reply = Header.of(header.spi_i, NO_SPI, header.exchange, header.message_id, initiator=False, response=True)
+    ours = not header.from_initiator
+    reply = Header.of(header.spi_i, header.spi_r, header.exchange, header.message_id, initiator=ours, response=True)
     ctx.out.append(SendDatagram(local, remote, build_clear(reply, payloads)))
 
 

@@ -77,7 +77,8 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload]:
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The peer's part of it."""
     ke, offer = message.first(KePayload), task.offer
-    if ke is None or offer is None or offer.exchange is None or task.method is None:
+    failed = error_of(message) is not None
+    if failed or ke is None or offer is None or offer.exchange is None or task.method is None:
         error, ours = error_of(message), select.describe(sa.pad.main_mode.proposals)
         ctx.tell(refusals.init_refused(sa, error.notify if error is not None else 0, ours), sa.remote.address)
         lifecycle.close(ctx, sa)

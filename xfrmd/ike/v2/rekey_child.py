@@ -21,8 +21,8 @@ from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.create_child import AGAIN, other_method, refuse_while_busy, retry_later, takes_children
 from xfrmd.ike.v2.message import SealedMessage
-from xfrmd.ike.v2.payloads import NotifyPayload, Payload, SaPayload
-from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.ike.v2.payloads import NotifyPayload, Payload
+from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 
 _GONE = (ChildState.DELETING, ChildState.LINGERING, ChildState.GONE)
 
@@ -65,7 +65,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     assert old is not None
     if followup.needed(sa, task, message):
         return
-    if message.first(SaPayload) is None:
+    if not granted(message):
         _refused(ctx, sa, task, message)
         return
     try:
@@ -102,6 +102,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     assert old is not None
     error = error_of(message)
     notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
+    children.decline(ctx, sa, task, message)
     if old.state in _GONE or old.successor is not None:
         _calm(old)  # the peer was quicker: nothing is missing
     elif notify in AGAIN:

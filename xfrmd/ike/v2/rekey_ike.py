@@ -16,7 +16,7 @@ from xfrmd.ike.v2.constants import NO_SPI, NotifyType
 from xfrmd.ike.v2.create_child import AGAIN, other_method, retry_later
 from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, Payload, SaPayload
-from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 from xfrmd.transforms.compute import key_exchange_answer
 from xfrmd.transforms.keymat import ike_keys
 
@@ -57,7 +57,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
         return
     answer, nonce, ke = message.first(SaPayload), message.first(NoncePayload), message.first(KePayload)
     offer = task.offer
-    if answer is None or nonce is None or ke is None or offer is None:
+    if answer is None or nonce is None or ke is None or offer is None or not granted(message):
         _refused(ctx, sa, task, message)
         return
     choice = select.accepted(offer.proposals, answer.proposals)

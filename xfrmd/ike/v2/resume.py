@@ -247,7 +247,7 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, identity: IdiPayload
     why = why or resumable.why_not(ctx, handshake.session, sa.pad, *path)
     if why:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
-        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why, fatal=True)
+        raise RefusalError(NotifyType.AUTHENTICATION_FAILED, why)
     resumable.spend(ctx, name_of(handshake.ticket))
     _go_on(ctx, sa)
     ours = IdrPayload.of(sa.local_id)
