@@ -17,6 +17,7 @@ from lab.netns import Host, namespaces
 from xfrmd import limits
 from xfrmd.adapters.xfrm.events import XfrmEvent, XfrmEvents
 from xfrmd.adapters.xfrm.sockets import XfrmSocket, add_policy, delete_policy, update_policy
+from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import Acquire
 from xfrmd.model.addresses import Address, Prefix
@@ -149,6 +150,17 @@ def test_a_policy_is_kicked_and_stays_what_it_was(xfrm: XfrmSocket) -> None:
     before = xfrm.policies()
     xfrm.kick(ENTRIES[0])
     assert xfrm.policies() == before
+
+
+def test_changes_of_ours_are_no_news_and_those_of_others_are(host: Host, xfrm: XfrmSocket) -> None:
+    spd = host.inside(lambda: Spd((xfrm,)))
+    spd.watch()
+    spd.submit([add_policy(ENTRIES[0])])
+    xfrm.kick(ENTRIES[0])
+    assert not spd.touched()
+    host.run("ip", "xfrm", "policy", "add", "src", "10.9.0.1", "dst", "10.9.0.2", "dir", "out")
+    assert spd.touched()
+    spd.close()
 
 
 def test_hash_thresholds_are_taken(xfrm: XfrmSocket) -> None:

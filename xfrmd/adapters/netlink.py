@@ -58,9 +58,11 @@ class Answer(NamedTuple):
     text: str
 
 
-def frame(kind: int, flags: int, seq: int, body: bytes) -> bytes:
-    """A request of type `kind`. The body's length is a multiple of 4."""
-    return HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST, seq, 0) + body
+def frame(kind: int, flags: int, seq: int, body: bytes, port: int = 0) -> bytes:
+    """A request of type `kind`. The body's length is a multiple of 4. XFRM's news of a change carry the `port` that
+    stands in the request for it, whoever sends it.
+    """
+    return HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST, seq, port) + body
 
 
 def attribute(kind: int, value: bytes) -> bytes:

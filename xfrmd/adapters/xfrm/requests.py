@@ -74,8 +74,10 @@ class RequestSocket:
     def __init__(self, batch: int = limits.NETLINK_BATCH, opener: Callable[[], Wire] = _opened) -> None:
         """`batch`: most requests at once. The default one does not hold up an event loop."""
         self._batch = batch
-        self._open = opener
-        self._socket: Wire | None = self._open()
+        self._opener = opener
+        self._socket: Wire | None = None
+        self._port = 0
+        self._wire()
         self._sequence = itertools.count(1)
         self.repeats = 0
         """Requests that were made once more."""
@@ -83,7 +85,8 @@ class RequestSocket:
     @property
     def port(self) -> int:
         """The netlink port: the kernel's news of a change carry that of whoever asked for it."""
-        return int(self._wire().getsockname()[0])
+        self._wire()
+        return self._port
 
     def close(self) -> None:
         """Close the socket. What is in the kernel stays there."""
@@ -101,10 +104,10 @@ class RequestSocket:
             raise ValueError(f"{len(requests)} requests in a batch of at most {self._batch}")
         first = next(self._sequence)
         numbers = [first, *itertools.islice(self._sequence, len(requests) - 1)]
-        last = numbers[-1]
+        last, port = numbers[-1], self.port
         self._send(
             b"".join(
-                netlink.frame(r.type, r.flags | (netlink.NLM_F_ACK if n == last else 0), n, r.body)
+                netlink.frame(r.type, r.flags | (netlink.NLM_F_ACK if n == last else 0), n, r.body, port)
                 for n, r in zip(numbers, requests, strict=True)
             )
         )
@@ -128,7 +131,8 @@ class RequestSocket:
     def _wire(self) -> Wire:
         """The socket, anew after a loss. KernelError."""
         if self._socket is None:
-            self._socket = self._open()
+            self._socket = self._opener()
+            self._port = self._socket.getsockname()[0]
         return self._socket
 
     def _send(self, data: bytes) -> None:
