@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -106,16 +109,26 @@ def test_output_is_live_and_a_signal_ends_everything(
     assert leftovers(token) == []
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_a_user_without_root_has_a_lab_too(signum: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """The lab's kernel where any user can read it: built by root it lies in a home that nobody else may look into."""
     if not is_ready():
         pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(shutil.copy(os.environ.get(NAMED) or planned().kernel, name))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_user_without_root_has_a_lab_too(
+    signum: signal.Signals, readable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
     if subprocess.run(["test", "-x", RUN], check=False, **nobody).returncode != 0:
         pytest.skip("this checkout cannot be read by another user")
     token = uuid.uuid4().hex
     monkeypatch.setenv("XFRMD_TOKEN", token)
-    monkeypatch.setenv(NAMED, os.environ.get(NAMED) or str(planned().kernel))
+    monkeypatch.setenv(NAMED, str(readable))
     line = [RUN, "--", "sh", "-c", "id -u; ip netns add a; nft add table inet a && echo made; sleep 3000"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **nobody) as runner:
         assert runner.stdout is not None
