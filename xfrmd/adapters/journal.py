@@ -29,6 +29,8 @@ def printable(text: str) -> str:
     """The text on one line, with what a terminal or log would act on escaped, cut to limits.NOTICE_TEXT."""
     if len(text) > limits.NOTICE_TEXT:
         text = text[: limits.NOTICE_TEXT] + "..."
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
