@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from xfrmd.ike.effects import Effect, InstallSa, SendDatagram
@@ -13,7 +14,7 @@ from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import DatagramReceived, Event, Initiate
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import NftTable
-from xfrmd.model.pad import MainMode, PadEntry, PskAuth
+from xfrmd.model.pad import AuthMethod, MainMode, PadEntry, PskAuth
 from xfrmd.model.plan import FilterOrigin, Plan, ProtectPolicy, Weight
 from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform
 from xfrmd.model.secret import Secret
@@ -24,6 +25,7 @@ from xfrmd.transforms import catalog
 
 CLIENTS: Final = Prefix.parse("10.0.0.0/8")
 SERVER: Final = Address.parse("192.0.2.1")
+PSK: Final = PskAuth(Secret(b"a secret for measuring"))
 REQID: Final = 0x5846_0001
 _AT: Final = Span("bench.yaml", 1, 1)
 
@@ -66,12 +68,20 @@ class Cost:
     elapsed: float
 
 
-def _plan(local: Prefix, remotes: Sequence[Prefix], suite: Suite) -> Plan:
-    """A rule for each block of remote addresses."""
+def plan(
+    local: Prefix, remotes: Sequence[Prefix], suite: Suite, own: Mapping[Prefix, AuthMethod] = MappingProxyType({})
+) -> Plan:
+    """A rule for each block of remote addresses. `own`: how some of the local addresses prove who they are; all by the
+    same secret where it is empty.
+    """
     ike, esp = suite.proposals()
     main_mode = MainMode((ike,))
-    auth = (PskAuth(Secret(b"a secret for measuring")),)
-    entries = tuple(PadEntry(local, remote, "bench", auth, main_mode, _AT) for remote in remotes)
+    methods = own or {local: PSK}
+    entries = tuple(
+        PadEntry(one, remote, "bench", (method,), main_mode, _AT)
+        for one, method in methods.items()
+        for remote in remotes
+    )
     protects = tuple(
         ProtectPolicy(
             reqid=REQID + number,
@@ -118,8 +128,8 @@ class EnginePair:
     def __init__(self, suite: Suite, entropy: Callable[[int], bytes]) -> None:
         server = Prefix.host(SERVER)
         clients = [CLIENTS] if suite.rules == 1 else [Prefix.host(_client(1 + n)) for n in range(suite.rules)]
-        self.initiator = Timed(Engine(_plan(CLIENTS, [server], suite), entropy))
-        self.responder = Timed(Engine(_plan(server, clients, suite), entropy))
+        self.initiator = Timed(Engine(plan(CLIENTS, [server], suite), entropy))
+        self.responder = Timed(Engine(plan(server, clients, suite), entropy))
         self.now = 0.0
         self._done = 0
 

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Clients that connect to one responder over a network: our engine stands for all of them, with sockets and no kernel.
+
+`python -m bench.clients`, with its Work in JSON as argument, in the host where they are to live: each has an address of
+its own and connects once, so many at a time. A client is connected when it would give both its SAs to a kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from bench.pair import REQID, Suite, plan
+from tests.lab import certificates
+from tests.unit import pki
+from tests.unit.pki import Holder
+from xfrmd.adapters.udp import UdpSockets
+from xfrmd.ike.effects import Effect, InstallSa, SendDatagram, Tell
+from xfrmd.ike.engine import Engine
+from xfrmd.ike.events import Event, Initiate, TimerFired
+from xfrmd.model.addresses import Address, Prefix
+from xfrmd.model.notice import Level
+from xfrmd.model.pad import AuthMethod
+
+TICK: Final = 0.25
+"""Seconds between two looks at timers: what is lost is sent again."""
+LIMIT: Final = 90.0
+"""Seconds for all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`count` clients from the address `first` on, of the block `clients`; `window` of them at a time."""
+
+    suite: Suite
+    clients: str
+    first: int
+    count: int
+    window: int
+    server: str
+    authority: str = ""
+    """A directory with ca.pem and ca.key, of whom each client has a certificate; "" where they share a secret."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """What `to_json` made."""
+        read: dict[str, Any] = json.loads(text)
+        return cls(**{**read, "suite": Suite(*read["suite"])})
+
+    def to_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self))
+
+    def addresses(self) -> Iterator[Address]:
+        """The clients."""
+        block = Prefix.parse(self.clients)
+        return (Address(4, block.value + self.first + number) for number in range(self.count))
+
+
+@dataclass(slots=True)
+class Clients:
+    """Their state. `under_way`: how many SAs each client has that has begun and is not connected yet."""
+
+    work: Work
+    engine: Engine = field(init=False)
+    sockets: UdpSockets = field(init=False)
+    server: Address = field(init=False)
+    waiting: Iterator[Address] = field(init=False)
+    under_way: dict[Address, int] = field(default_factory=dict)
+    connected: int = 0
+    complaints: list[str] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        work = self.work
+        self.server = Address.parse(work.server)
+        own = _certified(Path(work.authority), work.addresses()) if work.authority else {}
+        policy = plan(Prefix.parse(work.clients), [Prefix.host(self.server)], work.suite, own)
+        self.engine = Engine(policy, os.urandom, time.time)
+        self.sockets = UdpSockets(self.tell)
+        self.waiting = work.addresses()
+
+    def fill(self) -> None:
+        """Have clients begin as long as the window is not full."""
+        while len(self.under_way) < self.work.window and (one := next(self.waiting, None)) is not None:
+            self.under_way[one] = 0
+            self._handle(Initiate(REQID, one, self.server))
+        if not self.under_way:
+            self.done.set()
+
+    def tell(self, event: Event) -> None:
+        """Have the engine handle an event, and another client begin where one is connected."""
+        before = self.connected
+        self._handle(event)
+        if self.connected != before:
+            self.fill()
+
+    def _handle(self, event: Event) -> None:
+        for effect in self.engine.handle(event, time.monotonic()):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case SendDatagram(local, remote, data):
+                if refusal := self.sockets.send(local, remote, data):
+                    self.complaints.append(refusal)
+            case InstallSa(sa):
+                self._installed(sa.src if sa.dst == self.server else sa.dst)
+            case Tell(notice) if notice.level <= Level.WARNING:
+                self.complaints.append(notice.message)
+
+    def _installed(self, client: Address) -> None:
+        self.under_way[client] += 1
+        if self.under_way[client] == 2:
+            del self.under_way[client]
+            self.connected += 1
+
+    async def run(self) -> float:
+        """Connect all; seconds it took. TimeoutError."""
+        self.sockets.open()
+        self.sockets.attach(asyncio.get_running_loop())
+        begun = time.monotonic()
+        ticks = asyncio.create_task(self._timers())
+        self.fill()
+        async with asyncio.timeout(LIMIT):
+            await self.done.wait()
+        taken = time.monotonic() - begun
+        ticks.cancel()
+        self.sockets.close()
+        return taken
+
+    async def _timers(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.tell(TimerFired())
+
+
+def _certified(directory: Path, clients: Iterator[Address]) -> dict[Prefix, AuthMethod]:
+    """A certificate for each client. They share a key, which nobody can see and which takes long to make."""
+    authority = Holder(
+        x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes()),
+        serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None),
+    )
+    kind = "rsa" if isinstance(authority.key, rsa.RSAPrivateKey) else "p256"
+    return {
+        Prefix.host(one): pki.method(authority, [certificates.host(f"c{one.value}", authority, kind)])
+        for one in clients
+    }
+
+
+def main(text: str) -> None:
+    """Connect, and print what came of it."""
+    clients = Clients(Work.from_json(text))
+    try:
+        seconds = asyncio.run(clients.run())
+    except TimeoutError:
+        sys.exit(f"{len(clients.under_way)} clients are not connected in {LIMIT} s: {clients.complaints[:5]}")
+    print(json.dumps({"connected": clients.connected, "seconds": seconds, "complaints": len(clients.complaints)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
