@@ -322,6 +322,11 @@ BUSY_RETRY: Final = 1.0
 EMPTY_IKE_SA: Final = 30.0
 """An IKE SA without child SAs beside another with the same peer is deleted after this time, whoever asked for it: the
 peer may have given up on it, which nothing else would tell."""
+CONTACT_WAIT: Final = 4.0
+"""Who says by INITIAL_CONTACT to be a host that we have an IKE SA with, by another port of the NAT before it, has that
+IKE SA ended if its peer has not answered until then: three repetitions of the question."""
+SERVED: Final = 64
+"""What traffic a peer has had is remembered up to so many selectors: it tells hosts behind one NAT apart, no more."""
 CROSSING: Final = 30.0
 """Two equal child SAs, one made by each end within this time, are one too many."""
 CLEAR_ANSWERS: Final = 100

@@ -227,6 +227,20 @@ def test_an_error_beside_the_proof_in_ike_auth_is_one_of_the_child_sa(kind: int)
     assert [sa.state for sa in talk.a.engine.ike_sas()] == ["established"]
 
 
+# rfc 7296: temporary-failure
+def test_a_child_sa_of_ike_auth_that_the_peer_has_no_time_for_is_asked_for_again_under_the_ike_sa() -> None:
+    talk = Dialogue()
+    answer = datagrams(talk.deliver(proves(talk)))[0]
+    talk.b.hear(Delete(talk.b.engine.ike_sas()[0].children[0].spi_in.to_bytes(4)), 0.0)
+    whole = read(talk.a, answer)
+    proof = [one for one in whole.payloads if isinstance(one, IdrPayload | AuthPayload)]
+    busy: list[Payload] = [*proof, NotifyPayload(NotifyType.TEMPORARY_FAILURE)]
+    talk.deliver(forge(talk.b, ExchangeType.IKE_AUTH, busy, 1, response=True))
+    assert [len(sa.children) for sa in talk.a.engine.ike_sas()] == [0]
+    talk.pass_time(10.0)
+    assert [len(sa.children) for sa in talk.a.engine.ike_sas()] == [1]
+
+
 # rfc 7296: critical-in-auth
 @pytest.mark.parametrize("kind", [*FATAL, NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD])
 def test_an_error_of_ike_auth_makes_no_ike_sa_even_beside_a_proof(kind: int) -> None:

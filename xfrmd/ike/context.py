@@ -39,6 +39,8 @@ class TimerKind(enum.Enum):
     SUCCESSOR = "successor"
     """An AWAITED child SA sends from now on: the peer has had its time."""
     LINGER = "linger"
+    DOUBT = "doubt"
+    """A peer was asked whether it is there beside another host behind its NAT."""
     HOMELESS = "homeless"
     """The local address of an IKE SA that may move is gone."""
     TICKET = "ticket"

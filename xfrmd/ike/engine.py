@@ -6,7 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from xfrmd.ike import adopting, dynamic, keepalive, kernel_events, lifecycle, negotiate, resumable, snapshot, soft
+from xfrmd.ike import (
+    adopting,
+    dynamic,
+    keepalive,
+    kernel_events,
+    lifecycle,
+    negotiate,
+    neighbours,
+    resumable,
+    snapshot,
+    soft,
+)
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.effects import Effect
@@ -60,6 +71,7 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.SUCCESSOR: rekey_child.switch,
     TimerKind.LINGER: lifecycle.drop_inbound,
     TimerKind.KEEPALIVE: keepalive.due,
+    TimerKind.DOUBT: neighbours.decide,
     TimerKind.HOMELESS: mobike.homeless,
     TimerKind.TICKET: resumable.over,
     TimerKind.DYNAMIC_END: dynamic.over,

@@ -28,6 +28,7 @@ from xfrmd.model.notice import Notice
 from xfrmd.model.pad import Identity, PadEntry
 from xfrmd.model.proposals import Proposal, Transform
 from xfrmd.model.secret import Secret
+from xfrmd.model.selector import Selector
 from xfrmd.transforms.compute import KeyExchange, key_exchange_new
 
 
@@ -271,6 +272,12 @@ class Lineage:
     """Whose IKE the peer seems to have, by its Vendor IDs; "" when they do not tell."""
     followed: float = -math.inf
     """When its child SAs last followed the peer to another port."""
+    heard: float = -math.inf
+    """When the last authentic message of the peer came. Of this process alone, as the two below."""
+    doubted: float = -math.inf
+    """When it was last asked whether it is there, as another host says to be it."""
+    served: dict[tuple[int, Selector], None] = field(default_factory=dict)
+    """Traffic that it has had child SAs for, by reqid, the latest last; limits.SERVED at most."""
     authenticated: float = 0.0
     """When both ends have really proved who they are, in seconds since 1970: resumption proves nothing of it anew."""
     resumed: bool = False

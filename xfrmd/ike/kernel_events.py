@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, lifecycle, mapping, notices, resumable, select, soft, wants
+from xfrmd.ike import dynamic, lifecycle, mapping, neighbours, notices, resumable, select, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
 from xfrmd.ike.events import Delete, Rekey, Remapped, SaExpired, SaFailed, SaUsed
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState
 from xfrmd.ike.v2 import informational, mobike, rekey_child, rekey_ike
 from xfrmd.model.addresses import Address
 
@@ -75,14 +75,7 @@ def _sent(ctx: Context, sa: IkeSa) -> None:
         sa.sent_unheard = ctx.now
     idle = limits.LIVENESS_TOKEN if sa.peer_token else limits.LIVENESS_IDLE
     if ctx.now - sa.sent_unheard >= idle:
-        _ask(ctx, sa)
-
-
-def _ask(ctx: Context, sa: IkeSa) -> None:
-    """Is the peer alive? Whatever else we say to it asks as well."""
-    if not sa.window.busy and not sa.tasks and sa.state is IkeState.ESTABLISHED:
-        sa.tasks.append(Task(TaskKind.LIVENESS))
-        ctx.touch(sa)
+        neighbours.ask(ctx, sa)
 
 
 # rfc 7296: nat-remapped
@@ -93,7 +86,7 @@ def remapped(ctx: Context, event: Remapped) -> None:
     if child is None or lineage is None or lineage.current is None or child.local != event.dst:
         return
     if event.remote.address != child.remote:
-        _ask(ctx, lineage.current)
+        neighbours.ask(ctx, lineage.current)
     elif mapping.follow(ctx, lineage, event.remote):
         for sa in lineage.ike_sas:
             sa.remote = event.remote

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, lifecycle, narrow, notices, soft, wants
+from xfrmd.ike import dynamic, lifecycle, narrow, neighbours, notices, soft, wants
 from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want, WantKey
@@ -89,7 +89,7 @@ def start(ctx: Context, want: Want) -> None:
     if want.tries > limits.WANT_TRIES:
         wants.fail(ctx, want, whole_peer=False)
         return
-    sa = _usable(ctx, key) or mobike.move(ctx, key.local, key.remote, pad)
+    sa = _usable(ctx, want) or mobike.move(ctx, key.local, key.remote, pad)
     if sa is not None:
         sa.tasks.append(Task(TaskKind.NEW_CHILD, want=want))
         ctx.touch(sa)
@@ -99,14 +99,20 @@ def start(ctx: Context, want: Want) -> None:
     soft.watch(ctx, sa, want)
 
 
-def _usable(ctx: Context, key: WantKey) -> IkeSa | None:
-    """The IKE SA to use: an established one first, else one on its way."""
+def _usable(ctx: Context, want: Want) -> IkeSa | None:
+    """The IKE SA to use: an established one first, else one on its way. Of several hosts behind one NAT that which has
+    had this traffic before.
+    """
+    key = want.key
     found = [
         lineage.current
         for lineage in ctx.store.lineages(key.local, key.remote)
         if lineage.current is not None and lifecycle.alive(lineage.current) and not _has_heir(lineage)
     ]
     usable = [sa for sa in found if _takes(sa)]
+    if any(sa.lineage.nat.there for sa in usable):
+        served = [sa for sa in usable if neighbours.serves(sa.lineage, want)]
+        usable = served or usable
     return max(usable, key=lambda sa: sa.state is IkeState.ESTABLISHED, default=None)
 
 
@@ -191,7 +197,7 @@ def _others(ctx: Context, lineage: Lineage) -> list[Lineage]:
 
 def _outdone(lineage: Lineage, sa: IkeSa, other: Lineage) -> bool:
     beside = other.current
-    if beside is None or beside.state is not IkeState.ESTABLISHED or beside.remote_id != sa.remote_id:
+    if beside is None or beside.state is not IkeState.ESTABLISHED or not neighbours.same_host(sa, beside):
         return False
     if sa.pad.main_mode.quick_modes or not create_child.takes_children(beside):
         return False

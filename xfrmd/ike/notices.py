@@ -13,7 +13,7 @@ from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
-from xfrmd.model.pad import Identity, PskAuth, RootcaAuth
+from xfrmd.model.pad import PskAuth, RootcaAuth
 
 THEIR_JOURNAL: Final = "the peer's journal says what it wants"
 
@@ -128,9 +128,11 @@ def peer_crashed(sa: IkeSa) -> Notice:
     )
 
 
-def behind_one_nat(sa: IkeSa, other: Identity) -> Notice:
-    """Two hosts behind one NAT want the same traffic in transport mode."""
-    ours, theirs = spoken(sa.remote_id), spoken(other)
+def behind_one_nat(sa: IkeSa, other: IkeSa) -> Notice:
+    """Two hosts behind one NAT want the same traffic."""
+    ours, theirs = spoken(sa.remote_id), spoken(other.remote_id)
+    if ours == theirs:
+        ours, theirs = f"{ours} at port {sa.remote.port}", f"another one of that name at port {other.remote.port}"
     return Notice(
         Level.WARNING,
         "behind-one-nat",

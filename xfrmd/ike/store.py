@@ -131,6 +131,11 @@ class Store:
     def add_child(self, lineage: Lineage, child: ChildSa) -> None:
         """Take in a child SA."""
         lineage.children[child.spi_in] = child
+        for selector in child.selectors:
+            lineage.served.pop((child.reqid, selector), None)
+            lineage.served[child.reqid, selector] = None
+        while len(lineage.served) > limits.SERVED:
+            del lineage.served[next(iter(lineage.served))]
         self._lineage_of[child] = lineage
         self._by_spi_in[child.spi_in] = child
         self._by_spi_out[(child.remote, child.spi_out)] = child

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError
-from xfrmd.ike import keepalive, lifecycle, negotiate, notices, resumable, session_notices, wants
+from xfrmd.ike import keepalive, lifecycle, negotiate, neighbours, notices, resumable, session_notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
@@ -279,11 +279,17 @@ def _install(ctx: Context, sa: IkeSa, made: Made) -> None:
 
 # rfc 7296: initial-contact
 def _forget_older(ctx: Context, sa: IkeSa) -> None:
-    """INITIAL_CONTACT (RFC 7296 2.4): what the peer had with us before this IKE_SA_INIT it no longer knows."""
+    """INITIAL_CONTACT (RFC 7296 2.4): what the peer had with us before this IKE_SA_INIT it no longer knows. What may be
+    with another host behind the same NAT is asked.
+    """
     for lineage in ctx.store.lineages(sa.local.address, sa.remote.address):
         for old in list(lineage.ike_sas):
-            if old is not sa and old.remote_id == sa.remote_id and old.settled < sa.created:
+            if old is sa or old.remote_id != sa.remote_id or old.settled >= sa.created:
+                continue
+            if neighbours.same_host(sa, old):
                 lifecycle.close(ctx, old, linger=False, restart=True)
+            else:
+                neighbours.doubt(ctx, old)
 
 
 # Both

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import dynamic, lifecycle, narrow, notices, refusals, select
+from xfrmd.ike import dynamic, lifecycle, narrow, neighbours, notices, refusals, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Offer, SeededExchange, Task
@@ -114,6 +114,7 @@ def _accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made
     if not traffic.outbound or not narrow.lies_in(told, region):
         ctx.tell(refusals.traffic_refused(sa, proposed.outbound, told.outbound), sa.remote.address)
         raise RefusalError(NotifyType.TS_UNACCEPTABLE)
+    _refuse_beside(ctx, sa, Agreed(protect, region, traffic))
     shared = None
     if offer.exchange is not None and choice.suite.key_exchange is not None:
         ke = message.first(KePayload)
@@ -143,10 +144,7 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
     agreed = _agree(ctx, sa, message, proposed, only)
     if agreed.protect.pfs and sa.handshake is not None and sa.handshake.session is not None:
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no key exchange, and the filter wants forward secrecy")
-    other = translated.holder(ctx, sa, agreed)
-    if other is not None:
-        ctx.tell(notices.behind_one_nat(sa, other), sa.remote.address)
-        raise RefusalError(NotifyType.TS_UNACCEPTABLE)
+    _refuse_beside(ctx, sa, agreed)
     if not dynamic.room(ctx, agreed):
         raise RefusalError(NotifyType.NO_ADDITIONAL_SAS)
     choice = _choose(ctx, sa, agreed.protect, offered)
@@ -226,6 +224,18 @@ def _respond_exchange(ctx: Context, choice: Choice, message: SealedMessage) -> t
 
 
 # Both
+
+
+def _refuse_beside(ctx: Context, sa: IkeSa, agreed: Agreed) -> None:
+    """RefusalError for traffic that another host behind the same NAT has, or may have: that one is asked first."""
+    other = neighbours.holder(ctx, sa, agreed)
+    if other is None:
+        return
+    if not neighbours.proven_beside(sa, other):
+        neighbours.doubt(ctx, other)
+        raise RefusalError(NotifyType.TEMPORARY_FAILURE)
+    ctx.tell(notices.behind_one_nat(sa, other), sa.remote.address)
+    raise RefusalError(NotifyType.TS_UNACCEPTABLE)
 
 
 def _ours(sa: IkeSa, protect: ProtectPolicy, *, pfs: bool) -> tuple[Proposal, ...]:

@@ -115,6 +115,8 @@ def other_method(task: Task, error: NotifyPayload) -> bool:
 # rfc 7296: temporary-failure
 def retry_later(ctx: Context, sa: IkeSa, task: Task) -> None:
     """TEMPORARY_FAILURE (RFC 7296 2.25): the peer is in the middle of something; ask again soon, not at once."""
+    if task.kind is TaskKind.AUTH:  # the IKE SA stands, its child SA is asked for apart
+        task = Task(TaskKind.NEW_CHILD, want=task.want)
     task.lineage, task.follow = sa.lineage, None
     ctx.timers.set((TimerKind.RETRY, task), ctx.now + limits.BUSY_RETRY * (1 + ctx.random()))
 

@@ -203,7 +203,7 @@ def _join(sa: IkeSa, clear: ClearMessage, closed: SkfPayload) -> SealedMessage |
 def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
     ctx.changed[sa.lineage] = None
-    sa.sent_unheard = None
+    sa.sent_unheard, sa.lineage.heard = None, ctx.now
     sa.answer_to = None
     if (event.local.address, event.remote.address) == (sa.local.address, sa.remote.address):
         sa.remote, sa.local = event.remote, event.local

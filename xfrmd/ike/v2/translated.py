@@ -8,13 +8,10 @@ end that is translated: nothing becomes wider than what was proposed.
 
 from __future__ import annotations
 
-from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa
-from xfrmd.ike.narrow import Agreed, Traffic
+from xfrmd.ike.narrow import Traffic
 from xfrmd.ike.v2.traffic import TrafficSelector
 from xfrmd.model.addresses import Address
-from xfrmd.model.pad import Identity
-from xfrmd.model.spd import Mode
 
 
 # rfc 7296: nat-transport
@@ -27,27 +24,6 @@ def seen(sa: IkeSa, told: Traffic, *, transport: bool) -> Traffic:
         _put(told.local, sa.local.address) if nat.here else told.local,
         _put(told.remote, sa.remote.address) if nat.there else told.remote,
     )
-
-
-# rfc 3948: two-behind-one-nat
-def holder(ctx: Context, sa: IkeSa, agreed: Agreed) -> Identity | None:
-    """Who else behind the same NAT has this traffic already, None for nobody (docs/decisions/0030).
-
-    In transport mode our packets to two hosts behind one address are the same to the kernel: the later SA would take
-    those of the earlier one.
-    """
-    if agreed.protect.mode is not Mode.TRANSPORT:
-        return None
-    for child in ctx.store.children(sa.local.address, sa.remote.address, agreed.protect.reqid):
-        lineage = ctx.store.lineage_of(child)
-        current = lineage.current if lineage is not None else None
-        if lineage is None or current is None or current.remote_id in (None, sa.remote_id):
-            continue
-        if not (sa.lineage.nat.there or lineage.nat.there):  # what a peer says of itself is not enough
-            continue
-        if any(ours.overlaps(theirs) for ours in agreed.traffic.outbound for theirs in child.selectors):
-            return current.remote_id
-    return None
 
 
 def _put(side: tuple[TrafficSelector, ...], host: Address) -> tuple[TrafficSelector, ...]:
