@@ -273,6 +273,14 @@ RESUMED_REKEY: Final = 60.0
 """A resumed IKE SA gets a key exchange of its own so long after it began, or up to three times as late, at random: not
 all peers of a host that was away at once.
 """
+REDIRECTS: Final = 5
+"""Redirects of one tunnel that are followed within REDIRECT_PERIOD (RFC 5685 6, MAX_REDIRECTS)."""
+REDIRECT_PERIOD: Final = 300.0
+"""RFC 5685 6, REDIRECT_LOOP_DETECT_PERIOD."""
+REDIRECT_WAIT: Final = 5.0
+"""After a redirect the policy is in force for the other gateway well before this; else the first one is asked again."""
+REDIRECT_GATEWAYS: Final = 16
+"""Gateways that one rule names for redirects."""
 TOKEN_SECRET_AGE: Final = 30 * 86400.0
 """A start makes another secret for tokens after this long; the one before it still counts for as long at least."""
 MAPPING_INTERVAL: Final = 1.0

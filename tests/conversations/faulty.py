@@ -54,7 +54,14 @@ class Hands:
         self.ledger = Ledger(lambda: network.now)
         self.overlays = Beside(NO_PLAN, self._enforce)
         self.executor = Executor(
-            self, self.xfrm, self, self._tell, self.ledger, overlays=self.overlays, late=self._late
+            self,
+            self.xfrm,
+            self,
+            self._tell,
+            self.ledger,
+            overlays=self.overlays,
+            late=self._late,
+            move_tunnel=lambda *_: None,
         )
         self.watch = SaWatch(
             self.xfrm,

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from lab import packets, topology
 from lab.traffic import Flood, Ping, ping
-from lab.xfrmd_host import xfrmd
+from lab.xfrmd_host import XfrmdHost, xfrmd
 from tests.lab import e2e
+from tests.lab.test_e2e_tunnel import tunnel
 from xfrmd import limits
 
 RATE = 50
@@ -77,3 +78,62 @@ def test_a_host_gets_another_address_and_its_ike_sa_goes_on(two_hosts: topology.
         assert len(outcome.lost) < 3 * RATE, left.log + right.log
         assert ping(net.left, net.right.v4, 3).lost == 0
     net.capture.assert_protected(packets.flow([old, new], [net.right.v4], "icmp"))
+
+
+NETWORK, SERVICE = "10.9.0.0/24", "10.9.0.1"
+"""Behind both gateways."""
+
+
+def with_word(text: str, word: str) -> str:
+    """The policy of a tunnel whose both rules have this word too."""
+    psk = 'psk: {file: "{psk}"}'
+    assert text.count(psk) == 2
+    return text.replace(psk, f"{word}, {psk}")
+
+
+def test_a_gateway_sends_its_peer_to_another_one() -> None:
+    """Under traffic, while it serves and when it is asked anew (RFC 5685); the other end outlives a restart."""
+    with topology.lan(3) as net:
+        client, first, other = net.hosts
+        for gateway in (first, other):
+            gateway.run("ip", "addr", "add", f"{SERVICE}/32", "dev", "lo")
+        client.run("ip", "route", "add", NETWORK, "via", first.v4)
+        here, there, mine = client.v4, [first.v4, other.v4], f"{client.v4}/32"
+        theirs = [tunnel(NETWORK, mine, own, here) for own in there]
+        ours = with_word(tunnel(mine, NETWORK, here, first.v4), f"redirects: [{other.v4}]")
+        with (
+            xfrmd(first, theirs[0], secret=e2e.SECRET) as serving,
+            xfrmd(other, theirs[1], secret=e2e.SECRET) as another,
+            xfrmd(client, ours, secret=e2e.SECRET, lasting=True) as daemon,
+        ):
+            assert ping(client, SERVICE, 2).lost == 0, daemon.log + serving.log + another.log
+            assert ends(daemon) == {first.v4}
+            running = Flood(client, Ping(SERVICE), rate=RATE).start()
+            running.wait_for(20)
+            away, secret = with_word(theirs[0], f"redirect_to: {other.v4}"), serving.write_secret("psk", e2e.SECRET)
+            serving.write_policy(away.replace("{psk}", str(secret)))
+            serving.ask("reload")
+            e2e.wait_until(lambda: ends(daemon) == {other.v4}, "the tunnel ends at the other gateway")
+            running.wait_for(20)
+            outcome = running.stop()
+            print(f"redirected: {len(outcome.lost)} of {outcome.sent} packets lost, {len(outcome.lost) / RATE:.2f} s")
+            assert len(outcome.lost) < 3 * RATE, daemon.log
+            assert not serving.ask("sas")["child_sas"]
+            daemon.kill()
+            daemon.start()
+            assert ping(client, SERVICE, 2).lost == 0, daemon.log
+            assert (ends(daemon), daemon.log.count("[redirected]")) == ({other.v4}, 1)
+            daemon.kill()
+            (daemon.directory / "sas").unlink()
+            daemon.start()  # it knows nothing any more, and asks the first gateway
+            assert ping(client, SERVICE, 3).lost == 0, daemon.log
+            assert (ends(daemon), daemon.log.count("[redirected]")) == ({other.v4}, 2)
+            assert ping(client, SERVICE, 3).lost == 0
+        net.capture.assert_nothing_clear(packets.flow([here], [SERVICE]))
+        for end in there:
+            net.capture.assert_seen_esp(packets.flow([here], [end]))
+
+
+def ends(daemon: XfrmdHost) -> set[str]:
+    """Where its tunnels end that have SAs."""
+    return {child["remote"] for child in e2e.sas(daemon)["child_sas"]}

@@ -149,6 +149,36 @@ def test_names_of_ends_are_followed_and_the_rest_stays() -> None:
     assert [one.tunnel for one in changed] == [(NEAR, Address.parse("198.51.100.3"))]
 
 
+def redirected(*gateways: str) -> PolicySet:
+    """The policy, whose tunnel may be redirected to these gateways."""
+    (found,) = SITE.policies
+    rules = tuple(replace(one, redirects=tuple(map(Address.parse, gateways))) for one in found.rules)
+    return policy(*rules)
+
+
+def test_a_tunnel_ends_where_its_gateway_has_sent_us_and_comes_back() -> None:
+    other = Address.parse("198.51.100.3")
+    policies = redirected("198.51.100.3")
+    sent = replace(GATEWAY, redirects={FAR: other})
+    made = Compilation(policies, GATEWAY)
+    reqids = {one.reqid for one in made.plan.protect}
+    assert made.refresh(sent) is not None
+    (protect,), (entry,) = made.plan.protect, made.plan.pad
+    assert (protect.tunnel, protect.reqid in reqids) == ((NEAR, other), True)
+    assert (entry.local, entry.remote, entry.redirects) == (Prefix.host(NEAR), Prefix.host(other), (other,))
+    assert made.plan.protect == compile_policy(policies, sent).protect
+    assert {found.tunnel for found in made.plan.spd if found.tunnel} == {(NEAR, other), (other, NEAR)}
+    assert made.refresh(GATEWAY) is not None
+    assert made.plan.protect[0].tunnel == (NEAR, FAR)
+
+
+@pytest.mark.parametrize("gateway", ["198.51.100.9", "192.0.2.1", "fd00::9"])
+def test_a_gateway_that_the_rule_does_not_name_or_that_cannot_be_is_no_end(gateway: str) -> None:
+    sent = replace(GATEWAY, redirects={FAR: Address.parse(gateway)})
+    named = redirected("198.51.100.3", *(["192.0.2.1", "fd00::9"] if gateway != "198.51.100.9" else []))
+    assert compile_policy(named, sent).protect[0].tunnel == (NEAR, FAR)
+
+
 def test_of_many_answers_the_same_one_is_taken_whatever_their_order() -> None:
     answers = tuple(map(Address.parse, ("198.51.100.9", "fd00::9", "198.51.100.2", "192.0.2.1")))
     found = {

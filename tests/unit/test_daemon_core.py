@@ -66,6 +66,7 @@ class Edges:
         self.unreachable = ""
         self.refuse_overlays = False
         self.octets = 0
+        self.moved: list[tuple[Address, Address]] = []
 
     def keep_alive(self, local: Endpoint, remote: Endpoint) -> str:
         self.done.append(("keepalive", str(local), str(remote)))
@@ -140,7 +141,16 @@ class ScriptedEngine:
 def executor(edges: Edges, told: list[Notice], ledger: Ledger | None = None) -> Executor:
     overlays = Overlays(PLAN, edges.overlay)
     ledger = ledger or Ledger(lambda: 1000.0)
-    return Executor(edges, edges, edges, told.append, ledger, overlays=overlays, late=edges.late)
+    return Executor(
+        edges,
+        edges,
+        edges,
+        told.append,
+        ledger,
+        overlays=overlays,
+        late=edges.late,
+        move_tunnel=lambda end, gateway: edges.moved.append((end, gateway)),
+    )
 
 
 def in_loop(scenario: Callable[[], None]) -> None:

@@ -202,3 +202,24 @@ def test_defaults_are_not_said_as_they_are_others_there_and_that_is_told() -> No
         ).problems
         == ()
     )
+
+
+def test_other_gateways_of_a_tunnel_are_an_error() -> None:
+    text = """\
+version: 1
+filterlists:
+  - name: there
+    filters: [{srcaddr: 10.1.0.0/16, dstaddr: 10.2.0.0/16, mirrored: no}]
+  - name: back
+    filters: [{srcaddr: 10.2.0.0/16, dstaddr: 10.1.0.0/16, mirrored: no}]
+filteractions:
+  - {name: require, qmsecmethods: "ESP[3DES,SHA1]"}
+allow_weak: yes
+policies:
+  - name: Site
+    mmsecmethods: [3DES-SHA1-3]
+    rules:
+      - {name: out, filterlist: there, filteraction: require, tunnel: 198.51.100.2, redirects: [198.51.100.3], psk: x12}
+      - {name: in, filterlist: back, filteraction: require, tunnel: 192.0.2.1, redirects: [198.51.100.3], psk: x12}
+"""
+    assert errors_of(text) == [f"{line}: netsh has no redirects" for line in (14, 15)]

@@ -42,6 +42,19 @@ def test_two_rules_that_mirror_each_other_are_a_tunnel() -> None:
 
 
 MISTAKES = [
+    ("gw.example, psk", "gw.example, redirects: [gw2.example], psk", 14, "'gw2.example' is a name", "not looked up"),
+    ("gw.example, psk", "gw.example, redirects: [0.0.0.0], psk", 14, "names no host", "name a gateway"),
+    ("gw.example, psk", "gw.example, redirects: 198.51.100.3, psk", 14, "expected is a list of gateways", "begin"),
+    ("gw.example, psk", "gw.example, redirects: [], psk", 14, "the list of gateways is empty", "add gateways"),
+    ("gw.example, psk", "gw.example, redirects: [198.51.100.3], psk", 13, "but differs from it", "redirects"),
+    ("198.51.100.2, psk", "198.51.100.2, redirect_to: 198.51.100.2, psk", 13, "ends there already", "another gateway"),
+    (
+        "gw.example, psk",
+        f"gw.example, redirects: [{', '.join(f'198.51.100.{number}' for number in range(3, 20))}], psk",
+        14,
+        "17 gateways; 16 at most are taken",
+        "in use",
+    ),
     ("tunnel: gw.example", "tunnel: 10.1.0", 14, "neither an address nor a DNS name", "write an address"),
     ("tunnel: gw.example", "tunnel: 0.0.0.0", 14, "0.0.0.0 names no host", "remove tunnel for transport"),
     ("tunnel: gw.example", "tunnel: 224.0.0.1", 14, "is not one host's address", "name a gateway"),
@@ -77,6 +90,15 @@ def test_mistakes(old: str, new: str, line: int, message: str, remedy: str) -> N
     assert problem.at.line == line
     assert message in problem.message
     assert remedy in problem.remedy
+
+
+def test_other_gateways_are_for_tunnels_alone() -> None:
+    text = TUNNEL.replace("tunnel: 198.51.100.2", "redirects: [198.51.100.3]").replace("tunnel: gw.example, ", "")
+    (problem,) = [one for one in problems_of(text) if "redirects" in one.message]
+    assert (problem.message, problem.remedy) == (
+        "redirects without a tunnel: only tunnels are redirected",
+        "remove redirects, or add tunnel",
+    )
 
 
 def test_the_remedy_of_a_lone_half_is_the_rule_that_is_missing() -> None:

@@ -113,6 +113,7 @@ class FactsWatcher:
         files = (places.resolv_conf, places.resolved, self.names.file, leases.networkd, leases.networkmanager)
         self._files = WatchedFiles((*files, *leases.dhclient), self._look, self._soon)
         self._strange: set[Path] = set()
+        self._redirects: dict[Address, Address] = {}
         self.found: Found | None = None
         """What was read last."""
 
@@ -124,7 +125,14 @@ class FactsWatcher:
         self.found = find(self._places, network, now, self._cannot_read)
         ends = (one.lease.expires for one in self.found.leases if one.lease.expires is not None)
         self._files.ends(min(ends, default=float("inf")))
-        return replace(self.found.facts, names=self.names.addresses())
+        return replace(self.found.facts, names=self.names.addresses(), redirects=dict(self._redirects))
+
+    def redirect(self, end: Address, gateway: Address) -> None:
+        """Tunnels to this end have another one from now on; the same: no other. A fact that IKE has found out."""
+        self._redirects.pop(end, None)
+        if gateway != end:
+            self._redirects[end] = gateway
+        self._soon()
 
     def want(self, names: frozenset[str], *, strict: bool) -> None:
         """From now on the facts hold the addresses of these DNS names. `strict`: only as long as they are resolved."""

@@ -23,6 +23,7 @@ _EXTENSIONS: Final = {
     "ticket": "a ticket for resumption",
     "ticket-given": "a ticket given for resumption",
     "resumed": "its beginning from a ticket",
+    "redirected": "a gateway that we were sent to",
 }
 _DONE: Final = {
     "ExchangeTable": "nftables tables exchanged",

@@ -175,7 +175,8 @@ class Compilation:
     def prospect(self, facts: HostFacts) -> Prospect | None:
         """The larger part of `refresh`: what will change. It may run beside whoever only looks at the Plan."""
         moved, ground = moves(self.facts, facts), ground_of(facts, self.ground.level, mirrors=self.ground.mirrors)
-        touched = self._speakers.of(changed_words(self.facts, facts), moved=moved is not None)
+        tunnels = moved is not None or facts.redirects != self.facts.redirects
+        touched = self._speakers.of(changed_words(self.facts, facts), moved=tunnels)
         if 2 * len(touched) > MOST_CHANGED:
             return None
         before, after = self._expansion, Expansion(facts, unresolved_of(self.policies))

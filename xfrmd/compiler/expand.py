@@ -165,7 +165,7 @@ class Expansion:
         self._facts = facts
         self._blocks_unresolved = unresolved is Unresolved.BLOCK
         self._known: dict[tuple[AddressSpec, ConnectionType], tuple[End, ...]] = {}
-        self._tunnels: dict[tuple[TunnelEnd | None, TunnelEnd | None, ConnectionType], Ends] = {}
+        self._tunnels: dict[tuple[object, ...], Ends] = {}
 
     def of_me(self, own: Mapping[ConnectionType, tuple[Address, ...]]) -> Expansion:
         """The same where `me` is only these addresses, by the rule's connection type: a part of each filter of `me`."""
@@ -176,10 +176,11 @@ class Expansion:
     def tunnel(self, generic: Generic) -> Ends:
         """Where the tunnel of a tunnel rule's filter ends on this host, and which way the filter's packets go in it."""
         rule = generic.rule
-        key = (rule.tunnel, generic.back, rule.conntype)
+        key = (rule.tunnel, generic.back, rule.conntype, rule.redirects)
         found = self._tunnels.get(key)
         if found is None:
-            found = self._tunnels[key] = locate(rule.tunnel, generic.back, self._facts, KINDS[rule.conntype])
+            kinds = KINDS[rule.conntype]
+            found = self._tunnels[key] = locate(rule.tunnel, generic.back, self._facts, kinds, rule.redirects)
         return found
 
     def _ends(self, spec: AddressSpec, conntype: ConnectionType) -> tuple[End, ...]:

@@ -142,6 +142,8 @@ def peers(
                 remote_id=rule.remote_id,
                 ppk=rule.ppk,
                 store=policy.store,
+                redirects=rule.redirects,
+                redirect_to=rule.redirect_to,
             )
 
 

@@ -186,6 +186,8 @@ def _peer_json(one: PadEntry) -> dict[str, object]:
         "resumption": one.main_mode.resumption,
         "local_id": str(one.local_id) if one.local_id else None,
         "remote_id": str(one.remote_id) if one.remote_id else None,
+        "redirects": [str(each) for each in one.redirects],
+        "redirect_to": str(one.redirect_to) if one.redirect_to else None,
         "at": str(one.at),
     }
 

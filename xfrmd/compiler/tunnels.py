@@ -61,10 +61,21 @@ def _addresses(end: TunnelEnd, facts: HostFacts) -> tuple[Address, ...]:
     return facts.names.get(end, ()) if isinstance(end, str) else (end,)
 
 
-def locate(end: TunnelEnd | None, back: TunnelEnd | None, facts: HostFacts, kinds: Collection[InterfaceKind]) -> Ends:
+def _fits(remote: Address, local: Address) -> bool:
+    return remote.family == local.family
+
+
+def locate(
+    end: TunnelEnd | None,
+    back: TunnelEnd | None,
+    facts: HostFacts,
+    kinds: Collection[InterfaceKind],
+    redirects: Collection[Address] = (),
+) -> Ends:
     """The tunnel of a rule that names `end`, whose other rule names `back`. An end is this host's only with an address
     on an interface of these kinds. Of a name's many addresses the first of each side count that fit together, in the
-    order of addresses: the order of answers changes from one to the next.
+    order of addresses: the order of answers changes from one to the next. `redirects`: gateways to which the far end
+    may have sent us.
     """
     if end is None or back is None:
         return Inactive.LONE
@@ -79,9 +90,12 @@ def locate(end: TunnelEnd | None, back: TunnelEnd | None, facts: HostFacts, kind
     fitting = sorted(
         (local, remote)
         for local, remote in product(near, far)
-        if local in own and remote not in all_own and local.family == remote.family
+        if local in own and remote not in all_own and _fits(remote, local)
     )
     if not fitting:
         return Inactive.FAMILIES
     local, remote = fitting[0]
+    elsewhere = facts.redirects.get(remote)
+    if elsewhere is not None and elsewhere in redirects and _fits(elsewhere, local) and elsewhere not in all_own:
+        remote = elsewhere
     return Active(inbound, (remote, local) if inbound else (local, remote))

@@ -24,6 +24,7 @@ from xfrmd.ike.effects import (
     Effect,
     InstallSa,
     KeepSa,
+    MoveTunnel,
     OpenClear,
     ReleaseHeld,
     RemapSa,
@@ -34,6 +35,7 @@ from xfrmd.ike.effects import (
     Tell,
 )
 from xfrmd.ike.events import ClearOpened, Event, SaFailed, SaUsed
+from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 
 
@@ -50,6 +52,7 @@ class Executor:
         *,
         overlays: Overlays,
         late: Late,
+        move_tunnel: Callable[[Address, Address], None],
     ) -> None:
         self._datagrams = datagrams
         self._sas = sas
@@ -73,6 +76,7 @@ class Executor:
             CloseClear: self._close,
             AddFilter: self._add,
             RemoveFilter: self._take_away,
+            MoveTunnel: lambda effect: move_tunnel(effect.end, effect.gateway),
             Tell: self._told,
         }
 

@@ -17,8 +17,11 @@ from xfrmd.model.notice import Level, Notice
 
 def find(service: Service) -> None:
     """Read what an earlier run has left. What it protected by filters of its own stands again with the policy."""
-    for one in service.custody.look().filters:
+    found = service.custody.look()
+    for one in found.filters:
         service.kernel.overlays.expect(Kind.DYNAMIC, one.reqid, one.selector)
+    for redirect in found.redirects:
+        service.facts.redirect(redirect.end, redirect.gateway)
 
 
 def adopt(service: Service) -> None:

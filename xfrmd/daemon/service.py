@@ -29,7 +29,7 @@ from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.custody import Custody, state_file
 from xfrmd.daemon.enforcement import Enforcement
-from xfrmd.daemon.executor import Executor
+from xfrmd.daemon.executor import Executor, Late
 from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger, SaKey
 from xfrmd.daemon.opening import remove_sas
@@ -131,6 +131,20 @@ def _call_later(seconds: float, step: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, step)
 
 
+def _hands(service: Service, ledger: Ledger, late: Late) -> Executor:
+    """What carries out the effects of the engine. `late` hears of what failed and is tried again."""
+    return Executor(
+        service.datagrams,
+        service.kernel.xfrm,
+        service.hold,
+        service.kernel.journal.tell,
+        ledger,
+        overlays=service.kernel.overlays,
+        late=late,
+        move_tunnel=service.facts.redirect,
+    )
+
+
 class Service:
     """All parts. Nothing is opened yet; `xfrmd.daemon.main` does that in the safe order."""
 
@@ -158,9 +172,7 @@ class Service:
         tell = self.kernel.journal.tell
         self.custody = Custody(state_file(self.settings.environ, self.notifier, tell), engine, tell)
         overlays = self.kernel.overlays
-        executor = Executor(
-            self.datagrams, self.kernel.xfrm, self.hold, tell, ledger, overlays=overlays, late=self._late
-        )
+        executor = _hands(self, ledger, self._late)
         core = Core(engine, executor.carry, self.errands.faults, changes.happened, self.custody.keep)
         self.watch = SaWatch(
             self.kernel.xfrm, ledger, core.post, tell, _call_later, wall=time.time, backlog=self.kernel

@@ -17,6 +17,7 @@ from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import AddFilter, KeepSa, RemoveSa
+from xfrmd.ike.elsewhere import Redirected, RedirectName
 from xfrmd.ike.events import Adopt, Endpoint
 from xfrmd.ike.ike_sa import FollowUp, IkeSa, IkeState, Lineage, Offer, SeededExchange, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
@@ -50,7 +51,7 @@ def adopt(ctx: Context, event: Adopt) -> None:
     """Take in what was saved, as far as plan and kernel still have it."""
     for one in event.saved.filters:
         _filter(ctx, one)
-    _tickets(ctx, event)
+    _names(ctx, event)
     known = {child.spi_in: child for child in event.saved.children}
     for saved in event.saved.lineages:
         pad = ctx.index.pad(saved.local.address, saved.remote.address)
@@ -61,11 +62,14 @@ def adopt(ctx: Context, event: Adopt) -> None:
     ctx.tell(notices.adopted(ike_sas, sum(1 for child in ctx.store.all_children() if child.sends)))
 
 
-def _tickets(ctx: Context, event: Adopt) -> None:
-    """Tickets that we hold, and the names of those of ours that were used."""
+def _names(ctx: Context, event: Adopt) -> None:
+    """Tickets that we hold, the names of those of ours that were used, and tunnels that were redirected."""
     for spent in event.saved.spent:
         ctx.store.tickets.spent[spent.name] = spent.until
         ctx.changed[SpentName(spent.name)] = None
+    for redirect in event.saved.redirects:
+        ctx.store.elsewhere.redirected[redirect.gateway] = Redirected(redirect.end, redirect.last)
+        ctx.changed[RedirectName(redirect.gateway)] = None
     for one in event.saved.tickets:
         resumable.keep(ctx, one.remote, Held(one.ticket.reveal(), one.session))
 
@@ -86,6 +90,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     lineage.moves, lineage.follows = saved.moves, saved.follows
     lineage.authenticated, lineage.resumed = saved.authenticated, saved.resumed
     lineage.ticket, lineage.renews = saved.ticket, saved.renews
+    lineage.led, lineage.leads = saved.led, saved.leads
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     lineage.proofs = saved.proofs
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}

@@ -12,6 +12,7 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import Effect, SendDatagram, Tell
+from xfrmd.ike.elsewhere import RedirectName
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
@@ -57,7 +58,7 @@ class TimerKind(enum.Enum):
 
 
 TimerKey = tuple[TimerKind, IkeSa | ChildSa | Task | SoftSa | DynamicFilter | Lineage | HeldName]
-Changed = Lineage | DynamicFilter | HeldName | SpentName
+Changed = Lineage | DynamicFilter | HeldName | SpentName | RedirectName
 
 
 @dataclass(slots=True)

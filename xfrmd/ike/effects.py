@@ -137,6 +137,16 @@ class Tell:
     notice: Notice
 
 
+@dataclass(frozen=True, slots=True)
+class MoveTunnel:
+    """The tunnel that the policy has end at `end` is to end at `gateway`: the plan follows. Both are the same when it
+    is to end where the policy says.
+    """
+
+    end: Address
+    gateway: Address
+
+
 Effect = (
     SendDatagram
     | SendKeepalive
@@ -151,5 +161,6 @@ Effect = (
     | CloseClear
     | AddFilter
     | RemoveFilter
+    | MoveTunnel
     | Tell
 )

@@ -80,6 +80,7 @@ class TaskKind(enum.Enum):
     MOVE = "say where we are now"
     ROUTABLE = "ask the new address for an answer"
     TICKET = "ask for a ticket"
+    REDIRECT = "send the peer elsewhere"
 
 
 class SeededExchange:
@@ -286,6 +287,10 @@ class Lineage:
     """Name of the ticket that we have given for it, b"" when none counts."""
     ticket_at: float = -math.inf
     """When we gave it."""
+    led: bool = False
+    """The rule names other gateways, and we have told the peer that we go where it sends us (RFC 5685)."""
+    leads: bool = False
+    """The peer goes where we send it, and we have not done so yet."""
     renews: bool = False
     """The peer has given us tickets: we ask for another one after a rekey."""
     heir: Lineage | None = None

@@ -10,7 +10,7 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
 from xfrmd.ike.events import Delete, Rekey, Remapped, SaExpired, SaFailed, SaUsed
 from xfrmd.ike.ike_sa import IkeSa, IkeState
-from xfrmd.ike.v2 import informational, mobike, rekey_child, rekey_ike
+from xfrmd.ike.v2 import informational, mobike, redirect, rekey_child, rekey_ike
 from xfrmd.model.addresses import Address
 
 
@@ -140,8 +140,10 @@ def plan_changed(ctx: Context) -> None:
     """
     for want in ctx.demand.every():
         protect = ctx.index.protect(want.key.reqid)
-        if protect is None or protect.tunnel not in (None, (want.key.local, want.key.remote)):
+        if protect is None:
             wants.fail(ctx, want, whole_peer=False)
+        elif protect.tunnel not in (None, (want.key.local, want.key.remote)):
+            wants.follow(ctx, want, protect)
     soft.plan_changed(ctx)
     for sa in ctx.store.ike_sas():
         pad = ctx.index.pad(sa.local.address, sa.remote.address)
@@ -156,6 +158,7 @@ def plan_changed(ctx: Context) -> None:
                 lifecycle.delete(ctx, sa, "the peer's certificate may be revoked", restart=True)
                 continue
             mobike.home(ctx, sa.lineage)
+            redirect.plan_changed(ctx, sa)
             if sa.suite is not None and not select.still_named(sa.suite, pad.main_mode.proposals):
                 rekey_ike.order(ctx, sa)
     for child in ctx.store.all_children():

@@ -171,6 +171,8 @@ class SavedLineage:
     resumed: bool = False
     ticket: bytes = b""
     renews: bool = False
+    led: bool = False
+    leads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,15 @@ class SavedSpent:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedRedirect:
+    """A tunnel that ends at `gateway` in place of `end`, as `last` has sent us there."""
+
+    gateway: Address
+    end: Address
+    last: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """All of it."""
 
@@ -234,6 +245,7 @@ class Saved:
     filters: tuple[SavedFilter, ...] = ()
     tickets: tuple[SavedTicket, ...] = ()
     spent: tuple[SavedSpent, ...] = ()
+    redirects: tuple[SavedRedirect, ...] = ()
 
 
 class Record(NamedTuple):
@@ -243,13 +255,14 @@ class Record(NamedTuple):
     content: Secret | None
 
 
-Value = SavedLineage | SavedChild | SavedFilter | SavedTicket | SavedSpent
+Value = SavedLineage | SavedChild | SavedFilter | SavedTicket | SavedSpent | SavedRedirect
 _KINDS: Final[dict[str, type]] = {
     "lineage": SavedLineage,
     "child": SavedChild,
     "filter": SavedFilter,
     "ticket": SavedTicket,
     "spent": SavedSpent,
+    "redirect": SavedRedirect,
 }
 _WORDS: Final = {kind: word for word, kind in _KINDS.items()}
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)

@@ -14,6 +14,7 @@ from typing import Final
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
+from xfrmd.ike.elsewhere import RedirectName
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import FollowUp, IkeSa, IkeState, Lineage, Offer, Task, TaskKind
 from xfrmd.ike.narrow import Agreed
@@ -27,6 +28,7 @@ from xfrmd.ike.saved import (
     SavedIkeSa,
     SavedLineage,
     SavedOffer,
+    SavedRedirect,
     SavedSpent,
     SavedTask,
     SavedTicket,
@@ -96,6 +98,8 @@ class Recorder:
             resumed=lineage.resumed,
             ticket=lineage.ticket,
             renews=lineage.renews,
+            led=lineage.led,
+            leads=lineage.leads,
         )
         records.append(Record(f"lineage {self._numbers[lineage]}", encode(saved)))
         return records + [Record(f"child {spi:08x}", None) for spi in before if spi not in now]
@@ -229,7 +233,7 @@ def _child(ctx: Context, child: ChildSa) -> SavedChild:
     )
 
 
-def _single(ctx: Context, one: DynamicFilter | HeldName | SpentName) -> Record:
+def _single(ctx: Context, one: DynamicFilter | HeldName | SpentName | RedirectName) -> Record:
     """What stands for itself."""
     tickets = ctx.store.tickets
     if isinstance(one, HeldName):
@@ -239,6 +243,10 @@ def _single(ctx: Context, one: DynamicFilter | HeldName | SpentName) -> Record:
     if isinstance(one, SpentName):
         until = tickets.spent.get(one.name)
         return Record(f"spent {one.name.hex()}", encode(SavedSpent(one.name, until)) if until is not None else None)
+    if isinstance(one, RedirectName):
+        came = ctx.store.elsewhere.redirected.get(one.gateway)
+        content = encode(SavedRedirect(one.gateway, *came)) if came is not None else None
+        return Record(f"redirect {one.gateway}", content)
     return _filter(ctx, one)
 
 

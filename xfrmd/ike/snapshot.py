@@ -71,6 +71,7 @@ def _extensions(ctx: Context, sa: IkeSa) -> tuple[str, ...]:
         "ticket": sa.remote.address in ctx.store.tickets.held and sa.lineage.renews,
         "ticket-given": sa.lineage.ticket,
         "resumed": sa.lineage.resumed,
+        "redirected": sa.remote.address in ctx.store.elsewhere.redirected,
     }
     return tuple(name for name, there in found.items() if there)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from xfrmd import limits
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.dynamic_filter import DynamicFilter
+from xfrmd.ike.elsewhere import Elsewhere
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
 from xfrmd.ike.soft_sa import SoftSa
@@ -32,7 +33,7 @@ class Store:
         "_lineage_of",
         "_lineages",
         "dynamic",
-        "homeless",
+        "elsewhere",
         "soft",
         "tickets",
         "tokens",
@@ -49,8 +50,8 @@ class Store:
         self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
         """By reqid and outbound selector, as soft SAs are."""
-        self.homeless: dict[Address, Lineage] = {}
-        """By the peer's address: those that wait for another address of ours."""
+        self.elsewhere = Elsewhere()
+        """Hosts and tunnels that are not where they were."""
         self.tokens = TokenMaker()
         """What tells peers of SAs that are no more."""
         self.tickets = Tickets()

@@ -52,7 +52,8 @@ class IkeSaView:
     """Whose IKE the peer seems to have, "" when its Vendor IDs do not tell."""
     extensions: tuple[str, ...] = ()
     """What both ends have agreed to beyond RFC 7296: "moves" and "follows" (RFC 4555, we and the peer), "fragments"
-    (RFC 7383), "crash-token" (RFC 6290, the peer's), "ticket" that we hold, "ticket-given", "resumed" (RFC 5723).
+    (RFC 7383), "crash-token" (RFC 6290, the peer's), "ticket" that we hold, "ticket-given", "resumed" (RFC 5723),
+    "redirected" (RFC 5685).
     """
 
 

@@ -8,6 +8,7 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.demand import Want, WantKey
 from xfrmd.ike.effects import DropHeld, ReleaseHeld
+from xfrmd.model.plan import ProtectPolicy
 
 
 def key_of(child: ChildSa) -> WantKey:
@@ -45,6 +46,20 @@ def move(ctx: Context, child: ChildSa) -> None:
     if want is not None and want.replaces is not child:
         want.replaces = child
         ctx.agenda.orphans.append(want)
+
+
+def follow(ctx: Context, want: Want, protect: ProtectPolicy) -> None:
+    """Its tunnel ends elsewhere now: its packets wait for an SA with that end."""
+    if protect.tunnel is None or not any(whole.contains(want.key.region) for whole in protect.selectors):
+        fail(ctx, want, whole_peer=False)
+        return
+    ctx.demand.done(want)
+    again = ctx.demand.add(WantKey(want.key.reqid, *protect.tunnel, want.key.region), want.packet, ctx.now)
+    if again is None:
+        ctx.out.append(DropHeld(want.key.reqid, want.key.region))
+    else:
+        again.packets = want.packets
+        ctx.agenda.orphans.append(again)
 
 
 def fail(ctx: Context, want: Want, *, whole_peer: bool, silent: bool = False) -> None:

@@ -43,6 +43,8 @@ class HostFacts:
     dhcp_servers: tuple[Address, ...] = ()
     default_gateways: tuple[Address, ...] = ()
     names: dict[str, tuple[Address, ...]] = field(default_factory=dict)
+    redirects: dict[Address, Address] = field(default_factory=dict)
+    """Where tunnels end now, by the gateways that policies name for them, where those have sent us elsewhere."""
 
     def own_addresses(self, kinds: frozenset[InterfaceKind] = frozenset(InterfaceKind)) -> tuple[Address, ...]:
         """Addresses of the host on interfaces of these kinds, each once, in order."""

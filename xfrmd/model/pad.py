@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from xfrmd import limits
-from xfrmd.model.addresses import Prefix
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.proposals import Proposal
 from xfrmd.model.secret import Secret
 from xfrmd.model.source import Span
@@ -135,6 +135,10 @@ class PadEntry:
     remote_id: Identity | None = None
     store: Store = Store.LOCAL
     ppk: Ppk | None = None
+    redirects: tuple[Address, ...] = ()
+    """Gateways to which the one of a tunnel may send us (RFC 5685)."""
+    redirect_to: Address | None = None
+    """The gateway to which we send those who come by a tunnel."""
 
     @property
     def peers(self) -> tuple[object, ...]:

@@ -203,6 +203,9 @@ def _rule(rule: Rule, policy: str, script: Outgoing) -> None:
     for key in ("local_id", "remote_id"):
         if getattr(rule, key) is not None:
             script.problems.error(rule.at, f"netsh has no {key}", f"remove {key}: Windows shows its IP address")
+    if rule.redirects or rule.redirect_to is not None:
+        remedy = "remove redirects and redirect_to: Windows does not follow them"
+        script.problems.error(rule.at, "netsh has no redirects", remedy)
     script.command(
         "add rule",
         rule.at,

@@ -113,6 +113,7 @@ class Checker:
         action = self._look_up(rule, "filteraction", self._actions, "filter action")
         whole = filters["filters"] if filters is not None and filters.good("filters") else []
         self._check_conntype(rule, whole)
+        tunnels.check_gateways(rule, self._problems)
         if rule.given("tunnel") and action is not None:
             tunnels.check_rule(rule, action, self._problems)
         if action is None or not action.good("action"):

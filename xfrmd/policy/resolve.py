@@ -136,6 +136,8 @@ class Resolver:
             description=read["description"],
             ppk=self._ppk(read["ppk"], read, assigned) if action.action is Action.NEGOTIATE else None,
             tunnel=read["tunnel"],
+            redirects=tuple(read["redirects"]),
+            redirect_to=read["redirect_to"],
         )
 
     # rfc 8784: length

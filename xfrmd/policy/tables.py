@@ -25,7 +25,7 @@ from xfrmd.policy.methods import (
 )
 from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.records import Field, Later, Read, Record
-from xfrmd.policy.tunnels import TUNNEL
+from xfrmd.policy.tunnels import GATEWAY, TUNNEL
 from xfrmd.policy.variables import VARIABLES
 from xfrmd.policy.words import Action, BootMode, ConnectionType, FilterAction, OnStop, Unresolved
 
@@ -131,6 +131,14 @@ RULE: Final = Record(
         Field("filteraction", NAME, "name of a filter action", required=True, netsh="filteraction"),
         *AUTHENTICATION,
         Field("tunnel", TUNNEL, "end of the tunnel that packets take", shown="none: transport mode", netsh="tunnel"),
+        Field(
+            "redirects",
+            list_of(GATEWAY, "gateways"),
+            "gateways to which the one at the far end may send us, none if not named",
+            default=(),
+            shown="none",
+        ),
+        Field("redirect_to", GATEWAY, "gateway to which we send those who come by this tunnel", shown="none"),
         Field("local_id", IDENTITY, "identity this host shows", shown="its IP address"),
         Field("remote_id", IDENTITY, "identity the peer must show", shown="its IP address"),
         Field("ppk", PPK.kind(), "a postquantum preshared key, beside what authenticates", shown="none"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from xfrmd import limits
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.selector import ANY_PORT
 from xfrmd.policy import authentication
@@ -48,6 +49,16 @@ def _read_tunnel(node: Node, problems: Problems) -> Any:
 TUNNEL: Final = Kind(_FORM, {"type": "string", "minLength": 2, "maxLength": 254}, _read_tunnel)
 
 
+def _read_gateway(node: Node, problems: Problems) -> Any:
+    value = _read_tunnel(node, problems)
+    if isinstance(value, str):
+        return problems.error(node, f"{quoted(value)} is a name", "write the gateway's address: it is not looked up")
+    return value
+
+
+GATEWAY: Final = Kind("an address", {"type": "string", "minLength": 2, "maxLength": 45}, _read_gateway)
+
+
 class Half(NamedTuple):
     """One filter of a tunnel rule."""
 
@@ -58,7 +69,7 @@ class Half(NamedTuple):
     def terms(self) -> tuple[object, ...]:
         """What both halves of a tunnel must have alike: they share one SA pair."""
         words = tuple(one.words for one in authentication.methods(self.rule))
-        keys = ("filteraction", "local_id", "remote_id", "ppk", "conntype")
+        keys = ("filteraction", "local_id", "remote_id", "ppk", "conntype", "redirects", "redirect_to")
         return (words, *(self.rule[key] for key in keys))
 
 
@@ -75,6 +86,24 @@ def check_rule(rule: Read, action: Read, problems: Problems) -> None:
         if action.good(key) and action[key]:
             message = f"a tunnel cannot {story}: the networks behind it would be open to anyone on the way"
             problems.error(place, message, f"name a filteraction without {key}")
+
+
+def check_gateways(rule: Read, problems: Problems) -> None:
+    """What a rule says of other gateways."""
+    for key in ("redirects", "redirect_to"):
+        if not rule.given(key) or not rule.good(key):
+            continue
+        place = rule.place(key)
+        found = rule[key] if key == "redirects" else [rule[key]]
+        if not rule.given("tunnel"):
+            problems.error(
+                place, f"{key} without a tunnel: only tunnels are redirected", f"remove {key}, or add tunnel"
+            )
+        elif len(found) > limits.REDIRECT_GATEWAYS:
+            many = f"{len(found)} gateways; {limits.REDIRECT_GATEWAYS} at most are taken"
+            problems.error(place, many, "name those that are in use")
+        elif rule["tunnel"] in found and key == "redirect_to":
+            problems.error(place, "the tunnel ends there already", "name another gateway")
 
 
 def check_filter(rule: Read, one: Filter, problems: Problems) -> None:
@@ -121,7 +150,7 @@ def _wrong(there: list[Half], back: list[Half]) -> Iterator[tuple[Half, str, str
             yield half, message, "the rule for packets that leave names the far gateway, the other one this host"
         elif half.terms != other.terms:
             message = f"rule {quoted(other.rule['name'])} is the way back of this tunnel, but differs from it"
-            yield half, message, "give both the same filteraction, authentication, identities and conntype"
+            yield half, message, "give both the same filteraction, authentication, identities, redirects and conntype"
 
 
 def _lone(half: Half) -> tuple[str, str]:

@@ -105,6 +105,10 @@ class Rule:
     tunnel: TunnelEnd | None = None
     """End of the tunnel that packets of the filters go to: the far gateway's for outbound filters, an address of this
     host for inbound ones, as in Windows. None: transport mode."""
+    redirects: tuple[Address, ...] = ()
+    """Other gateways to which the far one may send us."""
+    redirect_to: Address | None = None
+    """Where we send those who come by the tunnel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from xfrmd.ike.v2 import (
     octets,
     ppk,
     proof,
+    redirect,
     resume,
     siblings,
     ticketing,
@@ -100,6 +101,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     why = _judge_responder(ctx, sa, message, identity, proved)
     if why:
         ctx.tell(notices.auth_failed(sa, why), sa.remote.address)
+        redirect.lost(ctx, sa)
         lifecycle.delete(ctx, sa, "authentication failed", reason=NotifyType.AUTHENTICATION_FAILED)
         _fail(ctx, task)
         return
@@ -108,6 +110,9 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     _established(ctx, sa)
     resumable.drop(ctx, sa.remote.address)  # it is of an IKE SA before this one
     ticketing.taken(ctx, sa, message)
+    if redirect.in_auth(ctx, sa, task, message):
+        sa.handshake = None
+        return
     if not granted(message):
         refused_child(ctx, sa, task, message)
     else:
@@ -151,6 +156,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     if notify == NotifyType.AUTHENTICATION_FAILED and _try_next(ctx, sa, task):
         return
     ctx.tell(notices.auth_refused(sa, notify), sa.remote.address)
+    redirect.lost(ctx, sa)
     if fatal.ends(sa, notify):
         lifecycle.close(ctx, sa)
     else:  # for the peer the IKE SA stands, and we do not know whose it is

@@ -68,6 +68,10 @@ IKE_SA_INIT_RESPONSE: Final = Cardinality(
 IKE_SA_INIT_COOKIE: Final = Cardinality(
     "cookie", ExchangeType.IKE_SA_INIT, response=True, payloads={}, needs=NotifyType.COOKIE, sealed=False
 )
+# RFC 5685 3
+IKE_SA_INIT_REDIRECT: Final = Cardinality(
+    "redirect", ExchangeType.IKE_SA_INIT, response=True, payloads={}, needs=NotifyType.REDIRECT, sealed=False
+)
 IKE_SA_INIT_REFUSAL: Final = Cardinality(
     "IKE_SA_INIT refusal", ExchangeType.IKE_SA_INIT, response=True, payloads={}, needs=ANY_ERROR, sealed=False
 )
@@ -211,6 +215,7 @@ TABLE: Final = (
     IKE_SA_INIT_REQUEST,
     IKE_SA_INIT_RESPONSE,
     IKE_SA_INIT_COOKIE,
+    IKE_SA_INIT_REDIRECT,
     IKE_SA_INIT_REFUSAL,
     RESUME_REQUEST,
     RESUME_RESPONSE,

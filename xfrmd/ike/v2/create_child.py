@@ -127,7 +127,7 @@ def retry(ctx: Context, task: Task) -> None:
     if current is not None:
         current.tasks.append(task)
         ctx.touch(current)
-    elif task.want is not None:
+    elif task.want is not None and ctx.demand.find(task.want.key) is task.want:
         ctx.agenda.orphans.append(task.want)
 
 

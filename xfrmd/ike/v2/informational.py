@@ -8,7 +8,7 @@ from xfrmd.ike import lifecycle, notices, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.v2 import crash, fatal, mobike, rekey_child, rekey_ike, ticketing
+from xfrmd.ike.v2 import crash, fatal, mobike, redirect, rekey_child, rekey_ike, ticketing
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import SealedMessage
@@ -75,6 +75,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     """Delete what the peer has deleted; anything else only wants an answer."""
     crash.taken(sa, message)
     answers = mobike.receive(ctx, sa, message) + ticketing.given(ctx, sa, message)
+    redirect.told(ctx, sa, message)
     deletes = message.every(DeletePayload)
     error = fatal.said(sa, message)
     if error is not None:

@@ -16,7 +16,7 @@ from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch
-from xfrmd.ike.v2 import announce, cardinality, intermediate, nat, offers, ppk, proof, sending, vendors
+from xfrmd.ike.v2 import announce, cardinality, intermediate, nat, offers, ppk, proof, redirect, sending, vendors
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.first_keys import channel_of
 from xfrmd.ike.v2.header import Header
@@ -43,7 +43,7 @@ def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, wan
     sa.remote_id = pad.remote_id
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)
     _choose_method(ctx, sa.handshake, select.key_exchanges(pad.main_mode.proposals)[0])
-    sending.send_watched(ctx, sa, _request(sa))
+    sending.send_watched(ctx, sa, _request(ctx, sa))
     return sa
 
 
@@ -53,7 +53,7 @@ def _choose_method(ctx: Context, handshake: Handshake, method: Transform) -> Non
 
 
 # rfc 7296: ke-group-offered cookie-first nonce-size nonce-once
-def _request(sa: IkeSa) -> bytes:
+def _request(ctx: Context, sa: IkeSa) -> bytes:
     handshake = sa.greeting
     assert handshake.exchange is not None
     assert handshake.method is not None
@@ -66,6 +66,7 @@ def _request(sa: IkeSa) -> bytes:
         *proof.hash_algorithms(sa.pad),
         *ppk.announcement(sa.pad),
         *intermediate.announcement(intermediate.wanted(sa.pad.main_mode.proposals)),
+        *redirect.announce(ctx, sa),
     ]
     if handshake.cookie:
         payloads.insert(0, NotifyPayload(NotifyType.COOKIE, handshake.cookie))
@@ -83,6 +84,8 @@ def receive_response(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         if cookie is not None and 0 < len(cookie.data) <= 64:
             sa.greeting.cookie = cookie.data
             _start_over(ctx, sa)
+    elif form is cardinality.IKE_SA_INIT_REDIRECT:
+        redirect.in_init(ctx, sa, message)
     elif form is cardinality.IKE_SA_INIT_REFUSAL:
         _refused(ctx, sa, message)
     elif form is cardinality.IKE_SA_INIT_RESPONSE:
@@ -94,7 +97,7 @@ def _start_over(ctx: Context, sa: IkeSa) -> None:
     handshake = sa.greeting
     handshake.restarts += 1
     if handshake.restarts <= limits.INIT_RESTARTS:
-        octets = _request(sa)
+        octets = _request(ctx, sa)
         ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.restart(octets, ctx.now))
         ctx.send(sa, octets)
 
@@ -190,9 +193,11 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
     if pad is None:
         ctx.whisper(notices.no_rule(local.address, remote.address), remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no rule for these addresses")
+    redirect.send_away(pad, message)
     lineage = Lineage(local, remote, vendor=vendors.of(message))
     sa = IkeSa(False, message.header.spi_i, NO_SPI, local, remote, pad, lineage, ctx.now)
     lineage.fragments = takes_fragments(message)
+    redirect.hear(sa, message)
     lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
     choice = _choose(ctx, sa, message)
     if ppk.refused(pad, message):

@@ -58,10 +58,12 @@ def answer(sa: IkeSa, message: Message) -> list[Payload]:
 def stay(ctx: Context, sa: IkeSa) -> bool:
     """The policy no longer has the local address of an IKE SA. Have it wait for the next one, if it can move."""
     lineage, there = sa.lineage, sa.remote.address
+    if any(one.last == there for one in ctx.store.elsewhere.redirected.values()):
+        return False  # it is the gateway that has another place
     if not lineage.moves or lineage.current is not sa or sa.state is not IkeState.ESTABLISHED:
         return False
-    if ctx.store.homeless.get(there) is not lineage:
-        ctx.store.homeless[there] = lineage
+    if ctx.store.elsewhere.homeless.get(there) is not lineage:
+        ctx.store.elsewhere.homeless[there] = lineage
         ctx.timers.set((TimerKind.HOMELESS, lineage), ctx.now + limits.HOMELESS)
     for child in lineage.children.values():
         protect = ctx.index.protect(child.reqid)
@@ -74,8 +76,8 @@ def stay(ctx: Context, sa: IkeSa) -> bool:
 def home(ctx: Context, lineage: Lineage) -> None:
     """It has an address."""
     ctx.timers.cancel((TimerKind.HOMELESS, lineage))
-    if ctx.store.homeless.get(lineage.remote.address) is lineage:
-        del ctx.store.homeless[lineage.remote.address]
+    if ctx.store.elsewhere.homeless.get(lineage.remote.address) is lineage:
+        del ctx.store.elsewhere.homeless[lineage.remote.address]
 
 
 def homeless(ctx: Context, lineage: Lineage) -> None:
@@ -90,7 +92,7 @@ def move(ctx: Context, local: Address, remote: Address, pad: PadEntry) -> IkeSa 
 
     So the kernel's choice of source addresses is ours too.
     """
-    lineage = ctx.store.homeless.get(remote)
+    lineage = ctx.store.elsewhere.homeless.get(remote)
     sa = lineage.current if lineage is not None else None
     if lineage is None or sa is None or sa.state is not IkeState.ESTABLISHED or pad.peers != sa.pad.peers:
         return None

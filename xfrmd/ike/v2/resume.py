@@ -18,7 +18,7 @@ from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.session import Held, Session
 from xfrmd.ike.tickets import name_of
-from xfrmd.ike.v2 import cardinality, init, nat, octets, sending, vendors
+from xfrmd.ike.v2 import cardinality, init, nat, octets, redirect, sending, vendors
 from xfrmd.ike.v2.constants import NO_SPI, AuthMethodId, ExchangeType, NotifyType
 from xfrmd.ike.v2.first_keys import channel_of
 from xfrmd.ike.v2.header import Header
@@ -47,7 +47,7 @@ def start(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: 
     _take_over(sa, held.session)
     sa.handshake = Handshake(nonce_i=ctx.entropy(init.NONCE), want=want, session=held.session, ticket=held.ticket)
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)
-    sending.send_watched(ctx, sa, _request(sa))
+    sending.send_watched(ctx, sa, _request(ctx, sa))
     return sa
 
 
@@ -58,13 +58,14 @@ def _take_over(sa: IkeSa, session: Session) -> None:
     sa.lifetime = (proposal.lifetime.seconds if proposal is not None else 0) or limits.IKE_LIFETIME
 
 
-def _request(sa: IkeSa) -> bytes:
+def _request(ctx: Context, sa: IkeSa) -> bytes:
     handshake = sa.greeting
     payloads: list[Payload] = [
         NoncePayload(handshake.nonce_i),
         NotifyPayload(NotifyType.TICKET_OPAQUE, handshake.ticket),
         *nat.detection(sa.spi_i, NO_SPI, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED),
+        *redirect.announce(ctx, sa),
     ]
     if handshake.cookie:
         payloads.insert(0, NotifyPayload(NotifyType.COOKIE, handshake.cookie))
@@ -90,7 +91,7 @@ def _repeat(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     if cookie is None or not 0 < len(cookie.data) <= 64 or handshake.restarts >= limits.INIT_RESTARTS:
         return
     handshake.cookie, handshake.restarts = cookie.data, handshake.restarts + 1
-    again = _request(sa)
+    again = _request(ctx, sa)
     ctx.timers.set((TimerKind.RETRANSMIT, sa), sa.window.restart(again, ctx.now))
     ctx.send(sa, again)
 
@@ -158,6 +159,7 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
     sa = IkeSa(False, *spis, local, remote, pad, Lineage(local, remote), ctx.now)
     _take_over(sa, session)
     _see(sa, message)
+    redirect.hear(sa, message)
     sa.handshake = Handshake(nonce.data, ctx.entropy(init.NONCE), message.raw, session=session, ticket=ticket.data)
     payloads: list[Payload] = [
         NoncePayload(sa.handshake.nonce_r),

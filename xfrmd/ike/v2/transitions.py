@@ -22,6 +22,7 @@ from xfrmd.ike.v2 import (
     init,
     intermediate,
     mobike,
+    redirect,
     rekey_child,
     rekey_ike,
     resume,
@@ -84,6 +85,7 @@ class DeadlineRow(NamedTuple):
 # rfc 7296: dead-ends-children
 def _give_up(ctx: Context, sa: IkeSa) -> None:
     """The peer does not answer: its SAs go, the operator is told, and traffic may ask again after a while."""
+    redirect.lost(ctx, sa)
     if sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING):
         ctx.tell(notices.no_answer(sa, sa.handshake.hint if sa.handshake is not None else None), sa.remote.address)
     elif sa.state is IkeState.ESTABLISHED:
@@ -118,6 +120,8 @@ CLEAR: Final = (
              _S.CONNECTING, "start over with the cookie or group asked for, or remember what was said"),
     ClearRow(_S.CONNECTING, (forms.IKE_SA_INIT_RESPONSE,), init.receive_response,
              _S.AUTHENTICATING, "keys are agreed, prove who we are"),
+    ClearRow(_S.CONNECTING, (forms.IKE_SA_INIT_REDIRECT,), init.receive_response,
+             _S.CLOSED, "the tunnel is to end at another gateway"),
     ClearRow(None, (forms.RESUME_REQUEST,), None, _S.HALF_OPEN, "somebody shows a ticket of ours"),
     ClearRow(_S.CONNECTING, (forms.RESUME_COOKIE,), resume.receive_response,
              _S.CONNECTING, "show the ticket once more, with the cookie asked for"),
@@ -192,6 +196,8 @@ TASKS: Final = (
             (forms.INFORMATIONAL_RESPONSE,), mobike.path_answered, _S.ESTABLISHED, "ask the peer's new address"),
     TaskRow(TaskKind.TICKET, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, ticketing.request,
             (forms.INFORMATIONAL_RESPONSE,), ticketing.response, _S.ESTABLISHED, "ask for a ticket after a rekey"),
+    TaskRow(TaskKind.REDIRECT, _S.ESTABLISHED, ExchangeType.INFORMATIONAL, redirect.request,
+            (forms.INFORMATIONAL_RESPONSE,), redirect.response, _S.ESTABLISHED, "send the peer to another gateway"),
     TaskRow(TaskKind.DELETE_IKE, _S.DELETING, ExchangeType.INFORMATIONAL, informational.delete_ike,
             (forms.INFORMATIONAL_RESPONSE,), informational.ike_deleted, _S.CLOSED, "delete the IKE SA"),
 )
