@@ -29,8 +29,9 @@ from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.custody import Custody, state_file
 from xfrmd.daemon.enforcement import Enforcement
-from xfrmd.daemon.executor import Executor, Late
+from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.house import House
+from xfrmd.daemon.installing import Late
 from xfrmd.daemon.ledger import Ledger, SaKey
 from xfrmd.daemon.opening import remove_sas
 from xfrmd.daemon.others import Others

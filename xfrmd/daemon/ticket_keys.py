@@ -17,11 +17,16 @@ class TicketKeyring:
     """Tells the engine of the keys. Without a file (no state directory) there are none, and no tickets."""
 
     def __init__(
-        self, file: LastingSecrets | None, post: Callable[[TicketKeys], None], tell: Callable[[Notice], None]
+        self,
+        file: LastingSecrets | None,
+        post: Callable[[TicketKeys], None],
+        tell: Callable[[Notice], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._post = post
         self._tell = tell
+        self._clock = clock
         self._known: tuple[Secret, ...] | None = None
 
     def look(self) -> None:
@@ -30,7 +35,7 @@ class TicketKeyring:
             return
         keys: tuple[Secret, ...] = ()
         try:
-            keys = self._file.load(system_entropy, time.time())
+            keys = self._file.load(system_entropy, self._clock())
         except OSError as error:
             if self._known != ():
                 self._tell(_cannot(self._file, error))
