@@ -201,12 +201,12 @@ def break_directory(host: Host, what: Condition) -> None:
 
 
 def break_persistent(host: Host, what: Condition) -> None:
-    put(host.disk, PERSISTENT, kept(NEW, "New"))
+    put(host.disk, PERSISTENT, kept(BAD if what is Condition.BAD else NEW, "New"))
     if what is Condition.UNREADABLE:
         del host.disk.names[HERE / "persistent"]
     elif what is Condition.REFUSED:
         host.refuse = "New"
-    else:
+    elif what is not Condition.BAD:
         damage(host.disk, "persistent", NEWER if what is Condition.NEWER else b"xfrmd-policy 1 dam")
 
 
@@ -216,12 +216,17 @@ BREAK: dict[Store, Callable[[Host, Condition], None]] = {
     PERSISTENT: break_persistent,
 }
 FILES = (Condition.UNREADABLE, Condition.BAD, Condition.REFUSED)
+CODES = {
+    Condition.DAMAGED: ExitCode.DAMAGED,
+    Condition.NEWER: ExitCode.NEWER,
+    Condition.REFUSED: ExitCode.KERNEL_REFUSES,
+}
 CASES = [
     (row, what, persistent)
     for row in MATRIX
-    for what in (*FILES, Condition.NEWER)
+    for what in (*FILES, Condition.NEWER, Condition.DAMAGED)
     for persistent in ((False, True) if row.persistent is None else (row.persistent,))
-    if (what is not Condition.NEWER or row.store is PERSISTENT)
+    if (what in FILES or row.store is PERSISTENT)
     and (row.store is not PERSISTENT or not persistent)
     # A missing persistent policy without a copy is none, and a copy of one that the kernel refuses is refused too.
     and (row.store is not PERSISTENT or row.kept or what is not Condition.UNREADABLE)
@@ -258,8 +263,7 @@ def test_a_row_of_the_failure_matrix(host: Host, row: Row, what: Condition, pers
         if row.resort is Resort.BLOCK:
             with pytest.raises(StartError) as caught:
                 await host.start()
-            wanted_code = ExitCode.ERROR if what is Condition.REFUSED else ExitCode.NO_POLICY
-            assert caught.value.exit_code is wanted_code
+            assert caught.value.exit_code is CODES.get(what, ExitCode.NO_POLICY)
             assert row.store.value in str(caught.value)
             return
         place = await host.start()
@@ -536,7 +540,8 @@ def test_a_persistent_policy_that_the_kernel_refuses_changes_nothing(host: Host)
         place = await host.start()
         await place.do("assign", **assigned())
         place.kernel.refuse = "New"
-        assert (await place.refused("assign", **assigned(NEW))).code == "kernel-refused"
+        refusal = await place.refused("assign", **assigned(NEW))
+        assert (refusal.code, refusal.exit_code) == ("kernel-refused", ExitCode.KERNEL_REFUSES)
         assert plans(place)[-1] == "Base + Office"
         assert plans(await host.start())[-1] == "Base + Office"
         assert HERE / "persistent.new" not in host.disk.names
@@ -632,7 +637,7 @@ def test_what_is_damaged_on_the_disk_is_assigned_again(host: Host) -> None:
         await (await host.start()).do("assign", **assigned())
         damage(host.disk, "persistent")
         place = await host.start()
-        assert condition(place, PERSISTENT) is Condition.BAD
+        assert condition(place, PERSISTENT) is Condition.DAMAGED
         assert "xfrmctl assign" in place.house.degraded()[0]
         answer = await place.do("assign", **assigned())
         assert answer["changed"]

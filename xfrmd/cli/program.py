@@ -42,6 +42,9 @@ EXIT_CODES: Final = (
     (ExitCode.DIFFERS, "diff found what --fail-on names, or could not rule it out"),
     (ExitCode.NO_POLICY, "a policy is assigned, and none can be put in force"),
     (ExitCode.NOT_KEPT, "the state directory cannot be written, so nothing was assigned"),
+    (ExitCode.DAMAGED, "what a policy store keeps is damaged or cut off, and nothing else can be put in force"),
+    (ExitCode.NEWER, "what a policy store keeps is of a newer version of xfrmd"),
+    (ExitCode.KERNEL_REFUSES, "the kernel refuses a policy in which check finds nothing wrong"),
 )
 _CODES: Final = ((PolicyError, "policy-error"), (CredentialError, "credential-error"), (KernelError, "kernel-error"))
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell reports for SIGINT and SIGPIPE

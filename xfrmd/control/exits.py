@@ -27,3 +27,9 @@ class ExitCode(enum.IntEnum):
     """No policy can be put in force, though one is assigned."""
     NOT_KEPT = 11
     """The state directory cannot be written."""
+    DAMAGED = 12
+    """What a policy store keeps is not whole: damaged, or written in half."""
+    NEWER = 13
+    """A newer version of xfrmd wrote what a policy store keeps."""
+    KERNEL_REFUSES = 14
+    """The policy is good, and the kernel refuses it."""

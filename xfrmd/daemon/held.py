@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from xfrmd.control.exits import ExitCode
 from xfrmd.model.source import Problem, Severity
 from xfrmd.model.store import Store
 from xfrmd.policy.words import PolicySet
@@ -44,7 +45,9 @@ class Condition(enum.Enum):
     UNREADABLE = "unreadable"
     """Its policy is missing, cannot be read, or the store cannot be reached."""
     BAD = "bad"
-    """Its policy has errors, or is damaged."""
+    """Its policy has errors."""
+    DAMAGED = "damaged"
+    """What is kept of it is not whole: a damaged file, or one that was written in half."""
     NEWER = "newer"
     """A newer version of xfrmd wrote it."""
     REFUSED = "refused"
@@ -56,13 +59,20 @@ class Condition(enum.Enum):
 
 
 REMEDIES: Final = {
-    Condition.UNREADABLE: "make it readable for the daemon's user, then xfrmctl reload",
+    Condition.UNREADABLE: "put it there, readable for the daemon's user, then xfrmctl reload",
     Condition.BAD: "mend it (xfrmctl check tells every problem), then xfrmctl reload",
+    Condition.DAMAGED: "mend the policy that was read first, then xfrmctl reload: what is kept is written anew",
     Condition.NEWER: "install the version that wrote it, or move the file away and assign the policy again",
     Condition.REFUSED: "see journalctl -u xfrmd for what the kernel says, change the policy, then xfrmctl reload",
     Condition.SECRETS: "put the secrets back where the policy names them, then xfrmctl reload",
     Condition.UNSAVED: "make the state directory writable and make room on its disk, then xfrmctl reload",
 }
+ENDS: Final = {
+    Condition.DAMAGED: ExitCode.DAMAGED,
+    Condition.NEWER: ExitCode.NEWER,
+    Condition.REFUSED: ExitCode.KERNEL_REFUSES,
+}
+"""Exit codes of a start that ends as a store has this trouble; NO_POLICY for any other."""
 ASSIGN: Final = "assign the policy again: xfrmctl assign --store persistent FILE"
 
 

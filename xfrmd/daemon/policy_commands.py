@@ -54,12 +54,14 @@ def _refusals() -> Iterator[None]:
         yield
     except (StoreError, NewerFormatError) as error:
         message, remedy = f"nothing was changed: {error}", "mend that, and assign it again"
-        raise ControlError("not-kept", message, remedy, ExitCode.NOT_KEPT) from error
+        code = ExitCode.NEWER if isinstance(error, NewerFormatError) else ExitCode.NOT_KEPT
+        raise ControlError("not-kept", message, remedy, code) from error
     except PolicyError as error:
         raise bad_policy(error) from error
     except KernelError as error:
         message = f"the kernel refused the policy: {error}"
-        raise ControlError("kernel-refused", message, "the policy before it is in force") from error
+        remedy = "the policy before it is in force; change this one, and apply it again"
+        raise ControlError("kernel-refused", message, remedy, ExitCode.KERNEL_REFUSES) from error
 
 
 def _compared(policies: PolicySet, facts: HostFacts, now: InForce, *, running_is_old: bool) -> Json:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xfrmd.control.exits import ExitCode
-from xfrmd.daemon.held import ASSIGN, REMEDIES, Condition, Held, Origin, Resort, Trouble, resort
+from xfrmd.daemon.held import ASSIGN, ENDS, REMEDIES, Condition, Held, Origin, Resort, Trouble, resort
 from xfrmd.daemon.parts import StartError, start_error
 from xfrmd.daemon.stores import Stores, trouble_of
 from xfrmd.errors import CredentialError, KernelError, PolicyError
@@ -187,5 +187,4 @@ class Startup:
             return end
         trouble = self._stores.troubles[store]
         text = f"not started: {store.value} store: {trouble.message}; the kernel is left as it is; {trouble.remedy}"
-        # What the kernel refuses now it may take at the next try; a policy does not mend itself.
-        return StartError(text, ExitCode.ERROR if trouble.condition is Condition.REFUSED else ExitCode.NO_POLICY)
+        return StartError(text, ENDS.get(trouble.condition, ExitCode.NO_POLICY))

@@ -33,11 +33,11 @@ def trouble_of(store: Store, where: str, error: PolicyError | KernelError) -> Tr
         case NewerFormatError():
             condition, told = Condition.NEWER, str(error)
         case DamagedError():
-            condition, told = Condition.BAD, str(error)
+            condition, told = Condition.DAMAGED, str(error)
         case _:
             condition, told = Condition.UNREADABLE, str(error)
     told = told.removeprefix(f"{where}: ")
-    persistent = store is Store.PERSISTENT and condition in (Condition.BAD, Condition.UNREADABLE)
+    persistent = store is Store.PERSISTENT and condition in (Condition.DAMAGED, Condition.BAD, Condition.UNREADABLE)
     return Trouble(condition, f"policy {where} cannot be used: {told}", ASSIGN if persistent else REMEDIES[condition])
 
 
