@@ -65,6 +65,8 @@ class Loader:
             "XFRMD_BOOT_RUN": str(self.root / "run"),
             "XFRMD_BOOT_CONSOLE": str(self.root / "console"),
             "XFRMD_BOOT_CMDLINE": str(self.root / "cmdline"),
+            "XFRMD_BOOT_PROGRAM": str(self.root / "program"),
+            "XFRMD_BOOT_SECRETS": str(self.root / "secrets"),
             "TRACE": str(self.root / "loaded"),
             "REFUSED": self.refused,
         }
@@ -82,8 +84,9 @@ class Loader:
 @pytest.fixture
 def loader(tmp_path: Path) -> Loader:
     """A host whose daemon has saved its files."""
-    for name in ("bin", "state", "run/xfrmd"):
+    for name in ("bin", "state", "run/xfrmd", "secrets"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "program").touch()
     (tmp_path / "bin" / "nft").write_text(NFT)
     (tmp_path / "bin" / "nft").chmod(0o755)
     made = Loader(tmp_path)
@@ -136,15 +139,37 @@ def test_what_nftables_refuses_gives_way_to_something_simpler(loader: Loader) ->
     loader.refused = BOOT
     assert loader.loads("boot") == [BOOT, BLOCK]
     assert "boot.nft was refused by nftables" in loader.console
+    assert "bootexemptions" not in loader.console
     (loader.state / BLOCK).unlink()
     assert loader.loads("boot") == [BOOT, "fixed"]
-    assert "boot.nft was refused by nftables" in loader.console
+    last = loader.console.splitlines()[-1]
+    assert "boot.nft was refused by nftables" in last
+    assert f"without those of bootexemptions, as {loader.state}/block.nft is missing;" in last
+
+
+def test_a_damaged_file_is_told_once_and_by_nothing_but_our_words(loader: Loader) -> None:
+    (loader.state / BOOT).write_text(STATEFUL[:100])
+    (loader.state / BLOCK).unlink()
+    (said,) = loader.run("boot").stderr.splitlines()
+    assert "boot.nft is damaged, or of another version: this host is blocked" in said
+    assert "block.nft is missing" in said
 
 
 def test_when_nothing_can_be_loaded_the_unit_fails_and_shouts(loader: Loader) -> None:
     loader.refused = f"{BOOT} {BLOCK}"
     assert loader.loads("boot", status=1) == [BOOT, BLOCK, "fixed"]
     assert "NOTHING IS FILTERED" in loader.console
+
+
+def test_what_systemd_misses_is_named(loader: Loader) -> None:
+    def said() -> str:
+        return loader.run("block").stderr.splitlines()[-1]
+
+    assert "xfrmd failed: this host is blocked" in said()
+    (loader.root / "secrets").rmdir()
+    assert f"xfrmd failed, as the directory {loader.root / 'secrets'} is missing: this host is blocked" in said()
+    (loader.root / "program").unlink()
+    assert f"xfrmd failed, as {loader.root / 'program'} is missing: this host is blocked" in said()
 
 
 def test_a_directory_that_cannot_be_read_is_no_host_without_a_policy(loader: Loader) -> None:

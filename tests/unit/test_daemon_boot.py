@@ -200,7 +200,9 @@ def test_on_a_full_disk_no_filter_of_another_policy_stays(host: Host) -> None:
 def test_on_a_read_only_disk_that_is_said(host: Host) -> None:
     host.files.refuse = lambda *_: True
     assert host.save(BLOCKING) == []
-    assert "the next start loads it" in host.filter.troubles[0]
+    (trouble,) = host.filter.troubles
+    assert "cannot be removed either, so the next start loads the boot filter that was saved last" in trouble
+    assert [notice.message for notice in host.told] == [trouble], "one line, and none that says otherwise"
 
 
 def test_a_policy_that_is_too_large_for_an_unknown_host_leaves_a_file_that_blocks(

@@ -32,10 +32,13 @@ class BootFiles:
             self.save(_HAD_POLICY, "")
 
     def save(self, name: str, text: str) -> None:
-        """Replace one of the files, so that it outlives a loss of power at any moment. OSError."""
+        """Replace one of the files, so that it outlives a loss of power at any moment. OSError with its name."""
         path = self._state / name
-        prepare(self._disk, path, text.encode("ascii"))
-        put_in_place(self._disk, path)
+        try:
+            prepare(self._disk, path, text.encode("ascii"))
+            put_in_place(self._disk, path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
     def load(self, name: str) -> str | None:
         """One of the files; None where there is none. What is not ASCII is damaged, and comes out as such. OSError."""

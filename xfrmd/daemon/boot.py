@@ -24,6 +24,7 @@ from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.words import BootExemption, BootMode, Config, PolicySet
 
 _BLOCKS: Final = "the next start of the system blocks all traffic but exemptions until a policy is in force"
+_EARLIER: Final = "what is there cannot be removed either, so the next start loads the boot filter that was saved last"
 
 
 class Saved(NamedTuple):
@@ -109,9 +110,9 @@ class BootFilter:
                 text = f"the boot filter cannot be compiled for an unknown host; {_BLOCKS}: {error}"
                 self._trouble("save", Level.WARNING, text, "write bootmode: block, or what the errors say")
             except OSError as error:
-                self._trouble("save", Level.ERROR, f"the boot filter cannot be saved: {error}; {_BLOCKS}", _SAVE_REMEDY)
                 self._saved = None
-                await asyncio.to_thread(self._forget, files)
+                instead = await asyncio.to_thread(_forget, files)
+                self._trouble("save", Level.ERROR, f"the boot filter cannot be saved: {error}; {instead}", _SAVE_REMEDY)
                 return
             else:
                 self._troubles.pop("save", None)
@@ -129,14 +130,6 @@ class BootFilter:
         mode = boot_mode(config, ever_assigned=had_policy)
         return BootState(mode, config.bootexemptions, had_policy, saved, loaded)
 
-    def _forget(self, files: BootStore) -> None:
-        """Leave no filter of another policy behind."""
-        try:
-            files.remove(BOOT)
-        except OSError as error:
-            text = f"the boot filter of an earlier policy cannot be removed: {error}; the next start loads it"
-            self._trouble("save", Level.ERROR, text, _SAVE_REMEDY)
-
     def _trouble(self, what: str, level: Level, text: str, remedy: str) -> None:
         self._troubles[what] = text
         self._tell(Notice(level, f"boot-filter-{what}", text, remedy=remedy))
@@ -144,6 +137,15 @@ class BootFilter:
 
 _LIFT_REMEDY: Final = "nft delete table inet xfrmd_boot"
 _SAVE_REMEDY: Final = "make room on the file system of the state directory, or have it written to; then xfrmctl reload"
+
+
+def _forget(files: BootStore) -> str:
+    """Leave no filter of another policy behind. What the next start does then."""
+    try:
+        files.remove(BOOT)
+    except OSError:
+        return _EARLIER
+    return _BLOCKS
 
 
 def _look(files: BootStore, name: str) -> BootMode | str:
