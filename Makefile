@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties
 
-.PHONY: test lint types host-tests kernel-tests lab-tests boot-tests demo deb bench fuzz soak clean help
+.PHONY: test lint types host-tests kernel-tests lab-tests boot-tests faults demo deb bench fuzz soak clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,13 @@ boot-tests: .venv/ready ## Debian boots for real in the lab's kernel, with the p
 	@# A guest that falls silent (lab/README.md says why) has its test again, twice at most, which pytest tells; no other failure has.
 	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q -n auto --dist loadfile --reruns 2 --only-rerun GuestSilentError tests/boot; \
 	else echo "LEFT OUT: tests/boot needs root (a Debian of its own): run 'sudo make boot-tests'"; fi
+
+faults: export XFRMD_FAULTS := $(CURDIR)/build/faults.rows
+faults: .venv/ready ## docs/faults.md anew: what passed in each fault, from a run of the tests, in half an hour (root)
+	@mkdir -p build && rm -f $(XFRMD_FAULTS)
+	$(MAKE) boot-tests
+	$(PYTHON) -m lab.suite tests/lab/test_chaos.py tests/lab/test_chaos_ike_daemons.py
+	$(PYTHON) -m tools.faults $(XFRMD_FAULTS) docs/faults.md
 
 deb: .venv/ready ## the package for Debian 12, in dist/
 	@packaging/build

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from lab.booted import SECRET, Guest
 from lab.debian import missing, with_package
 from tests.boot.scene import PEER_POLICY, POLICY, Row, judged, until
+from tools.faults import keep
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -96,21 +97,31 @@ def guest(installed: Installed, had_policy: Remains) -> Iterator[Guest]:
 
 @pytest.fixture
 def outcome(request: pytest.FixtureRequest) -> Callable[..., Row]:
-    """`outcome(fault, moment, host, since, end)` judges a time of a host's life; its row is in the run's last table."""
+    """`outcome(fault, moment, host, since, end, why)` judges a time of a host's life; its row is in the run's last
+    table, and in docs/faults.md. `why`: the stated reason for what passed or was lost.
+    """
 
-    def judge(fault: str, moment: str, host: Guest, since: float, end: float) -> Row:
-        row = judged(fault, moment, host, since, end)
-        request.node.user_properties.append(("row", str(row)))
+    def judge(fault: str, moment: str, host: Guest, since: float, end: float, why: str = "") -> Row:
+        row = judged(fault, moment, host, since, end, why)
+        request.node.user_properties.append(("row", asdict(row)))
         return row
 
     return judge
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table fault x moment x packets in the clear x packets lost."""
-    ended = [report for how in ("passed", "failed") for report in terminalreporter.stats.get(how, [])]
-    rows = [text for report in ended if report.when == "call" for name, text in report.user_properties if name == "row"]
+    """The table fault x moment x packets in the clear x packets lost; what passed is kept for `make faults`."""
+    ended = [
+        report
+        for how in ("passed", "failed")
+        for report in terminalreporter.stats.get(how, [])
+        if report.when == "call"
+    ]
+    rows = [(report, Row(**made)) for report in ended for name, made in report.user_properties if name == "row"]
     if rows:
         terminalreporter.section("what the policy forbids, in the clear; what it permits, lost")
-        for line in (Row.HEAD, *rows):
+        for line in (Row.HEAD, *(str(row) for _, row in rows)):
             terminalreporter.line(line)
+    for report, row in rows:
+        if report.passed:
+            keep("boot", Path(report.nodeid.partition("::")[0]).stem, row)

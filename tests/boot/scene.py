@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lab.booted import Guest, Said, Wire
+from lab.booted import NO_NETWORK, Guest, Said, Wire
 from lab.packets import ICMP, TCP, UDP, Kind
 
 ENDED = "IKE SA with 10.9.0.2 ended: the peer has deleted it"
@@ -106,27 +106,31 @@ def await_answers(host: Guest, port: int, since: float, *, version: int = 4, cou
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A time of a host's life. `attacks`: forbidden packets that the attacker sent in it, the control of the zeros;
-    `clear`: those that left in the clear; `came_in`: those that a program received; `lost`: permitted datagrams without
-    an answer, of so many `sent`, and `lost_esp` protected ones, of as many.
+    """A time of a host's life. `attacks`: forbidden packets that the attacker sent in it, and `tried`: those that a
+    program of the host tried to send, the controls of the zeros. `clear`: those that left in the clear; `came_in`:
+    those that a program received; `lost`: permitted datagrams without an answer, of so many `sent`, and `lost_esp`
+    protected ones, of as many. `why`: for which stated reason something passed, or was lost.
     """
 
     HEAD: ClassVar[str] = (
-        f"{'fault':32} {'moment':38} {'attacks':>7} {'clear':>5} {'in':>4} {'sent':>5} {'lost':>4} {'ESP':>4}"
+        f"{'fault':44} {'moment':42} {'attacks':>7} {'tried':>5} {'clear':>5} {'in':>4} "
+        f"{'sent':>5} {'lost':>4} {'ESP':>4}"
     )
     fault: str
     moment: str
     attacks: int
+    tried: int
     clear: int
     came_in: int
     sent: int
     lost: int
     lost_esp: int
+    why: str = ""
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        counts = f"{self.attacks:7} {self.clear:5} {self.came_in:4} {self.sent:5} {self.lost:4} {self.lost_esp:4}"
-        return f"{self.fault:32} {self.moment:38} {counts}"
+        passed = f"{self.attacks:7} {self.tried:5} {self.clear:5} {self.came_in:4}"
+        return f"{self.fault:44} {self.moment:42} {passed} {self.sent:5} {self.lost:4} {self.lost_esp:4}  {self.why}"
 
     def assert_closed(self) -> None:
         """Nothing forbidden passed, though it was tried."""
@@ -140,18 +144,22 @@ class Row:
         assert (self.lost, self.lost_esp) == (0, 0)
 
 
-def judged(fault: str, moment: str, host: Guest, since: float, end: float) -> Row:
+def judged(fault: str, moment: str, host: Guest, since: float, end: float, why: str = "") -> Row:
     """What happened in that time."""
-    wire = host.wire(since, end)
+    wire, said = host.wire(since, end), host.said(since, end)
+    tries = {(each.kind, each.port, each.version, each.number) for each in said if each.port in (BLOCKED, PROTECTED)}
+    without = {("S", each.port, each.version, each.number) for each in said if each.why == NO_NETWORK}
     clear = leaked(wire)
     return Row(
         fault,
         moment,
         attacks=sum(meant(each) in ("blocked", "protected") for each in wire if not each.sent),
+        tried=sum(each[0] == "S" and each not in without for each in tries),
         clear=clear.total(),
-        came_in=entered(host.said(since, end)).total(),
-        sent=sum((each.kind, each.port) == ("S", PERMITTED) for each in host.said(since, end)),
+        came_in=entered(said).total(),
+        sent=sum((each.kind, each.port) == ("S", PERMITTED) for each in said),
         lost=sum(host.lost(PERMITTED, version, since, end) for version in (4, 6)),
         lost_esp=sum(host.lost(PROTECTED, version, since, end) for version in (4, 6)),
+        why=why,
         examples=tuple(clear)[:5],
     )

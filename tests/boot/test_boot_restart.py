@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
 from lab.booted import Guest
-from tests.boot.scene import POLICY, PROTECTED, await_answers, entered, judged, told, until
+from tests.boot.scene import POLICY, PROTECTED, Row, await_answers, entered, told, until
 
 KILL = "systemctl kill --signal=KILL --kill-who=main xfrmd"
 HELD = "systemctl show -P NFileDescriptorStore xfrmd"
@@ -30,7 +31,9 @@ def answered(host: Guest) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key_up(guest: Guest) -> None:
+def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key_up(
+    guest: Guest, outcome: Callable[..., Row]
+) -> None:
     """With ESP in UDP, which goes on only as long as the socket is held; test_life has plain ESP."""
     forced = POLICY.replace("assign: yes", "assign: yes\n    forceencapsulation: yes")
     (guest.root / "etc/xfrmd/policy.yaml").write_text(forced)
@@ -46,7 +49,7 @@ def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key
     assert spis(guest) == before
     done = time.time() - 1
     assert [guest.lost(PROTECTED, version, begun, done) for version in (4, 6)] == [0, 0]
-    judged("restarts", "with SAs", guest, begun, done).assert_unharmed()
+    outcome("restarts and kill -9, ESP in UDP", "SAs go on", guest, begun, done).assert_unharmed()
     assert guest.run("systemctl is-active xfrmd.socket").out == "active\n"
     assert guest.run(HELD).out == "1\n"
 
@@ -57,11 +60,11 @@ def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key
     guest.run("systemctl start xfrmd")
     answered(guest)
     assert not set(before) & set(spis(guest))
-    judged("restarts", "to the end", guest, begun, time.time()).assert_closed()
+    outcome("stop and start, ESP in UDP", "SAs are made anew", guest, done, time.time()).assert_closed()
 
 
 @pytest.mark.timeout(600)
-def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest) -> None:
+def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest, outcome: Callable[..., Row]) -> None:
     (guest.root / "etc/xfrmd/policy.yaml").write_text(f"config: {{on_stop: open}}\n{POLICY}")
     guest.boot()
     answered(guest)
@@ -69,12 +72,13 @@ def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest) -> None
     guest.run("systemctl restart xfrmd")
     answered(guest)
     closed = time.time()
-    judged("on_stop: open", "restart", guest, begun, closed).assert_closed()
+    outcome("on_stop: open", "restart", guest, begun, closed).assert_closed()
     assert told(guest) == 0
     assert "boot:    stateful saved, checksum ok; exemptions: none\n" in guest.run("xfrmctl status").out
     guest.run("systemctl stop xfrmd.socket xfrmd")
     opened = time.time()
     until(lambda: entered(guest.said(opened)), "an open host")
+    outcome("on_stop: open", "systemctl stop", guest, opened, time.time(), "stated: on_stop: open opens at a stop")
     assert told(guest) == 1
     assert guest.run("nft list tables | grep xfrmd; ip xfrm policy; ip xfrm state", check=False).out == ""
     assert "nothing is filtered any more" in guest.run("journalctl -b -u xfrmd --output=cat").out
@@ -85,4 +89,4 @@ def test_on_stop_open_opens_at_a_stop_and_not_at_a_restart(guest: Guest) -> None
     guest.run("sleep 1; echo '77 xfrmd.service stop running' >/run/xfrmd-jobs")
     guest.poweroff()
     assert told(guest) == 2
-    judged("on_stop: open", "shutdown", guest, again, time.time()).assert_closed()
+    outcome("on_stop: open", "shutdown", guest, again, time.time()).assert_closed()

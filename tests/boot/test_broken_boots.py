@@ -3,62 +3,78 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
 from lab.booted import Guest
-from tests.boot.scene import Row, until
+from tests.boot.broken import BLOCKED, FILTER, POLICY_FILE, RUNNING, STATE, Broken, boot_and_judge
+from tests.boot.scene import Row
 
-STATE, POLICY_FILE = "/var/lib/xfrmd", "/etc/xfrmd/policy.yaml"
 FILL = f"dd if=/dev/zero of={STATE}/filler bs=1k 2>/dev/null"
 # Debian's own, which begins with `flush ruleset`.
 FLUSH = "ln -s /lib/systemd/system/nftables.service /etc/systemd/system/sysinit.target.wants/"
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """What is done before the boot, what the console says then, and whether the service runs in spite of it."""
-
-    fault: str
-    before: str
-    console: str = ""
-    runs: bool = True
-    words: tuple[str, ...] = ()
-
+UNTIL = ": this host is blocked apart from exemptions until a policy is in force; ", "systemctl status xfrmd"
+DAMAGED = (f"{FILTER}{STATE}/boot.nft is damaged, or of another version", *UNTIL)
+MISSING = (f"{FILTER}{STATE}/boot.nft is missing", *UNTIL)
+ALL_MISSING = (
+    f"{FILTER}{STATE}/boot.nft is missing: this host is blocked apart from exemptions until a policy is in force",
+    f", without those of bootexemptions, as {STATE}/block.nft is missing; see systemctl status xfrmd",
+)
+NO_DAEMON = (f"{FILTER}xfrmd failed, as /usr/bin/xfrmd is missing", *BLOCKED)
+NO_SECRETS = (f"{FILTER}xfrmd failed, as the directory /etc/xfrmd/secrets is missing", *BLOCKED)
+LAST_GOOD = (RUNNING[1], "its last good policy is in force; ", "then xfrmctl reload")
 
 BROKEN = (
-    Broken("boot filter cut short", f"truncate -s 700 {STATE}/boot.nft", "boot.nft is damaged"),
-    Broken("boot filter missing", f"rm {STATE}/boot.nft", "boot.nft is missing"),
-    Broken("all saved filters missing", f"rm {STATE}/boot.nft {STATE}/block.nft", "boot.nft is missing"),
+    Broken("boot filter cut short", f"truncate -s 700 {STATE}/boot.nft", console=DAMAGED, harmless=False),
+    Broken("boot filter missing", f"rm {STATE}/boot.nft", console=MISSING, harmless=False),
+    Broken("all saved filters missing", f"rm {STATE}/boot.nft {STATE}/block.nft", console=ALL_MISSING, harmless=False),
     Broken("nftables.service flushes", FLUSH),
-    Broken("daemon missing", "mv /usr/bin/xfrmd /usr/bin/gone", "xfrmd failed", runs=False),
-    Broken("policy unreadable text", f"head -c 300 /dev/urandom >{POLICY_FILE}"),
-    Broken("policy gone", f"rm {POLICY_FILE}"),
-    Broken("secrets gone", "rm -r /etc/xfrmd/secrets", "xfrmd failed", runs=False),
-    Broken("state read-only", "", words=("lab_state=ro",)),
-    Broken("state full", FILL),
+    Broken("daemon missing", "mv /usr/bin/xfrmd /usr/bin/gone", console=NO_DAEMON, journal=NO_DAEMON, ended=203),
+    Broken(
+        "policy unreadable text",
+        f"printf 'version: 1\\n# \\377\\n' >{POLICY_FILE}",
+        journal=("local store: ", f"{POLICY_FILE}:2:3: octet 0xFF is not UTF-8", "then xfrmctl reload"),
+        status=(*LAST_GOOD, f"{POLICY_FILE}:2:3: octet 0xFF is not UTF-8"),
+        degraded=True,
+    ),
+    Broken(
+        "policy gone",
+        f"rm {POLICY_FILE}",
+        journal=("local store: ", f"policy {POLICY_FILE} cannot be used: No such file", "then xfrmctl reload"),
+        status=(*LAST_GOOD, f"policy {POLICY_FILE} cannot be used: No such file"),
+        degraded=True,
+    ),
+    Broken("secrets gone", "rm -r /etc/xfrmd/secrets", console=NO_SECRETS, journal=NO_SECRETS, ended=243),
+    Broken(
+        "state read-only",
+        words=("lab_state=ro",),
+        journal=(
+            "the boot filter cannot be saved: ",
+            f"{STATE}/block.nft",
+            "Read-only",
+            "that was saved last",
+            "xfrmctl reload",
+        ),
+        status=(RUNNING[1], "the boot filter cannot be saved: ", "Read-only", "that was saved last"),
+        degraded=True,
+    ),
+    Broken(
+        "state full",
+        FILL,
+        journal=(
+            "the boot filter cannot be saved: ",
+            f"{STATE}/block.nft",
+            "No space left",
+            "blocks all traffic",
+            "xfrmctl reload",
+        ),
+        status=(RUNNING[1], "the boot filter cannot be saved: ", "No space left", "blocks all traffic"),
+        degraded=True,
+    ),
 )
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda each: each.fault)
 def test_a_broken_boot_lets_nothing_forbidden_pass(broken: Broken, guest: Guest, outcome: Callable[..., Row]) -> None:
-    began = time.time()
-    guest.boot("lab.early", *broken.words, before=broken.before)
-
-    def state() -> str:
-        return guest.run("systemctl is-active xfrmd", check=False).out.strip()
-
-    until(lambda: state() in ("active", "failed"), "an end of the start", 90)
-    log = guest.run("journalctl -b -u xfrmd -u xfrmd-boot -u xfrmd-block --no-pager; xfrmctl status", check=False).out
-    assert (state() == "active") is broken.runs, log
-    if not broken.runs:
-        until(lambda: broken.console in guest.console, "a word on the console")
-        guest.run("nft list table inet xfrmd_boot")
-    ended = time.time()
-    until(lambda: guest.said(ended + 1), "a second more")
-    row = outcome(broken.fault, "boot", guest, began, time.time())
-    assert broken.console in guest.console, log
-    row.assert_closed()
+    boot_and_judge(broken, guest, outcome)

@@ -32,7 +32,8 @@ def test_a_host_that_never_had_a_policy_is_open_and_its_first_policy_closes_it(
     fresh.run("sleep 3")  # time for the attacker
     now = time.time() - 0.5
     assert leaked(fresh.wire(0, before)).total() > 0
-    outcome("none", "first policy comes in force", fresh, before, closed)  # told; the host was open when it began
+    why = "stated: a host that never had a policy was open until now"
+    outcome("none", "first policy comes in force", fresh, before, closed, why)
     outcome("none", "first policy in force", fresh, closed, now).assert_unharmed()
     fresh.poweroff()
     outcome("none", "clean shutdown", fresh, now, time.time()).assert_closed()

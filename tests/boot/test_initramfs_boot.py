@@ -72,6 +72,7 @@ def test_the_filter_stands_in_the_initramfs_before_its_network_and_until_the_pol
     assert "table inet xfrmd_boot\n" in (guest.share / "tables").read_text(), log
     up, control, closed = ((guest.share / name).stat().st_mtime for name in ("up", "control", "closed"))
     outcome("initramfs", "its network is up", guest, up, control).assert_closed()
-    row = outcome("initramfs, without the filter", "positive control", guest, control, closed)
+    why = "positive control: the filter is taken away for a second"
+    row = outcome("initramfs, without the filter", "positive control", guest, control, closed, why)
     assert row.clear > 0
     outcome("initramfs", "and on, until the policy stands", guest, closed, lifted).assert_closed()

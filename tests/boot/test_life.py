@@ -107,7 +107,7 @@ def test_crashes_reloads_and_changes_let_nothing_forbidden_pass_and_lose_nothing
 
 @pytest.mark.timeout(600)
 def test_an_upgrade_restarts_once_a_stop_keeps_closed_and_a_purge_leaves_nothing(
-    living: Guest, newer: Path, moment: Moment
+    living: Guest, newer: Path, moment: Moment, outcome: Callable[..., Row]
 ) -> None:
     shutil.copy(newer, living.share / "newer.deb")
     before = living.run("sha256sum /etc/xfrmd/policy.yaml; stat -c '%u %g %a' /etc/xfrmd /etc/xfrmd/policy.yaml").out
@@ -142,6 +142,7 @@ def test_an_upgrade_restarts_once_a_stop_keeps_closed_and_a_purge_leaves_nothing
     until(lambda: entered(living.said(opened)), "an open host")
     until(lambda: leaked(living.wire(opened)), "answers to the attacker")
     assert leaked(living.wire(0, purged)).total() == 0
+    outcome("removal", "dpkg --purge", living, opened, time.time(), "stated: the package is gone")
     kernel = "nft list tables | grep xfrmd; ip xfrm policy; ip xfrm state"
     files = "find / -xdev -name 'xfrmd*' -not -path '/lab/*'; getent passwd xfrmd; getent group xfrmd"
     left = f"{kernel}; {files}"

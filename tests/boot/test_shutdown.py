@@ -12,6 +12,8 @@ from lab.booted import Guest
 from tests.boot.scene import PROTECTED, Row, await_answers, told
 from tests.boot.test_broken_boots import FLUSH
 
+NETWORK = "/etc/systemd/system/lab-network.service"
+
 
 @pytest.mark.timeout(600)
 def test_a_reboot_and_a_shutdown_tell_the_peer_and_stay_closed_to_the_end(
@@ -35,3 +37,23 @@ def test_a_reboot_and_a_shutdown_tell_the_peer_and_stay_closed_to_the_end(
     guest.poweroff()
     assert told(guest) == 2
     outcome("systemctl poweroff", "to the end", guest, last, time.time()).assert_closed()
+
+
+@pytest.mark.timeout(600)
+def test_a_network_that_goes_before_the_goodbye_leaves_the_peer_untold_and_nothing_in_the_clear(
+    guest: Guest, outcome: Callable[..., Row]
+) -> None:
+    """Not ordered before network.target, it stops whenever it likes: here always first, which is the worst."""
+    began = time.time()
+    after = "s/^Before=network.target/After=xfrmd-goodbye.service/"
+    guest.boot(before=f"sed -i '{after}; /^ExecStart/a ExecStop=/sbin/ip link set eth0 down' {NETWORK}")
+    await_answers(guest, PROTECTED, began)
+    guest.settled()
+    down = time.time()
+    guest.run("sleep 0.5")  # for the attacker, while the network is there
+    guest.reboot()
+    up = time.time()
+    assert told(guest) == 0, "the network was there at the goodbye: this shows nothing"
+    outcome("systemctl reboot", "the network goes before the goodbye", guest, down, up).assert_closed()
+    # The peer sends into SAs that nobody has, until it hears of that: from the new IKE SA, or of the old one's token.
+    await_answers(guest, PROTECTED, up)

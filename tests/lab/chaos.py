@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults that befall a host under traffic, and what each let through: the rows of the table in docs/threat-model.md.
+"""Faults that befall a host under traffic, and what each let through: the rows of the second table in docs/faults.md.
 
 A row is a fault at a moment: packets seen in the clear while it lasted and until all was mended, packets lost, and the
 positive control: how many packets the same capture saw of the same traffic with the policy off.
@@ -23,25 +23,26 @@ from lab.traffic import PORT, Flood, Udp, udp_echo
 from lab.xfrmd_host import XfrmdHost
 from tests.lab import leaks
 from tests.lab.injection import Sink, sink
+from tools.faults import keep
 
 UNATTENDED = 1.0
 """Seconds that a fault lasts while no daemon runs."""
 RATE = 250.0
 """Packets a second of each flow, each of which is answered where it arrives."""
-TABLE = "XFRMD_CHAOS_TABLE"
-"""A file that rows are added to, for the documentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Something that happens to a host. `mended`: does the daemon put back what it took? `negotiates`: does IKE work at
-    the same time, so that the daemon's processor time is not that of putting back?
+    the same time, so that the daemon's processor time is not that of putting back? `why`: the stated reason for which
+    something may pass.
     """
 
     name: str
     commands: tuple[str, ...]
     mended: bool = True
     negotiates: bool = False
+    why: str = ""
 
     def happen(self, host: Host) -> None:
         """Run the commands, each in a shell of the host, as fast as they go."""
@@ -79,7 +80,11 @@ XFRM_FAULTS = (
         negotiates=True,
     ),
 )
-ALL_AT_ONCE = Fault("nft flush ruleset; ip xfrm policy flush", ("nft flush ruleset", "ip xfrm policy flush"))
+ALL_AT_ONCE = Fault(
+    "nft flush ruleset; ip xfrm policy flush",
+    ("nft flush ruleset", "ip xfrm policy flush"),
+    why="stated: both layers go in one moment",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,8 @@ class Row:
     """Seconds from the fault until all of ours stood again."""
     work: float | None = None
     """Seconds of processor time that the daemon took for it."""
-
-    def __str__(self) -> str:
-        back = f"{self.back * 1000:.0f} ms" if self.back else "-"
-        work = "-" if self.work is None else f"{self.work * 1000:.0f} ms"
-        lost = f"{self.lost} of {self.sent}"
-        return f"| {self.scene} | {self.fault} | {self.moment} | {self.clear} | {lost} | {back} | {work} |"
+    why: str = ""
+    """The stated reason for which something may pass."""
 
 
 class Mended(NamedTuple):
@@ -112,11 +113,9 @@ class Mended(NamedTuple):
 
 
 def told(row: Row) -> Row:
-    """Print a row, and add it to the table that is asked for."""
+    """Print a row, and keep it where a table is made."""
     print(row)
-    if TABLE in os.environ:
-        with Path(os.environ[TABLE]).open("a") as file:
-            file.write(f"{row}\n")
+    keep("chaos", "test_chaos", row)
     return row
 
 
@@ -159,6 +158,8 @@ class Scene:
     flow: Flow
     wires: tuple[Wire, ...]
     floods: list[Flood] = field(default_factory=list)
+    why: str = ""
+    """The stated reason for which something may pass in each fault."""
 
     @contextlib.contextmanager
     def traffic(self) -> Iterator[None]:
@@ -189,7 +190,7 @@ class Scene:
         ends = {(host.name, link) for host, link in self.wires}
         return sum((one.host, one.link) in ends for one in self.net.capture.clear_packets(self.flow))
 
-    def lived(self, fault: str, moment: str, deed: Callable[[], Mended]) -> Row:
+    def lived(self, fault: str, moment: str, deed: Callable[[], Mended], why: str = "") -> Row:
         """Do something under traffic, let all flow again, and tell. `deed` answers what stands under `back`."""
         self.net.capture.clear()
         with self.traffic():
@@ -197,7 +198,7 @@ class Scene:
             back, work = deed()
             self.flowing()
             sent, lost = self.ended()
-        return told(Row(self.name, fault, moment, self.clear(), sent, lost, back, work))
+        return told(Row(self.name, fault, moment, self.clear(), sent, lost, back, work, why or self.why))
 
     def row(self, fault: Fault, moment: str = "under traffic") -> Row:
         """Let a fault happen, and wait until all is as it was."""
@@ -211,7 +212,7 @@ class Scene:
             back, work = time.monotonic() - begun, processor_time(self.daemon) - worked
             return Mended(back, None if fault.negotiates else work)
 
-        return self.lived(fault.name, moment, befall)
+        return self.lived(fault.name, moment, befall, fault.why)
 
     def row_without_daemon(self, fault: Fault) -> Row:
         """The same while the daemon is dead; it starts again later."""
@@ -233,7 +234,7 @@ class Scene:
             self.flowing()
             sent, lost = self.ended()
         return told(
-            Row(self.name, "none: the policy is off (positive control)", "", self.clear(), sent, lost, 0.0)
+            Row(self.name, "none: the policy is off", "", self.clear(), sent, lost, 0.0, why="positive control")
         ).clear
 
 

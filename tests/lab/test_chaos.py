@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What others do to the kernel under traffic lets nothing out or in, and is mended within a second.
 
-Each scene ends with its positive control. `XFRMD_CHAOS_TABLE=FILE` collects the rows for docs/threat-model.md.
+Each scene ends with its positive control. `make faults` collects the rows in docs/faults.md.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def test_blocked_traffic_of_a_policy_in_nftables_alone_is_shut_at_once(two_hosts
     net = two_hosts
     with leaks.daemons(net.left, policy=f"config: {{mirror_blocks: no}}\n{BLOCKS}") as (left,):
         flow = topology.between(net.left, net.right, "udp", port_b=7007)
-        scene = chaos.Blocked("blocked, not mirrored", net, net.left, net.right, left, flow, ((net.left, "eth0"),))
+        wires = ((net.left, "eth0"),)
+        why = "stated: in nftables alone"
+        scene = chaos.Blocked("blocked, not mirrored", net, net.left, net.right, left, flow, wires, why=why)
         for fault in (chaos.FAULTS[0], chaos.FAULTS[-1]):
             mended(scene, fault)
         policies = net.left.run("ip", "xfrm", "policy").stdout

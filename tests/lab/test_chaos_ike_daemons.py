@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Another IKE daemon on the same host, under traffic: it starts and stops beside ours, before it, or flushes all.
 
-Each scene ends with its positive control. `XFRMD_CHAOS_TABLE=FILE` collects the rows for docs/threat-model.md.
+Each scene ends with its positive control. `make faults` collects the rows in docs/faults.md.
 """
 
 from __future__ import annotations
