@@ -35,7 +35,8 @@ def main() -> None:
             sock.setblocking(False)
             flows.append((sock, port, version, address))
             waiting.register(sock, selectors.EVENT_READ, (sock, port, version))
-    number, due, flush = 0, time.monotonic(), 0.0
+    # No number is used twice, whatever the boot: an answer in one is none to what was sent in another.
+    number, due, flush = int(time.time()) * 1000, time.monotonic(), 0.0
     while True:
         for key, _ in waiting.select(max(0.0, due - time.monotonic())):
             sock, port, version = key.data

@@ -65,6 +65,7 @@ def test_each_boot_mode_lets_pass_what_it_says_and_nothing_else(guest: Guest, ou
         said = [each for each in guest.said(began, lifted) if each.port == PERMITTED]
         assert any(each.kind == "A" for each in said) is strangers
         assert any(each.kind == "R" for each in said) is own
+        assert (row.lost == 0) is own
         if mode == "permit":
             # The stated exception, and the control of the others: a file, a network and an attacker as theirs.
             assert row.clear > 0

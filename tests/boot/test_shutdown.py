@@ -45,7 +45,7 @@ def test_a_network_that_goes_before_the_goodbye_leaves_the_peer_untold_and_nothi
 ) -> None:
     """Not ordered before network.target, it stops whenever it likes: here always first, which is the worst."""
     began = time.time()
-    after = "s/^Before=network.target/After=xfrmd-goodbye.service/"
+    after = "s/^Before=network.target/Before=shutdown.target\\nConflicts=shutdown.target\\nAfter=xfrmd-goodbye.service/"
     guest.boot(before=f"sed -i '{after}; /^ExecStart/a ExecStop=/sbin/ip link set eth0 down' {NETWORK}")
     await_answers(guest, PROTECTED, began)
     guest.settled()
@@ -55,5 +55,4 @@ def test_a_network_that_goes_before_the_goodbye_leaves_the_peer_untold_and_nothi
     up = time.time()
     assert told(guest) == 0, "the network was there at the goodbye: this shows nothing"
     outcome("systemctl reboot", "the network goes before the goodbye", guest, down, up).assert_closed()
-    # The peer sends into SAs that nobody has, until it hears of that: from the new IKE SA, or of the old one's token.
     await_answers(guest, PROTECTED, up)
