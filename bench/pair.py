@@ -137,18 +137,27 @@ class EnginePair:
         """One handshake from a new client: IKE_SA_INIT, and IKE_AUTH with a child SA pair. RuntimeError if it fails."""
         self._done += 1
         self.now += 0.001
-        ends, other = (self.initiator, self.responder), {self.initiator: self.responder, self.responder: self.initiator}
-        speaker = self.initiator
-        under_way = speaker.handle(Initiate(REQID, _client(self._done), SERVER), self.now)
+        self.say(Initiate(REQID, _client(self._done), SERVER))
+        if any(end.installed != 2 * self._done for end in (self.initiator, self.responder)):
+            raise RuntimeError(f"handshake {self._done} did not make an SA pair at both ends")
+
+    def say(self, event: Event) -> None:
+        """Tell the initiator of an event, and carry datagrams to and fro as long as there are any."""
+        self._converse(self.initiator, self.responder, event)
+
+    def hear(self, event: Event) -> None:
+        """The same, beginning with the responder."""
+        self._converse(self.responder, self.initiator, event)
+
+    def _converse(self, speaker: Timed, listener: Timed, event: Event) -> None:
+        under_way = speaker.handle(event, self.now)
         while under_way:
-            speaker = other[speaker]
+            speaker, listener = listener, speaker
             under_way = [
                 answer
                 for sent in under_way
                 for answer in speaker.handle(DatagramReceived(sent.remote, sent.local, sent.data), self.now)
             ]
-        if any(end.installed != 2 * self._done for end in ends):
-            raise RuntimeError(f"handshake {self._done} did not make an SA pair at both ends")
 
     def measure(self, handshakes: int) -> Cost:
         """Run so many handshakes."""

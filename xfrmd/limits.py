@@ -249,6 +249,10 @@ TOKENS: Final = 4
 TICKET_LIFETIME: Final = 28_800.0
 """Seconds that a ticket is good for (RFC 5723), and that a key of ours seals them: as long as IKE SAs last by default.
 """
+SETTLE_INTERVAL: Final = 60.0
+"""Seconds after which the objects of SAs and policies that live are looked at no more by Python's collector: the young
+ones of a minute are looked at in some milliseconds.
+"""
 TICKET_KEY_LOOK: Final = 600.0
 """Seconds between two looks at the age of the key that seals tickets."""
 TICKET_TRUST: Final = 86_400.0

@@ -22,7 +22,7 @@ from xfrmd.adapters.journal import Journal
 from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
-from xfrmd.daemon import commands, heritage, policy_commands
+from xfrmd.daemon import collector, commands, heritage, policy_commands
 from xfrmd.daemon.parts import Settings, StartError, start_error
 from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
@@ -86,6 +86,8 @@ async def _start(service: Service) -> ControlServer:
         limits.DIRECTORY_RETRY, "directory", lambda: service.errands.start("directory", stores.ask_again())
     )
     service.errands.every(limits.TICKET_KEY_LOOK, "tickets", tickets.look)
+    collector.begin()
+    service.errands.every(limits.SETTLE_INTERVAL, "memory", collector.settle)
     if service.notifier.watchdog_interval:
         service.errands.every(service.notifier.watchdog_interval, "watchdog", service.notifier.alive)
     asyncio.get_running_loop().add_signal_handler(
