@@ -11,12 +11,13 @@ from tests.conversations.network import Host, Network
 from xfrmd.compiler.compile import NO_PLAN
 from xfrmd.ike.effects import Effect, KeepSa, RemoveSa, SendDatagram
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Adopt, Event, PlanChanged, TimerFired
+from xfrmd.ike.events import Adopt, Event, PlanChanged, TicketKeys, TimerFired
 from xfrmd.ike.saved import KernelSa, decode
 from xfrmd.ike.v2.constants import PayloadType
 from xfrmd.ike.views import EngineView
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
+from xfrmd.model.secret import Secret
 
 
 class Moment(enum.Enum):
@@ -39,6 +40,8 @@ class Mortal:
     at: int = 0
     moment: Moment = Moment.AFTER
     down: float = 0.5
+    keys: tuple[Secret, ...] = ()
+    """What its tickets are made with, in all its lives."""
     engine: Engine = field(init=False)
     kept: dict[str, bytes] = field(default_factory=dict)
     events: int = 0
@@ -47,6 +50,12 @@ class Mortal:
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.plan, self.entropy)
+
+    def lose(self) -> None:
+        """Start with nothing but the keys of tickets, as after a reset of the host."""
+        self.engine, self.kept = Engine(self.plan, self.entropy), {}
+        self.host.kernel.sas.clear()
+        self.handle(TicketKeys(self.keys), self.network.now)
 
     @property
     def host(self) -> Host:
@@ -83,7 +92,7 @@ class Mortal:
         kernel = {key: KernelSa(entry.asked, entry.sa.soft, entry.since) for key, entry in self.host.kernel.sas.items()}
         saved, self.kept = decode(self.kept.values()), {}
         effects = self.engine.handle(PlanChanged(self.plan), now) + self.engine.handle(Adopt(saved, kernel), now)
-        effects += self.engine.handle(TimerFired(), now)
+        effects += self.engine.handle(TicketKeys(self.keys), now) + self.engine.handle(TimerFired(), now)
         self._keep()
         stay = {effect.sa.key for effect in effects if isinstance(effect, KeepSa)}
         strangers = [entry.sa for key, entry in self.host.kernel.sas.items() if key not in stay]

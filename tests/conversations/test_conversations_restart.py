@@ -27,8 +27,9 @@ from tests.conversations.plans import (
 )
 from tests.conversations.scenes import A4, B4, Pair, tcp
 from xfrmd import limits
-from xfrmd.ike.events import Acquire, Delete, Event, Rekey
+from xfrmd.ike.events import Acquire, Delete, Event, Rekey, TicketKeys
 from xfrmd.model.proposals import Transform
+from xfrmd.model.secret import Secret
 
 PFS = Settings(pfs=True, esp=((ENCR_GCM, X25519, P256, ESN_OFF),))
 HYBRID = Settings(ike=((*GCM_X25519, Transform(6, 36)),), pfs=True)
@@ -381,3 +382,42 @@ def test_a_default_response_rule_that_is_gone_meanwhile_takes_its_filters_along(
     assert scene.b.filters == {}
     assert [sa.reqid for sa in scene.b.kernel.live(inbound=True)] in ([], [ALL_REQID])
     scene.converge()
+
+
+def resumable() -> Play:
+    """A holds a ticket of B's, and both have lost their SAs."""
+    one = play()
+    keys = (Secret(bytes(32)),)
+    a, b = one.mortals["A"], one.mortals["B"]
+    b.keys = keys
+    one.scene.network.tell(b.host, TicketKeys(keys))
+    one.scene.acquire(one.scene.a)
+    one.run(2.0)
+    held, kept = dict(a.engine._ctx.store.tickets.held), {name: a.kept[name] for name in a.kept if "ticket" in name}
+    assert held
+    one.scene.network.tell(a.host, Delete(None))
+    one.run(2.0)
+    a.engine._ctx.store.tickets.held.update(held)
+    a.kept.update(kept)
+    b.lose()
+    assert not any(host.kernel.sas for host in one.scene.hosts)
+    return one
+
+
+@pytest.mark.parametrize("who", "AB")
+def test_a_resumption_ends_well_whoever_dies_at_whichever_step(who: str) -> None:
+    """With the ticket or without it: what counts is one IKE SA, one pair, and no IV twice."""
+    resumed = 0
+    for at, moment in itertools.product(range(1, 6), Moment):
+        one = resumable()
+        one.mortals[who].arm(at, moment)
+        one.scene.acquire(one.scene.a, one.scene.network.now)
+        one.run(200.0)  # a handshake does not go on; traffic asks for another
+        one.scene.acquire(one.scene.a, one.scene.network.now)
+        one.run(2.0)
+        one.scene.converge(200)
+        one.scene.works()
+        one.look_at_the_wire()
+        assert not [found for host in one.scene.hosts for found in host.kernel.mistakes], (who, at, moment)
+        resumed += "resumed" in one.scene.b.codes()
+    assert resumed

@@ -17,6 +17,7 @@ from xfrmd import limits
 from xfrmd.ike.effects import DropHeld, Effect, MoveTunnel, SendDatagram
 from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, PlanChanged, TimerFired
 from xfrmd.ike.saved import decode
+from xfrmd.ike.v2 import redirect
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear, parse_clear
@@ -239,8 +240,8 @@ def test_a_gateway_may_prove_itself_first_and_then_send_us_away() -> None:
     channel = established(net.b).agreed_channel
     message = established(net.a).agreed_channel.open(parse_clear(response.data))
     kept = [one for one in message.payloads if one.type in (36, 39)]  # IDr and AUTH
-    redirect = NotifyPayload(NotifyType.REDIRECT, b"\1\4" + C4.packed)
-    sealed = channel.seal(message.header._replace(next_payload=0, length=0), [*kept, redirect])
+    away = NotifyPayload(NotifyType.REDIRECT, b"\1\4" + C4.packed)
+    sealed = channel.seal(message.header._replace(next_payload=0, length=0), [*kept, away])
     net.say(net.a.hear(DatagramReceived(response.remote, response.local, sealed), net.now))
     net.pass_time(1.0)
     assert net.ends == [(B4, C4)]
@@ -295,3 +296,12 @@ def test_a_flood_that_wants_to_be_redirected_costs_no_state_and_few_answers() ->
         answers += len(datagrams(net.b.hear(DatagramReceived(first.remote, first.local, data), net.now)))
     assert answers == limits.CLEAR_ANSWERS
     assert net.b.engine.snapshot().half_open == 0
+
+
+def test_gateways_are_named_by_addresses_of_both_ip_versions() -> None:
+    six = Address.parse("fd00::3")
+    for address, octets in ((C4, b"\1\4" + C4.packed), (six, b"\2\x10" + six.packed)):
+        assert redirect._gateway(address) == octets
+        assert redirect._read(octets + b"nonce") == (address, b"nonce")
+        for cut in range(len(octets)):
+            assert redirect._read(octets[:cut])[0] is None

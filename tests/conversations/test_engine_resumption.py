@@ -15,7 +15,7 @@ from tests.conversations.scenes import A4, B4, tcp
 from tests.conversations.test_engine_crash import question
 from tests.unit.pki import DAY, NOW, crl, issue, method, root
 from xfrmd import limits
-from xfrmd.ike.effects import Effect, SendDatagram
+from xfrmd.ike.effects import Effect, OpenClear, SendDatagram
 from xfrmd.ike.events import Acquire, Adopt, CrashSecrets, Delete, Endpoint, PlanChanged, TicketKeys, TimerFired
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.saved import decode
@@ -27,10 +27,11 @@ from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NoncePayload, NotifyPayload, Payload
-from xfrmd.model.addresses import Address
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, Identity, IdType, Ppk
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import Secret
+from xfrmd.model.selector import Selector
 from xfrmd.transforms.keymat import ike_keys
 
 KEY, OTHER_KEY = Secret(bytes([1]) * 32), Secret(bytes([2]) * 32)
@@ -629,3 +630,57 @@ def test_a_peer_at_another_address_is_known_by_its_name_only() -> None:
     (answer,) = datagrams(story.talk.deliver(datagram))
     assert parse_clear(answer.data).notify(NotifyType.TICKET_NACK) is not None
     assert "another address" in story.talk.b.told("ticket-not-taken").message
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_refused_ticket_does_not_open_a_soft_filter_and_silence_does_as_ever(refused: bool) -> None:
+    """A refusal shows that somebody there speaks IKE, whoever it is from."""
+    story = Story(Settings(soft=True))
+    talk = story.talk
+    story.lose((OTHER_KEY,))
+    (shows,) = datagrams(talk.acquire())
+    effects: list[Effect] = []
+    if refused:
+        (nack,) = datagrams(talk.deliver(shows))
+        effects += talk.deliver(nack)
+        assert exchanges(datagrams(effects)) == [ExchangeType.IKE_SA_INIT]
+    while talk.now < 2 * limits.SOFT_WAIT + 1:
+        talk.now += 0.25
+        effects += talk.a.hear(TimerFired(), talk.now)
+    opened = [one for one in effects if isinstance(one, OpenClear)]
+    assert bool(opened) is not refused
+
+
+def test_a_host_that_is_known_by_its_name_resumes_from_another_address() -> None:
+    """And nobody who has lost its address and its SAs at once need begin anew."""
+    moved, name = Address.parse("10.0.0.8"), Identity(IdType.FQDN, b"roamer.example")
+
+    def roaming(plan: Plan) -> Plan:
+        return replace(plan, pad=tuple(replace(one, local_id=name) for one in plan.pad))
+
+    def welcoming(plan: Plan) -> Plan:
+        anywhere = Prefix.parse("10.0.0.0/24")
+        protect = tuple(replace(one, selectors=(Selector(Prefix.host(B4), anywhere),)) for one in plan.protect)
+        pad = tuple(replace(one, remote=anywhere, remote_id=name) for one in plan.pad)
+        return replace(plan, protect=protect, pad=pad)
+
+    story = Story(a=roaming, b=welcoming)
+    talk = story.talk
+    story.lose()
+    talk.a.own = moved
+    talk.a.hear(PlanChanged(roaming(plans.plan(moved, [B4]))), talk.now)
+    assert exchanges(story.resume()) == RESUMED
+    assert [sa.remote.address for sa in talk.b.engine.ike_sas()] == [moved]
+    works(talk)
+
+
+def test_a_ticket_that_does_not_fit_this_time_is_kept_for_another() -> None:
+    story = Story()
+    talk, kept = story.talk, story.held()
+    story.lose()
+    talk.a.hear(PlanChanged(otherwise("no resumption", plans.plan(A4, [B4]))), talk.now)
+    (first,) = datagrams(talk.acquire())
+    assert first.data[18] == ExchangeType.IKE_SA_INIT
+    assert story.held() == kept
+    talk.talk([first])
+    assert story.held() is None, "of the IKE SA before this one"

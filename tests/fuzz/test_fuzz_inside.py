@@ -20,7 +20,7 @@ from xfrmd.ike.effects import DropHeld, Effect, InstallSa, RemoveSa, SendDatagra
 from xfrmd.ike.events import Rekey, TimerFired
 from xfrmd.ike.ike_sa import IkeSa, IkeState
 from xfrmd.ike.v2.channel import Channel
-from xfrmd.ike.v2.constants import FLAG_INITIATOR, FLAG_RESPONSE, VERSION
+from xfrmd.ike.v2.constants import FLAG_INITIATOR, FLAG_RESPONSE, VERSION, NotifyType
 from xfrmd.ike.v2.header import HEADER, Header
 from xfrmd.ike.v2.message import Cipher, build_clear, open_sealed, parse_clear
 from xfrmd.ike.v2.payloads import (
@@ -88,6 +88,14 @@ class Insider:
             [SaPayload((WireProposal.of(1, 1, b"\x33" * 8, IKE),)), child[2], KePayload(31, b"\x09" * 32)],
             [DeletePayload(3, (spi_out,))],
             [NotifyPayload(11, spi_out)],
+            [
+                NotifyPayload(NotifyType.TICKET_REQUEST),
+                NotifyPayload(NotifyType.TICKET_LT_OPAQUE, bytes(3) + b"\xffticket"),
+            ],
+            [
+                NotifyPayload(NotifyType.REDIRECT, b"\1\4\x0a\0\0\3"),
+                NotifyPayload(NotifyType.REDIRECTED_FROM, b"\1\4\x0a\0\0\3"),
+            ],
             [],
         ]
         header = Header.of(b"i" * 8, b"r" * 8, 37, 0, initiator=True, response=False)

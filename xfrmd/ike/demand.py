@@ -38,6 +38,8 @@ class Want:
     """Which authentication method of the rule is the next to be tried, from 0."""
     whole: bool = False
     """A ticket was of no use: it is IKE_SA_INIT that begins the next IKE SA for it."""
+    heard: bool = False
+    """The peer has answered an earlier handshake for it: somebody there speaks IKE."""
     replaces: ChildSa | None = None
     """A child SA that ends when the new one stands: its rekey had to go to another IKE SA."""
 

@@ -37,8 +37,9 @@ NONCE: Final = 32
 def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: Want) -> IkeSa:
     """Begin an IKE SA with a peer; its first child SA is to meet `want`."""
     sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
-    # A peer that has refused an earlier method speaks IKE: silence now does not let traffic go in the clear.
-    sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=want.method > 0)
+    # A peer that has refused a ticket or a method speaks IKE: silence now does not let traffic go in the clear.
+    answered = want.heard or want.method > 0
+    sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=answered)
     sa.local_id = proof.local_identity(sa, pad.auth[want.method if want.method < len(pad.auth) else 0])
     sa.remote_id = pad.remote_id
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)

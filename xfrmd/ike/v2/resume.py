@@ -40,9 +40,10 @@ def start(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: 
     protect = ctx.index.protect(want.key.reqid)
     if want.whole or want.method or protect is None or protect.pfs:
         return None
-    held = resumable.drop(ctx, remote.address)
+    held = ctx.store.tickets.held.get(remote.address)
     if held is None or resumable.why_not(ctx, held.session, pad, local.address, remote.address):
         return None
+    resumable.drop(ctx, remote.address)
     sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
     _take_over(sa, held.session)
     sa.handshake = Handshake(nonce_i=ctx.entropy(init.NONCE), want=want, session=held.session, ticket=held.ticket)
@@ -129,6 +130,7 @@ def fall_back(ctx: Context, sa: IkeSa, *, keep: bool = False, task: Task | None 
     for want in wants:
         if want is not None:
             want.whole, want.tries = True, want.tries - 1  # this one was no failure
+            want.heard = want.heard or handshake.answered
     if keep and handshake.session is not None:
         resumable.keep(ctx, sa.remote.address, Held(handshake.ticket, handshake.session))
     if task is not None and task.want is not None:
