@@ -484,6 +484,11 @@ def test_facts_are_shown_with_where_they_were_read() -> None:
             "    the name has no address; asked again in 8s",
             "here.corp.example 10.1.0.9  [/etc/hosts]",
         ]
+        ends = {Address.parse("198.51.100.2"): Address.parse("198.51.100.3")}
+        place.facts.now = replace(place.facts.now, redirects=ends)
+        await place.house.enforcement.refresh()
+        lines = text(facts_text, await place.do("facts"), 1000.0).splitlines()
+        assert lines[-1] == "tunnel 198.51.100.2 198.51.100.3  [IKE: that gateway sends us there]"
 
     run(scenario)
 

@@ -24,6 +24,7 @@ wins_servers: []
 dhcp_servers: [10.1.0.1]
 default_gateways: [10.1.0.1]
 names: {Files.example.: [10.1.0.9, 10.1.0.10]}
+redirects: {198.51.100.2: 198.51.100.3}
 """,
         "f",
     )
@@ -42,6 +43,7 @@ names: {Files.example.: [10.1.0.9, 10.1.0.10]}
         dhcp_servers=(address("10.1.0.1"),),
         default_gateways=(address("10.1.0.1"),),
         names={"files.example": (address("10.1.0.9"), address("10.1.0.10"))},
+        redirects={address("198.51.100.2"): address("198.51.100.3")},
     )
 
 
@@ -59,6 +61,11 @@ BAD = [
     ("interfaces: x", (1, 13), "a list of interfaces", "- "),
     ("dns_servers: [10.0.0.0/8]", (1, 15), "no address", "a.b.c.d"),
     ("dns_servers: 10.0.0.1", (1, 14), "a list of addresses", "- "),
+    ("redirects: [a]", (1, 12), "a mapping of addresses", "10.1.0.5: 10.1.0.6"),
+    ("redirects: {gw.example: 10.0.0.1}", (1, 13), "no address", "a.b.c.d"),
+    ("redirects: {10.0.0.1: gw.example}", (1, 23), "no address", "a.b.c.d"),
+    ("redirects: {10.0.0.1: 10.0.0.2, '10.0.0.1': 10.0.0.3}", (1, 33), "stands twice", "ends in one place"),
+    ("redirects: {10.0.0.1: 127.0.0.1}", (1, 23), "'127.0.0.1' is no address of one host", "on the network"),
     ("names: [a]", (1, 8), "a mapping of names", "host.example: ["),
     ("names: {a.b: [1]}", (1, 15), "no address", "a.b.c.d"),
     ("names: {a.b: [10.0.0.1], A.B.: [10.0.0.2]}", (1, 26), "'a.b' stands twice", "one list"),

@@ -30,6 +30,8 @@ def _lines(facts: Answer, sources: Answer, now: float, output: Output) -> Iterat
             yield _line(word, (), "no lease names one", output)
     for name in sorted({*facts["names"], *sources["names"]}):
         yield from _name(name, facts["names"].get(name, ()), sources["names"].get(name, {}), output)
+    for end, gateway in sorted(facts["redirects"].items()):
+        yield _line(f"tunnel {end}", [gateway], "IKE: that gateway sends us there", output)
 
 
 def _line(word: str, addresses: Iterable[str], source: str | None, output: Output) -> str:

@@ -108,6 +108,7 @@ def facts(found: HostFacts) -> Json:
         "dhcp_servers": [*map(str, found.dhcp_servers)],
         "default_gateways": [*map(str, found.default_gateways)],
         "names": {name: [*map(str, addresses)] for name, addresses in found.names.items()},
+        "redirects": {str(end): str(gateway) for end, gateway in found.redirects.items()},
     }
 
 

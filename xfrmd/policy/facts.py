@@ -69,6 +69,19 @@ def _read_names(node: Node, problems: Problems) -> Any:
     return found
 
 
+def _read_redirects(node: Node, problems: Problems) -> Any:
+    if not isinstance(node, MappingNode):
+        return problems.error(node, "expected is a mapping of addresses to addresses", "write 10.1.0.5: 10.1.0.6")
+    found: dict[Address, Address] = {}
+    for key, value in node.pairs:
+        end, gateway = _read_host(key, problems), _read_host(value, problems)
+        if end in found:
+            problems.error(key, f"{end} stands twice", "a tunnel ends in one place")
+        elif BAD not in (end, gateway):
+            found[end] = gateway
+    return found
+
+
 def _answer(name: str, node: Node, problems: Problems) -> tuple[Address, ...]:
     """The addresses of a name: such as DNS could give it."""
     addresses = _HOSTS.read(node, problems)
@@ -113,6 +126,12 @@ FACTS: Final = Record(
         Field("dhcp_servers", _HOSTS, "behind dhcp-server", default=()),
         Field("default_gateways", _HOSTS, "behind default-gateway", default=()),
         Field("names", Kind("names", {"type": "object"}, _read_names), "addresses by DNS name", default=None),
+        Field(
+            "redirects",
+            Kind("redirects", {"type": "object"}, _read_redirects),
+            "gateways where tunnels end, by those that have sent us there",
+            default=None,
+        ),
     ),
 )
 _FACTS: Final = FACTS.kind()
@@ -137,4 +156,5 @@ def load_facts(source: str | bytes, file: str) -> HostFacts:
         dhcp_servers=tuple(read["dhcp_servers"]),
         default_gateways=tuple(read["default_gateways"]),
         names=read["names"] or {},
+        redirects=read["redirects"] or {},
     )
