@@ -334,6 +334,9 @@ BUSY_RETRY: Final = 1.0
 EMPTY_IKE_SA: Final = 30.0
 """An IKE SA without child SAs beside another with the same peer is deleted after this time, whoever asked for it: the
 peer may have given up on it, which nothing else would tell."""
+MESSAGE_IDS_SOFT, MESSAGE_IDS_HARD = 2**32 - 2**20, 2**32 - 16
+"""An IKE SA is rekeyed when one end has used so many message IDs, and deleted when so many: none comes twice, and there
+are some left to delete it (RFC 7296 2.2)."""
 CONTACT_WAIT: Final = 4.0
 """Who says by INITIAL_CONTACT to be a host that we have an IKE SA with, by another port of the NAT before it, has that
 IKE SA ended if its peer has not answered until then: three repetitions of the question."""

@@ -43,6 +43,25 @@ def test_methods_keep_their_order_and_those_not_built_are_left_out_and_told() ->
     assert "under an authority's name alone is not built yet: this method is left out" in certificate.message
 
 
+# rfc 7296: psk-input
+@pytest.mark.parametrize("size", [16, 64, 200])
+def test_a_secret_may_be_given_in_hexadecimal_octets_that_are_no_text_among_them(size: int) -> None:
+    octets = bytes(range(256))[-size:]
+    assert secrets(f"psk: {{hex: {octets.hex()}}}") == [octets]
+    assert secrets("psk: {hex: '0011 2233 4455 6677 8899 aabb ccdd eeff'}") == [
+        bytes.fromhex("00112233445566778899aabbccddeeff")
+    ]
+
+
+@pytest.mark.parametrize("text", ["0123z567", "012", "0x0123"])
+def test_what_is_no_hexadecimal_is_refused_and_not_shown(text: str) -> None:
+    (problem,) = problems_of(with_auth(f"psk: {{hex: '{text}'}}"))
+    assert "no octets in hexadecimal" in problem.message
+    assert text not in problem.message + problem.remedy
+    (both,) = problems_of(with_auth("psk: {hex: 00112233445566778899aabbccddeeff, file: /etc/xfrmd/psk}"))
+    assert "one place" in both.message
+
+
 def test_netsh_s_keys_stand_in_their_order_too() -> None:
     assert secrets("kerberos: yes\n        psk: a shared secret of some length") == [b"a shared secret of some length"]
     assert problems_of(with_auth("kerberos: no\n        psk: a shared secret of some length")) == ()

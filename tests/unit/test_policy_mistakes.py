@@ -204,6 +204,8 @@ OBJECTS = [
     ("psk: a shared secret of some length", "psk: [x]", (16, 14), "a list stands here", "the secret as text"),
     (SECRET_LINE, SECRET_LINE + "        conntype: wan\n", (17, 19), "'wan' is none of all, lan, dialup", "lan"),
     (SECRET_LINE, SECRET_LINE + "        local_id: a b\n", (17, 19), "'a b' is no identity", "host name"),
+    (SECRET_LINE, SECRET_LINE + "        local_id: keyid:0xzz\n", (17, 19), "is no key ID", "0x and octets"),
+    (SECRET_LINE, SECRET_LINE + "        local_id: 'keyid:'\n", (17, 19), "is no key ID", "a name"),
     (SECRET_LINE, SECRET_LINE + "        local_id: 10.1.0.300\n", (17, 19), "is no identity", "IP address"),
     (SECRET_LINE, SECRET_LINE + "        remote_id: '*.x'\n", (17, 20), "wildcards are not built yet", "one identity"),
     ("action: negotiate", "action: negotate", (8, 13), "none of permit, block, negotiate", "did you mean 'negotiate'?"),

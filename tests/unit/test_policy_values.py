@@ -199,6 +199,9 @@ def test_master_pfs_means_one_quick_mode_per_main_mode() -> None:
 @pytest.mark.parametrize(
     ("text", "identity"),
     [
+        ("keyid:office-7", Identity(IdType.KEY_ID, b"office-7")),
+        ("keyid:0x00A7ff", Identity(IdType.KEY_ID, b"\x00\xa7\xff")),
+        ("keyid:a=b, @c", Identity(IdType.KEY_ID, b"a=b, @c")),
         ("host.example", Identity(IdType.FQDN, b"host.example")),
         ('"@host.example"', Identity(IdType.FQDN, b"host.example")),
         ("someone@host.example", Identity(IdType.RFC822_ADDR, b"someone@host.example")),

@@ -127,6 +127,11 @@ class Window:
         self._request, self._response = request, response
 
     @property
+    def used(self) -> int:
+        """How many message IDs have been used, by the end that has used more of them."""
+        return max(self.next_id, self._expected)
+
+    @property
     def response(self) -> bytes:
         """The last response we gave."""
         return self._response

@@ -42,6 +42,9 @@ class Identity:
         if self.type in (IdType.FQDN, IdType.RFC822_ADDR):
             # It may come from a stranger and ends up in the journal and on terminals: no control characters.
             return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in self.value)
+        if self.type == IdType.KEY_ID:
+            plain = all(0x20 < octet < 0x7F for octet in self.value) and self.value[:2] != b"0x"
+            return f"keyid:{self.value.decode('ascii') if plain else '0x' + self.value.hex()}"
         return f"{self.type}:{self.value.hex()}"
 
 

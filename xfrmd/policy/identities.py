@@ -21,9 +21,11 @@ _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _FQDN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _MAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _ID_FORM: Final = (
-    "an IP address, a host name (@host.example or host.example), user@host.example or a distinguished name (O=Example, "
-    "CN=host)"
+    "an IP address, a host name (@host.example or host.example), user@host.example, a distinguished name (O=Example, "
+    "CN=host) or a key ID (keyid:office-7, keyid:0x0a0b)"
 )
+_KEY_ID: Final = "keyid:"
+_HEX: Final = "0x"
 _NO_NAMES: Final = ("any", "me")
 """Whoever writes these means an address, or everybody; as a host name they would let in nobody."""
 SHORT_SECRET: Final = 16
@@ -34,6 +36,24 @@ SHORT_PPK: Final = 32
 """Octets of a postquantum preshared key, below which a quantum computer has a chance (RFC 8784 5.1)."""
 
 
+# rfc 7296: id-types
+def _read_key_id(value: str, node: Node, problems: Problems) -> Any:
+    """A key ID as text, or octets in hexadecimal."""
+    name = value.removeprefix(_KEY_ID)
+    octets = _octets(name.removeprefix(_HEX)) if name.startswith(_HEX) else name.encode()
+    if not octets:
+        return problems.error(node, f"{quoted(value)} is no key ID", "write keyid: and a name, or 0x and octets")
+    return Identity(IdType.KEY_ID, octets)
+
+
+def _octets(digits: str) -> bytes:
+    """Octets in hexadecimal, b"" where they are none. Never told why: it may be a secret."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return b""
+
+
 def _read_identity(node: Node, problems: Problems) -> Any:
     value = scalar(node, problems, _ID_FORM)
     if value is None:
@@ -41,6 +61,8 @@ def _read_identity(node: Node, problems: Problems) -> Any:
     address = ip(value)
     if address is not None:
         return Identity(IdType.IPV4_ADDR if address.family == 4 else IdType.IPV6_ADDR, address.packed)
+    if value.startswith(_KEY_ID):
+        return _read_key_id(value, node, problems)
     if value.startswith("%") or "*" in value:
         return problems.error(
             node, f"{quoted(value)}: identities with wildcards are not built yet", "name one identity"
@@ -102,10 +124,26 @@ def reference(what: str, about: str, held: str, *, public: bool = False, lists: 
     )
 
 
-SECRET: Final = reference(
-    "psk",
-    "Where a shared secret is kept. One line break at its end is not part of it.",
-    "the secret, readable by xfrmd alone",
+# rfc 7296: psk-input
+def _build_secret(read: Read, problems: Problems) -> Any:
+    if not read.given("hex"):
+        return _build_place(read, problems)
+    if any(read.given(source.value) for source in SecretSource):
+        return problems.error(read.at, "a psk is in one place", "write one of file, credential and hex")
+    octets = _octets(read["hex"]) if read.whole else b""
+    if read.whole and not octets:
+        return problems.error(read.place("hex"), "these are no octets in hexadecimal", "write pairs of digits: 00ff1e")
+    return Secret(octets) if read.whole else BAD
+
+
+_build_place: Final = _build_reference("psk", public=False, lists=False)
+_BY_PLACE: Final = reference("psk", "", "the secret, readable by xfrmd alone")
+SECRET: Final = Record(
+    "psk reference",
+    "Where a shared secret is kept, or its octets. One line break at the end of a file is not part of the secret.",
+    (*_BY_PLACE.fields, Field("hex", text("octets in hexadecimal", 2), "the secret itself, as octets")),
+    build=_build_secret,
+    exactly_one=True,
 )
 
 
@@ -158,5 +196,5 @@ def check_secret(secret: bytes, place: Span, problems: Problems) -> None:
         remedy = "make a long one: openssl rand -base64 32"
         problems.warning(place, f"a shared secret of {len(secret)} octets can be guessed offline", remedy)
     if secret[:2].lower() in (b"0x", b"0s"):
-        remedy = "give the peer the same text, or the decoded octets to both in a file"
+        remedy = "give the peer the same text, or write the octets as psk: {hex: 00ff1e}"
         problems.warning(place, "the secret is taken as text, 0x or 0s included", remedy)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, mapping, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import cardinality, crash, fatal, informational, init, intermediate, resume, sending
+from xfrmd.ike.v2 import cardinality, crash, fatal, informational, init, intermediate, rekey_ike, resume, sending
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.header import Header
@@ -103,6 +104,7 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     if ctx.agenda.closing is sa:
         informational.ended(ctx, sa)
     ctx.agenda.closing = None
+    _wear(ctx, sa)
     ctx.touch(sa)
 
 
@@ -169,7 +171,19 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
         return
     row_of(task).act(ctx, sa, task, message)
     ctx.agenda.idle[sa.lineage] = None
+    _wear(ctx, sa)
     ctx.touch(sa)
+
+
+# rfc 7296: message-id-wrap
+def _wear(ctx: Context, sa: IkeSa) -> None:
+    """Message IDs are used up by either end: others come with another IKE SA, in time."""
+    if sa.window.used < limits.MESSAGE_IDS_SOFT or sa.state is not IkeState.ESTABLISHED:
+        return
+    if sa.window.used < limits.MESSAGE_IDS_HARD:
+        rekey_ike.order(ctx, sa)
+    else:
+        lifecycle.delete(ctx, sa, "its message IDs are used up", restart=True)
 
 
 # rfc 7296: informational-protected
