@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
 from lab import packets, topology
+from lab.libreswan import libreswan
+from lab.libreswan import missing as missing_libreswan
+from lab.strongswan import StrongSwan
 from lab.traffic import Flood, Ping, ping
 from lab.xfrmd_host import XfrmdHost, xfrmd
 from tests.lab import e2e
@@ -132,6 +140,86 @@ def test_a_gateway_sends_its_peer_to_another_one() -> None:
         net.capture.assert_nothing_clear(packets.flow([here], [SERVICE]))
         for end in there:
             net.capture.assert_seen_esp(packets.flow([here], [end]))
+
+
+def test_strongswan_goes_where_our_gateway_sends_it(
+    strongswan: Callable[..., AbstractContextManager[StrongSwan]],
+) -> None:
+    """Under an IKE SA that stands, and at its next IKE_SA_INIT, of which it checks the nonce."""
+    with topology.lan(3) as net:
+        client, first, other = net.hosts
+        for gateway in (first, other):
+            gateway.run("ip", "addr", "add", f"{SERVICE}/32", "dev", "lo")
+        client.run("ip", "route", "add", NETWORK, "via", first.v4)
+        here, mine = client.v4, f"{client.v4}/32"
+        stays = tunnel(NETWORK, mine, first.v4, here)
+        conf = e2e.charon(here, first.v4, nets=(mine, NETWORK)).replace(f"id = {first.v4}", "id = %any")
+        with (
+            xfrmd(first, stays, secret=e2e.SECRET) as serving,
+            xfrmd(other, tunnel(NETWORK, mine, other.v4, here), secret=e2e.SECRET) as another,
+            strongswan(client, conf) as peer,
+        ):
+            peer.initiate("all")
+            assert ping(client, SERVICE, 2).lost == 0, peer.log + serving.log
+            assert ends(serving) == {here}
+            away, secret = with_word(stays, f"redirect_to: {other.v4}"), serving.write_secret("psk", e2e.SECRET)
+            serving.write_policy(away.replace("{psk}", str(secret)))
+            serving.ask("reload")
+            e2e.wait_until(lambda: ends(another) == {here} and not ends(serving), "it is at the other gateway")
+            assert ping(client, SERVICE, 3).lost == 0, peer.log + another.log
+            peer.terminate(ike="peer")
+            peer.initiate("all")
+            assert ping(client, SERVICE, 3).lost == 0, peer.log + another.log
+            assert (ends(serving), ends(another)) == (set(), {here})
+        net.capture.assert_nothing_clear(packets.flow([here], [SERVICE]))
+        net.capture.assert_seen_esp(packets.flow([here], [other.v4]))
+
+
+LIBRESWAN = """\
+config setup
+    {setup}
+conn peer
+    left={here}
+    leftsubnet={network}
+    right={there}
+    rightsubnet={there}/32
+    authby=secret
+    ikev2=insist
+    type=tunnel
+    ike=aes_gcm128-sha2_256;dh31
+    esp=aes_gcm128
+    pfs=no
+    {conn}
+    auto=add
+"""
+
+
+@pytest.mark.skipif(bool(missing_libreswan()), reason=missing_libreswan() or "libreswan")
+@pytest.mark.parametrize("when", ["IKE_SA_INIT", "IKE_AUTH"])
+def test_we_go_where_libreswan_sends_us(when: str) -> None:
+    with topology.lan(3) as net:
+        client, first, other = net.hosts
+        other.run("ip", "addr", "add", f"{SERVICE}/32", "dev", "lo")
+        client.run("ip", "route", "add", NETWORK, "via", first.v4)
+        here, mine = client.v4, f"{client.v4}/32"
+        ours = with_word(tunnel(mine, NETWORK, here, first.v4), f"redirects: [{other.v4}]")
+        early, late = (
+            f"global-redirect=yes\n    global-redirect-to={other.v4}",
+            f"send-redirect=yes\n    redirect-to={other.v4}",
+        )
+        words = {"setup": early, "conn": ""} if when == "IKE_SA_INIT" else {"setup": "", "conn": late}
+        conf = LIBRESWAN.format(here=first.v4, there=here, network=NETWORK, **words)
+        with (
+            libreswan(first, conf, f'{first.v4} {here} : PSK "{e2e.SECRET}"\n') as peer,
+            xfrmd(other, tunnel(NETWORK, mine, other.v4, here), secret=e2e.SECRET) as another,
+            xfrmd(client, ours, secret=e2e.SECRET) as daemon,
+        ):
+            assert ping(client, SERVICE, 3).lost == 0, daemon.log + peer.log + another.log
+            assert (ends(daemon), daemon.log.count("[redirected]")) == ({other.v4}, 1)
+            (ike,) = e2e.sas(daemon)["ike_sas"]
+            assert "redirected" in ike["extensions"]
+        net.capture.assert_nothing_clear(packets.flow([here], [SERVICE]))
+        net.capture.assert_seen_esp(packets.flow([here], [other.v4]))
 
 
 def ends(daemon: XfrmdHost) -> set[str]:
