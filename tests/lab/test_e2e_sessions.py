@@ -88,6 +88,27 @@ def test_a_host_gets_another_address_and_its_ike_sa_goes_on(two_hosts: topology.
     net.capture.assert_protected(packets.flow([old, new], [net.right.v4], "icmp"))
 
 
+def test_strongswan_follows_a_host_that_gets_another_address(
+    two_hosts: topology.TwoHosts, strongswan: Callable[..., AbstractContextManager[StrongSwan]]
+) -> None:
+    net = two_hosts
+    old, new = net.left.v4, net.left.v4.rpartition(".")[0] + ".77"
+    conf = e2e.charon(net.right.v4, old).replace(f"id = {old}", "id = roamer.example")
+    conf = conf.replace(f"remote_addrs = {old}", "remote_addrs = %any")
+    with strongswan(net.right, conf) as peer, xfrmd(net.left, named("local_id"), secret=e2e.SECRET) as left:
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + peer.log
+        before = e2e.ike_spis(left), [one.unique_id for one in peer.list_sas()]
+        (ike,) = e2e.sas(left)["ike_sas"]
+        assert "moves" in ike["extensions"]
+        net.left.run("ip", "addr", "del", f"{old}/24", "dev", "eth0")
+        net.left.run("ip", "addr", "add", f"{new}/24", "dev", "eth0")
+        e2e.wait_until(lambda: ping(net.left, net.right.v4, 1, wait=1.0).lost == 0, "traffic goes on")
+        assert ping(net.left, net.right.v4, 3).lost == 0, left.log + peer.log
+        assert (e2e.ike_spis(left), [one.unique_id for one in peer.list_sas()]) == before, left.log + peer.log
+        assert left.log.count("[moved]") == 1
+    net.capture.assert_protected(packets.flow([old, new], [net.right.v4], "icmp"))
+
+
 NETWORK, SERVICE = "10.9.0.0/24", "10.9.0.1"
 """Behind both gateways."""
 
