@@ -202,6 +202,11 @@ FRAGMENTS: Final = 64
 """Of one message (RFC 7383): 16 KiB in pieces of 256 octets, smaller than any link makes them."""
 FRAGMENT_SIZE: Final = 1228
 """Of an IKE message: an IPv6 packet of 1280 octets, which every path carries, less IPv6, UDP and the non-ESP marker."""
+FRAGMENT_LEAST: Final = 544
+"""Of an IKE message over IPv4 that has been repeated in vain: a packet of 576 octets, less IPv4, UDP and the marker."""
+CUT_AFTER: Final = (3, 5)
+"""After so many times a message that was sent in vain is cut anew, smaller each time (RFC 7383 2.5.2): after 1.4 s the
+packets of IPv6's least size are tried, after 6 s those of 576 octets."""
 DATAGRAM_SIZE: Final = 16 * 1024
 """RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
 DATAGRAM_BATCH: Final = 64

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conversations.dialogue import Dialogue, at_port, datagrams, established, read
+from tests.conversations.mortal import Wire
 from tests.conversations.network import BAD, Network
 from tests.conversations.plans import ALL_REQID, Settings, plan
 from tests.conversations.scenes import A4, B4, Pair, ping
@@ -214,3 +215,60 @@ def test_loss_repetition_and_disorder_end_in_one_pair_of_sas(seed: int) -> None:
     network.settle()
     scene.converge()
     assert any(parse_header(sent.data).next_payload == PayloadType.SKF for sent in a.sent)
+
+
+class Narrow:
+    """Two hosts on a path that drops what is larger than `size` octets, in silence."""
+
+    def __init__(self, size: int, fragment_size: int = limits.FRAGMENT_SIZE) -> None:
+        ours, theirs = (replace(one, fragment_size=fragment_size) for one in SETTINGS)
+        self.network = Network(1)
+        self.network.lose = lambda one: (
+            len(one.data) > size and parse_header(one.data).exchange != ExchangeType.IKE_SA_INIT
+        )
+        a = self.network.add("A", A4, Engine(plan(A4, [B4], ours), self.network.entropy(), NOW.timestamp))
+        b = self.network.add("B", B4, Engine(plan(B4, [A4], theirs), self.network.entropy(), NOW.timestamp))
+        self.scene = Pair(self.network, a, b)
+        self.scene.acquire(a)
+
+
+# rfc 7383: path-mtu fragment-size retransmit-all
+@pytest.mark.parametrize(("size", "fragment_size"), [(548, 1228), (1228, 1400), (548, 1400)])
+def test_on_a_path_that_drops_them_fragments_become_smaller_at_both_ends(size: int, fragment_size: int) -> None:
+    """The answer is as small as the request that came through."""
+    narrow = Narrow(size, fragment_size)
+    scene, network = narrow.scene, narrow.network
+    network.run(20.0)
+    scene.agree()
+    for host in scene.hosts:
+        later = [len(one.data) for one in host.sent if parse_header(one.data).exchange != ExchangeType.IKE_SA_INIT]
+        assert later[-1] <= size
+    assert any(len(one.data) > size for one in scene.a.sent), "the larger ones were tried first"
+    wire = Wire()
+    for host in scene.hosts:
+        wire.watch(host.sent)
+
+
+# rfc 7383: path-mtu
+def test_a_path_that_drops_smaller_ones_too_is_given_up() -> None:
+    """The positive control: nothing else makes up for it."""
+    narrow = Narrow(500)
+    narrow.network.run(100.0)
+    assert not narrow.scene.a.kernel.sas
+    assert "no-answer" in narrow.scene.a.codes()
+
+
+# rfc 7383: path-mtu replay-response
+def test_a_response_that_was_too_large_is_cut_as_the_request_was_when_that_comes_again() -> None:
+    scene = talk()
+    sent = asked(scene)
+    answers = [one for each in sent for one in datagrams(scene.deliver(each))]
+    assert max(len(one.data) for one in answers) > 600
+    octets = b"".join(one.data for one in sent)
+    anew = datagrams_of(established(scene.a).agreed_channel.cut(octets, 600))
+    again = [one for part_ in anew for one in datagrams(scene.deliver(replace(sent[0], data=part_)))]
+    assert len(again) > len(answers)
+    assert max(len(one.data) for one in again) <= 600
+    for one in again:
+        scene.deliver(one)
+    assert len(scene.a.installed()) == len(scene.b.installed()) == 2

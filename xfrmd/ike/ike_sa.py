@@ -273,8 +273,12 @@ class Lineage:
     """Whose IKE the peer seems to have, by its Vendor IDs; "" when they do not tell."""
     followed: float = -math.inf
     """When its child SAs last followed the peer to another port."""
+    cut: int | None = None
+    """Octets that fragments have been found to need, or that the peer's have; None: as configured. This and what
+    follows is of this process alone.
+    """
     heard: float = -math.inf
-    """When the last authentic message of the peer came. Of this process alone, as the two below."""
+    """When the last authentic message of the peer came."""
     doubted: float = -math.inf
     """When it was last asked whether it is there, as another host says to be it."""
     served: dict[tuple[int, Selector], None] = field(default_factory=dict)

@@ -99,6 +99,15 @@ class Window:
         self._sent_times += 1
         return self._sent
 
+    # rfc 7383: path-mtu
+    def cut(self, octets: bytes) -> None:
+        """The outstanding request has the same content in other fragments."""
+        self._sent = octets
+
+    def cut_response(self, octets: bytes) -> None:
+        """So has the last response."""
+        self._response = octets
+
     def awaits(self, message_id: int) -> bool:
         """Would a response with this ID answer our outstanding request?"""
         return self._sent is not None and self._sent_id == message_id

@@ -83,6 +83,10 @@ class Channel:
         """A sealed message of ours, in fragments if it is longer than `limit`; see fragments.build."""
         return fragments.build(header, payloads, self._out, self._iv, limit)
 
+    def cut(self, octets: bytes, limit: int) -> bytes:
+        """A message that this channel has sealed, in fragments of at most `limit` octets; see fragments.cut."""
+        return fragments.cut(octets, self._out, self._iv, limit)
+
     def open(self, message: ClearMessage) -> SealedMessage:
         """A message of the peer's; see open_sealed for what is refused and how."""
         return open_sealed(message, self._in)

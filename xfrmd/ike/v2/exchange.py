@@ -10,7 +10,18 @@ from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.v2 import cardinality, crash, fatal, informational, init, intermediate, rekey_ike, resume, sending
+from xfrmd.ike.v2 import (
+    cardinality,
+    crash,
+    fatal,
+    fragments,
+    informational,
+    init,
+    intermediate,
+    rekey_ike,
+    resume,
+    sending,
+)
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.fragments import Reassembly
 from xfrmd.ike.v2.header import Header
@@ -68,6 +79,10 @@ def _cut_anew(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
         ctx.journal.count(Count.WINDOW)
         return
     channel.join(clear, clear.encrypted, Reassembly(clear.header.message_id))
+    if clear.encrypted.total > 1 and len(event.data) < fragments.largest(sa.window.response):
+        sizes = (max(len(event.data), limits.FRAGMENT_LEAST), limits.FRAGMENT_LEAST)
+        sa.window.cut_response(sending.cut(sa, channel, sa.window.response, sizes))
+        ctx.changed[sa.lineage] = None
     ctx.journal.count(Count.REPEATED)
     ctx.send(sa, sa.window.response, (event.local, event.remote))
 
@@ -210,6 +225,8 @@ def _join(sa: IkeSa, clear: ClearMessage, closed: SkfPayload) -> SealedMessage |
         sa.arriving[header.is_response] = arrived
     else:
         sa.arriving.pop(header.is_response, None)
+        if closed.total > 1:
+            sending.fit(sa, len(message.raw))
     return message
 
 

@@ -13,7 +13,17 @@ from xfrmd import limits
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
 from xfrmd.ike.v2.constants import NotifyType, PayloadType
 from xfrmd.ike.v2.header import HEADER, Header
-from xfrmd.ike.v2.message import Cipher, ClearMessage, SealedMessage, content_of, open_body, seal_content, sealed
+from xfrmd.ike.v2.message import (
+    Cipher,
+    ClearMessage,
+    SealedMessage,
+    content_of,
+    open_body,
+    open_sealed,
+    parse_clear,
+    seal_content,
+    sealed,
+)
 from xfrmd.ike.v2.payloads import Payload, SkfPayload
 from xfrmd.ike.v2.payloads.encrypted import SKF, SkfHead
 from xfrmd.ike.v2.payloads.payload import GENERIC
@@ -37,7 +47,39 @@ def build(
     header: Header, payloads: Iterable[Payload], cipher: Cipher, fresh_iv: Callable[[], bytes], limit: int | None
 ) -> bytes:
     """A sealed message, in fragments of at most `limit` octets if it is longer; None: whole whatever its length."""
-    first, content = content_of(payloads)
+    return _build(header, content_of(payloads), cipher, fresh_iv, limit)
+
+
+# rfc 7383: path-mtu
+def cut(octets: bytes, cipher: Cipher, fresh_iv: Callable[[], bytes], limit: int) -> bytes:
+    """A sealed message of ours once more, with the same content in fragments of at most `limit` octets. `cipher` is
+    what it was sealed with.
+    """
+    parts = [parse_clear(one) for one in datagrams(octets)]
+    arrived, message = Reassembly(parts[0].header.message_id), None
+    for part in parts:
+        closed = part.encrypted
+        message = arrived.add(part, closed, cipher) if isinstance(closed, SkfPayload) else open_sealed(part, cipher)
+    if message is None:
+        raise LocalProtocolError("a message of ours that is not whole")
+    first = message.payloads[0].type if message.payloads else 0
+    return _build(message.header, (first, message.plaintext), cipher, fresh_iv, limit)
+
+
+def largest(octets: bytes) -> int:
+    """Octets of the largest datagram of a message of ours."""
+    return max(map(len, datagrams(octets)), default=0)
+
+
+def count(octets: bytes) -> int:
+    """How many datagrams a message of ours has."""
+    return sum(1 for _ in datagrams(octets))
+
+
+def _build(
+    header: Header, inside: tuple[int, bytes], cipher: Cipher, fresh_iv: Callable[[], bytes], limit: int | None
+) -> bytes:
+    first, content = inside
     around = HEADER.size + GENERIC.size + cipher.iv_len + cipher.icv_len
     if limit is None or around + _padded(len(content), cipher) <= limit:
         return seal_content(header._replace(next_payload=PayloadType.SK), first, content, cipher, fresh_iv())

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from xfrmd import limits
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.journal import Count
+from xfrmd.ike.v2 import fragments
+from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.constants import ExchangeType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import Message
@@ -42,7 +45,43 @@ def respond(ctx: Context, sa: IkeSa, message: Message, payloads: Iterable[Payloa
 
 # rfc 7383: announce
 def _limit(sa: IkeSa) -> int | None:
-    return sa.pad.main_mode.fragment_size if sa.lineage.fragments else None
+    if not sa.lineage.fragments:
+        return None
+    size = sa.pad.main_mode.fragment_size
+    return size if sa.lineage.cut is None else min(size, sa.lineage.cut)
+
+
+# rfc 7383: path-mtu fragment-size
+def _smaller(sa: IkeSa, octets: bytes) -> bytes:
+    """A request that was sent in vain, in smaller fragments when it is time: larger ones may be dropped in silence."""
+    if not sa.lineage.fragments or sa.channel is None or sa.window.times not in limits.CUT_AFTER:
+        return octets
+    least = limits.FRAGMENT_LEAST if sa.local.address.family == 4 else limits.FRAGMENT_SIZE
+    anew = cut(sa, sa.channel, octets, (limits.FRAGMENT_SIZE, least))
+    sa.window.cut(anew)
+    return anew
+
+
+# rfc 7383: path-mtu
+def cut(sa: IkeSa, channel: Channel, octets: bytes, sizes: Iterable[int]) -> bytes:
+    """A message of ours in fragments of the first of these sizes that gives more of them: a larger total tells the peer
+    that the others are given up. As it is where none does.
+    """
+    largest, count = fragments.largest(octets), fragments.count(octets)
+    for size in sizes:
+        anew = channel.cut(octets, size) if size < largest else octets
+        if fragments.count(anew) > count:
+            sa.lineage.cut = size
+            return anew
+    return octets
+
+
+# rfc 7383: path-mtu
+def fit(sa: IkeSa, first: int) -> None:
+    """The peer's fragments have `first` octets: larger ones of ours may not come through either."""
+    size = max(first, limits.FRAGMENT_LEAST)
+    if size < (_limit(sa) or 0):
+        sa.lineage.cut = size
 
 
 def answered(ctx: Context, sa: IkeSa) -> None:
@@ -57,6 +96,7 @@ def again(ctx: Context, sa: IkeSa) -> bool:
     octets = sa.window.retransmit(ctx.now)
     if octets is None:
         return False
+    octets = _smaller(sa, octets)
     ctx.changed[sa.lineage] = None
     ctx.journal.count(Count.RETRANSMITTED)
     if sa.window.due is not None:
