@@ -336,6 +336,15 @@ PEER_READY: Final = 0.1
 and give its kernel the keys first, and nobody sends a lost packet again."""
 BUSY_RETRY: Final = 1.0
 """After TEMPORARY_FAILURE (RFC 7296 2.25) we try again then, or up to twice as late, at random."""
+REAUTH_MARGIN: Final = 600.0
+"""So early before a proof ends, or up to twice, both ends authenticate anew: a renewed certificate has come by then."""
+REAUTH_LEAST: Final = 10.0
+"""Between two authentications of one peer, however soon a proof ends or a new one is asked for (RFC 4478)."""
+REAUTH_PAUSE: Final = 60.0
+"""At most between two attempts; and so long holds what a new policy takes for too old, so that there is no gap."""
+REAUTH_TOLD: Final = 3600.0
+"""With less left of its certificate an initiator is not told: only another certificate helps, and strongSwan begins
+anew without pause when less than its over_time, 24 minutes by default, is left."""
 EMPTY_IKE_SA: Final = 30.0
 """An IKE SA without child SAs beside another with the same peer is deleted after this time, whoever asked for it: the
 peer may have given up on it, which nothing else would tell."""

@@ -45,12 +45,18 @@ class Settings:
     soft_seconds: int = 300
     encapsulate: bool = False
     fragment_size: int = limits.FRAGMENT_SIZE
+    auth_seconds: int = 0
 
 
 def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()) -> Plan:
     """The Plan of a host that protects everything between itself and its peers."""
     proposals = tuple(_proposal(ProtocolId.IKE, t, settings.ike_seconds) for t in settings.ike)
-    main_mode = MainMode(proposals, encapsulate=settings.encapsulate, fragment_size=settings.fragment_size)
+    main_mode = MainMode(
+        proposals,
+        encapsulate=settings.encapsulate,
+        auth_seconds=settings.auth_seconds,
+        fragment_size=settings.fragment_size,
+    )
     auth = settings.auth or (PskAuth(Secret(settings.psk)),)
     local = Prefix.host(own)
     remotes = [Prefix.host(peer) for peer in peers]

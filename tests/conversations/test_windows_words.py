@@ -156,6 +156,19 @@ def test_an_ike_sa_that_gets_no_new_keys_ends_with_its_lifetime_and_takes_its_ch
     assert children(talk.b) in ([], [0])
 
 
+@shows("mmauthlifetime")
+def test_the_lifetime_of_an_authentication_ends_in_a_new_one() -> None:
+    talk = dialogue(policy(policy="mmauthlifetime: 10"))
+    pings(talk)
+    before = only(talk.a)
+    assert before.reauth_at is not None
+    assert 0.8 * 600 <= before.reauth_at <= 0.9 * 600
+    effects = talk.pass_time(570.0)
+    assert ExchangeType.IKE_SA_INIT in exchanges(effects)
+    assert only(talk.a).local_spi != before.local_spi
+    assert children(talk.a) == children(talk.b) == [1]
+
+
 # rfc 7296: suites-configurable
 @shows("mmsecmethods")
 def test_the_first_method_s_group_is_tried_first_and_the_responder_s_order_decides() -> None:

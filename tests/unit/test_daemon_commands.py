@@ -198,6 +198,7 @@ def ike_sa(reqid: int, now: float) -> IkeSaView:
         (Transform(1, 20, 128),),
         now,
         now + 100,
+        now + 5000,
         (child,),
     )
 

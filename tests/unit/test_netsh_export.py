@@ -126,6 +126,7 @@ def test_filters_in_netsh_words(entry: str, lines: list[str]) -> None:
         ("[3DES-SHA1-3]", "[AES128-SHA256-DHGroup14]", "12: netsh has no main mode method AES128-SHA256-MODP2048"),
         ("[3DES-SHA1-3]", "[3DES-SHA1-5]", "12: netsh has no main mode method 3DES-SHA1-MODP1536"),
         ("assign: yes", "softsaexpirationtime: 60", "12: netsh ipsec static has no softsaexpirationtime"),
+        ("assign: yes", "mmauthlifetime: 60", "12: netsh has no mmauthlifetime"),
         ("assign: yes", "forceencapsulation: yes", "12: netsh has no forceencapsulation"),
         ("assign: yes", "resumption: no", "12: netsh has no resumption"),
         ("assign: yes", "unresolved: block", "12: netsh has no unresolved: block"),

@@ -205,6 +205,11 @@ def _proven(end: Answer) -> str:
     )
 
 
+def _new_proof(sa: Answer) -> str:
+    seconds = sa.get("reauthentication_in")
+    return "" if seconds is None else f", authentication in {duration(seconds)}"
+
+
 def _vendor(sa: Answer) -> str:
     return f" ({sa['vendor']})" if sa.get("vendor") else ""
 
@@ -224,7 +229,7 @@ def sas(answer: Answer, output: Output) -> str:
             (
                 f"  {sa['remote_id'] or '?'}{_vendor(sa)} by rule {sa['rule']!r}; "
                 f"{', '.join(sa['transforms']) or 'no methods agreed yet'}; "
-                f"age {duration(sa['age'])}, rekey in {duration(sa['rekey_in'])}"
+                f"age {duration(sa['age'])}, rekey in {duration(sa['rekey_in'])}{_new_proof(sa)}"
             ),
         ]
         lines += _authenticated(sa["authenticated"])

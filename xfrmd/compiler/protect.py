@@ -115,6 +115,7 @@ def main_mode(policy: Policy) -> MainMode:
         policy.mmsecmethods,
         1 if policy.mmpfs else policy.qmpermm,
         encapsulate=policy.forceencapsulation,
+        auth_seconds=policy.auth_seconds,
         resumption=policy.resumption,
     )
 

@@ -184,6 +184,7 @@ def _peer_json(one: PadEntry) -> dict[str, object]:
         "quick_modes": one.main_mode.quick_modes,
         "encapsulate": one.main_mode.encapsulate,
         "resumption": one.main_mode.resumption,
+        "auth_seconds": one.main_mode.auth_seconds,
         "local_id": str(one.local_id) if one.local_id else None,
         "remote_id": str(one.remote_id) if one.remote_id else None,
         "redirects": [str(each) for each in one.redirects],

@@ -208,6 +208,7 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
         "transforms": _names(view.transforms),
         "age": round(clocks.monotonic - view.created, 1),
         "rekey_in": None if view.rekey_at is None else round(view.rekey_at - clocks.monotonic, 1),
+        "reauthentication_in": None if view.reauth_at is None else round(view.reauth_at - clocks.monotonic, 1),
         "children": [f"{child.spi_in:08x}" for child in view.children],
     }
 

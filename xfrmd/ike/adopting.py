@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, keepalive, kernel_events, lifecycle, mapping, notices, resumable
+from xfrmd.ike import dynamic, keepalive, kernel_events, lifecycle, mapping, notices, renewal, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
@@ -57,6 +57,7 @@ def adopt(ctx: Context, event: Adopt) -> None:
         pad = ctx.index.pad(saved.local.address, saved.remote.address)
         if pad is not None and saved.ike_sas:
             _lineage(ctx, event, saved, pad, known)
+    _link(ctx, known, {child.spi_in: child for child in ctx.store.all_children()})
     kernel_events.plan_changed(ctx)
     ike_sas = len(ctx.store.ike_sas())
     ctx.tell(notices.adopted(ike_sas, sum(1 for child in ctx.store.all_children() if child.sends)))
@@ -91,6 +92,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     lineage.authenticated, lineage.resumed = saved.authenticated, saved.resumed
     lineage.ticket, lineage.renews = saved.ticket, saved.renews
     lineage.led, lineage.leads = saved.led, saved.leads
+    lineage.term = saved.term
     lineage.believed_until = math.inf if saved.believed_until is None else saved.believed_until
     lineage.proofs = saved.proofs
     ike_sas = {one.spi: _ike_sa(ctx, lineage, one, pad) for one in saved.ike_sas}
@@ -102,7 +104,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     for spi in saved.children:
         if spi in known:
             _child(ctx, event, lineage, known[spi], children)
-    _link(known, children)
+    _link(ctx, known, children)
     for one in saved.ike_sas:
         _tasks(ctx, ike_sas[one.spi], one, children)
     _resume(ctx, event, lineage, children)
@@ -110,6 +112,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
         if one.proof != proof(pad, one.keys.sk_d.reveal()):
             lifecycle.delete(ctx, ike_sas[one.spi], "the policy has changed", restart=True)
     keepalive.watch(ctx, lineage)
+    renewal.plan(ctx, lineage)
     ctx.agenda.idle[lineage] = None
 
 
@@ -189,11 +192,12 @@ def _disown(ctx: Context, lineage: Lineage, saved: SavedChild) -> None:
         lifecycle.disown(ctx, lineage.current, saved.spi_in.to_bytes(4))
 
 
-def _link(known: dict[int, SavedChild], children: _Children) -> None:
+def _link(ctx: Context, known: dict[int, SavedChild], children: _Children) -> None:
+    """Which takes the place of which; they may belong to different lineages."""
     for spi, child in children.items():
         successor, predecessor = known[spi].successor, known[spi].predecessor
-        child.successor = children.get(successor) if successor is not None else None
-        child.predecessor = children.get(predecessor) if predecessor is not None else None
+        child.successor = ctx.store.child(successor) if successor is not None else None
+        child.predecessor = ctx.store.child(predecessor) if predecessor is not None else None
 
 
 def _tasks(ctx: Context, sa: IkeSa, saved: SavedIkeSa, children: _Children) -> None:

@@ -46,6 +46,8 @@ class TimerKind(enum.Enum):
     """The local address of an IKE SA that may move is gone."""
     TICKET = "ticket"
     """The time of a ticket that we hold is over."""
+    REAUTH = "reauthenticate"
+    """What was proved ends before long."""
     KEEPALIVE = "keepalive"
     """A NAT in front of us may forget where the peer's packets go."""
     FALLBACK = "fallback"

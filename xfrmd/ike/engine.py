@@ -14,6 +14,7 @@ from xfrmd.ike import (
     lifecycle,
     negotiate,
     neighbours,
+    renewal,
     resumable,
     snapshot,
     soft,
@@ -43,7 +44,7 @@ from xfrmd.ike.gate import Gate
 from xfrmd.ike.lookup import PlanIndex
 from xfrmd.ike.saved import Record
 from xfrmd.ike.saving import Recorder
-from xfrmd.ike.v2 import create_child, exchange, mobike, rekey_child, rekey_ike
+from xfrmd.ike.v2 import create_child, exchange, mobike, rekey_ike
 from xfrmd.ike.views import EngineView, IkeSaView, SoftSaView
 from xfrmd.model.plan import Plan
 
@@ -68,8 +69,9 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.REKEY_IKE: rekey_ike.order,
     TimerKind.EMPTY: negotiate.empty,
     TimerKind.RETRY: create_child.retry,
-    TimerKind.SUCCESSOR: rekey_child.switch,
+    TimerKind.SUCCESSOR: lifecycle.promote,
     TimerKind.LINGER: lifecycle.drop_inbound,
+    TimerKind.REAUTH: renewal.due,
     TimerKind.KEEPALIVE: keepalive.due,
     TimerKind.DOUBT: neighbours.decide,
     TimerKind.HOMELESS: mobike.homeless,

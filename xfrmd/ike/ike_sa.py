@@ -17,7 +17,7 @@ from xfrmd.ike.demand import Want
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.path import NO_NAT, Nat
-from xfrmd.ike.proven import Proofs
+from xfrmd.ike.proven import Proofs, Term
 from xfrmd.ike.select import Suite
 from xfrmd.ike.session import Session
 from xfrmd.ike.v2.channel import Channel
@@ -254,11 +254,12 @@ class Lineage:
     quick_modes: int = 0
     """Child SAs we have asked for under the current IKE SA (Windows `qmpermm`)."""
     believed_until: float = math.inf
-    """When a certificate that the peer has proved itself by expires: rekeys do not prove anything anew."""
+    """When what the peer has proved ends: with its certificate, or as the policy says. Rekeys prove nothing anew."""
     proofs: Proofs = field(default_factory=Proofs)
     """How both ends have proved themselves; nothing is told in it of an end that has not."""
     full: bool = False
     """The peer takes no more child SAs (NO_ADDITIONAL_SAS)."""
+    term: Term = field(default_factory=Term)
     moves: bool = False
     """We may go on with it at another address (RFC 4555)."""
     follows: bool = False

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, lifecycle, mapping, neighbours, notices, resumable, select, soft, wants
+from xfrmd.ike import dynamic, lifecycle, mapping, neighbours, notices, renewal, resumable, select, soft, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
@@ -63,7 +63,7 @@ def used(ctx: Context, event: SaUsed) -> None:
         if event.octets > child.octets_in:
             child.octets_in = event.octets
             sa.sent_unheard = None
-            rekey_child.switch(ctx, child)
+            lifecycle.promote(ctx, child)
     elif event.octets > child.octets_out:
         child.octets_out, sa.lineage.spoken = event.octets, ctx.now
         _sent(ctx, sa)
@@ -152,12 +152,13 @@ def plan_changed(ctx: Context) -> None:
                 resumable.revoke(ctx, sa.lineage)
                 lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
-            sa.pad = pad
+            sa.pad, before = pad, sa.pad
             if resumable.may_be_revoked(sa.lineage.proofs.remote, pad):
                 resumable.revoke(ctx, sa.lineage)
                 lifecycle.delete(ctx, sa, "the peer's certificate may be revoked", restart=True)
                 continue
             mobike.home(ctx, sa.lineage)
+            renewal.plan_changed(ctx, sa, before)
             redirect.plan_changed(ctx, sa)
             if sa.suite is not None and not select.still_named(sa.suite, pad.main_mode.proposals):
                 rekey_ike.order(ctx, sa)

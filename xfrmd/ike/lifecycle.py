@@ -18,7 +18,7 @@ class StateRow(NamedTuple):
     """How long an IKE SA may be in a state. The deadline's function stands in v2/transitions.py."""
 
     seconds: float | None
-    """None: the lifetime that was agreed for the SA, or less where the peer's certificate expires."""
+    """None: the lifetime that was agreed for the SA, or less where the peer's authentication ends."""
     story: str
 
 
@@ -50,7 +50,7 @@ def set_deadline(ctx: Context, sa: IkeSa) -> None:
     """Set the deadline of the state."""
     ctx.changed[sa.lineage] = None
     seconds = STATES[sa.state].seconds
-    end = min(ctx.now + sa.lifetime, sa.lineage.believed_until) if seconds is None else ctx.now + seconds
+    end = min(sa.settled + sa.lifetime, sa.lineage.believed_until) if seconds is None else ctx.now + seconds
     ctx.timers.set((TimerKind.STATE, sa), end)
 
 
@@ -74,7 +74,8 @@ def soft(ctx: Context, hard: int) -> float:
 def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False) -> None:
     """End an IKE SA, and its child SAs unless another IKE SA has inherited them.
 
-    `linger`: keep it to repeat its last response. `restart`: demands that it was to fulfil start anew, else they fail.
+    `linger`: keep it to repeat its last response, and take late packets for which others carry on. `restart`: demands
+    that it was to fulfil start anew, else they fail.
     """
     if sa.state is IkeState.CLOSED:
         return
@@ -84,10 +85,12 @@ def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False
     enter(ctx, sa, IkeState.CLOSED)
     sa.window.answered()
     ctx.store.leave(sa)
+    if not sa.lineage.ike_sas:
+        ctx.timers.cancel((TimerKind.REAUTH, sa.lineage))
     heir = sa.lineage.current
     if heir is None:
         for child in list(sa.lineage.children.values()):
-            retire(ctx, sa.lineage, child)
+            retire(ctx, sa.lineage, child, linger=linger and give_place(ctx, child))
     _scatter(ctx, sa, heir, restart=restart)
     sa.handshake = sa.task = sa.rival = None
     sa.tasks.clear()
@@ -144,8 +147,11 @@ def alive(sa: IkeSa) -> bool:
     return sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING, IkeState.ESTABLISHED)
 
 
+# rfc 7296: rekey-then-delete
 def promote(ctx: Context, child: ChildSa) -> None:
-    """An AWAITED child SA sends from now on, and the one that it replaces no longer."""
+    """An AWAITED child SA sends from now on: the peer is ready or has had its time. The one that it replaces no longer
+    does, and is deleted by the peer if this one is its rekey, else by us.
+    """
     ctx.timers.cancel((TimerKind.SUCCESSOR, child))
     if child.state is not ChildState.AWAITED or child.pending_out is None:
         return
@@ -154,6 +160,12 @@ def promote(ctx: Context, child: ChildSa) -> None:
     child.pending_out = None
     child.enter(ChildState.INSTALLED)
     wants.release(ctx, child)
+    old, child.predecessor = child.predecessor, None
+    lineage = ctx.store.lineage_of(old) if old is not None else None
+    if old is not None and old.successor is child:
+        silence(ctx, old)
+    elif old is not None and lineage is not None:
+        doom(ctx, lineage, old)
 
 
 def silence(ctx: Context, child: ChildSa) -> None:
@@ -171,6 +183,20 @@ def stop_sending(ctx: Context, child: ChildSa) -> None:
         ctx.out.append(RemoveSa(child.protocol, child.spi_out, child.local, child.remote))
     child.pending_out = None
     ctx.timers.cancel((TimerKind.SUCCESSOR, child))
+
+
+def hand_over(ctx: Context, lineage: Lineage, child: ChildSa) -> None:
+    """Another IKE SA is to have the traffic of a child SA: it makes one for it, if it has none."""
+    for other in ctx.store.children(child.local, child.remote, child.reqid):
+        home = ctx.store.lineage_of(other)
+        stays = home is not None and home is not lineage and not home.term.aging
+        if stays and other.sends and other.selectors == child.selectors:
+            doom(ctx, lineage, child)
+            return
+    wants.move(ctx, child)
+    want = ctx.demand.find(wants.key_of(child))
+    if want is not None and lineage.term.aging:
+        want.whole = True  # a ticket proves nothing
 
 
 def doom(ctx: Context, lineage: Lineage, *children: ChildSa) -> None:
@@ -210,6 +236,15 @@ def retire(ctx: Context, lineage: Lineage, child: ChildSa, *, linger: bool = Fal
         ctx.timers.set((TimerKind.LINGER, child), ctx.now + limits.OLD_SA_LINGER)
     else:
         drop_inbound(ctx, child)
+
+
+def give_place(ctx: Context, child: ChildSa) -> bool:
+    """The peer knows that a child SA ends, so it is ready for what waits for its place. Does another one carry on?"""
+    others = [one for one in ctx.store.children(child.local, child.remote, child.reqid) if one is not child]
+    for other in others:
+        if other.selectors == child.selectors and other.predecessor in (None, child):
+            promote(ctx, other)
+    return any(other.sends for other in others)
 
 
 def drop_inbound(ctx: Context, child: ChildSa) -> None:

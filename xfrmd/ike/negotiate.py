@@ -94,26 +94,37 @@ def start(ctx: Context, want: Want) -> None:
         sa.tasks.append(Task(TaskKind.NEW_CHILD, want=want))
         ctx.touch(sa)
     else:
-        local, remote = Endpoint(key.local, IKE_PORT), Endpoint(key.remote, IKE_PORT)
-        sa = resume.start(ctx, pad, local, remote, want) or init.initiate(ctx, pad, local, remote, want)
+        ends = _ends(ctx, want)
+        sa = resume.start(ctx, pad, *ends, want) or init.initiate(ctx, pad, *ends, want)
     soft.watch(ctx, sa, want)
 
 
+def _ends(ctx: Context, want: Want) -> tuple[Endpoint, Endpoint]:
+    """Where a new IKE SA begins. Behind a NAT the peer of the old one is found only where that is (RFC 7296 2.23)."""
+    leaving = ctx.store.lineage_of(want.replaces) if want.replaces is not None else None
+    old = leaving.current if leaving is not None else None
+    if old is not None and old.lineage.nat.there:
+        return old.local, old.remote
+    return Endpoint(want.key.local, IKE_PORT), Endpoint(want.key.remote, IKE_PORT)
+
+
 def _usable(ctx: Context, want: Want) -> IkeSa | None:
-    """The IKE SA to use: an established one first, else one on its way. Of several hosts behind one NAT that which has
-    had this traffic before.
+    """The IKE SA to use: one that will stay first, and an established one before one on its way. What is to be made
+    anew because its IKE SA is to end is not made there. Of several hosts behind one NAT that which has had this traffic
+    before.
     """
-    key = want.key
+    leaving = ctx.store.lineage_of(want.replaces) if want.replaces is not None else None
     found = [
         lineage.current
-        for lineage in ctx.store.lineages(key.local, key.remote)
+        for lineage in ctx.store.lineages(want.key.local, want.key.remote)
         if lineage.current is not None and lifecycle.alive(lineage.current) and not _has_heir(lineage)
+        if not (lineage.term.aging and lineage is leaving)
     ]
     usable = [sa for sa in found if _takes(sa)]
     if any(sa.lineage.nat.there for sa in usable):
         served = [sa for sa in usable if neighbours.serves(sa.lineage, want)]
         usable = served or usable
-    return max(usable, key=lambda sa: sa.state is IkeState.ESTABLISHED, default=None)
+    return max(usable, key=lambda sa: (not sa.lineage.term.aging, sa.state is IkeState.ESTABLISHED), default=None)
 
 
 def _has_heir(lineage: Lineage) -> bool:
@@ -140,14 +151,14 @@ def prune(ctx: Context, lineage: Lineage) -> None:
         return
     if not lineage.children and _others(ctx, lineage):
         ctx.timers.set((TimerKind.EMPTY, sa), ctx.now + limits.EMPTY_IKE_SA)
-    if not sa.initiator:
+    if not sa.initiator and not lineage.term.aging:
         return
     lineage.heir = next((other for other in _others(ctx, lineage) if _outdone(lineage, sa, other)), None)
     if lineage.heir is not None:
         for child in list(lineage.children.values()):
             if child.sends:
-                wants.move(ctx, child)
-    spent = lineage.heir is not None or not create_child.takes_children(sa)
+                lifecycle.hand_over(ctx, lineage, child)
+    spent = lineage.heir is not None or lineage.term.aging or not create_child.takes_children(sa)
     if spent and not lineage.children and not sa.tasks and not sa.window.busy:
         lifecycle.delete(ctx, sa, "it is of no more use")
 
@@ -199,6 +210,8 @@ def _outdone(lineage: Lineage, sa: IkeSa, other: Lineage) -> bool:
     beside = other.current
     if beside is None or beside.state is not IkeState.ESTABLISHED or not neighbours.same_host(sa, beside):
         return False
+    if lineage.term.aging != other.term.aging:
+        return lineage.term.aging
     if sa.pad.main_mode.quick_modes or not create_child.takes_children(beside):
         return False
     return sa.lowest_nonce < beside.lowest_nonce or (bool(other.children) and not lineage.children)

@@ -41,6 +41,20 @@ class Proofs:
     """The name of the postquantum preshared key in the keys, "" where there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """How long an authentication is to hold, beside what the peer's proof itself allows."""
+
+    ours: bool = False
+    """Did we send the IKE_SA_INIT that it all began with?"""
+    since: float = 0.0
+    """When both ends had proved themselves, as the engine was told the time."""
+    asked_until: float | None = None
+    """When the peer wants us to have authenticated anew (AUTH_LIFETIME, RFC 4478)."""
+    aging: bool = False
+    """A new IKE SA is to take over the child SAs."""
+
+
 def by_certificate(path: Sequence[Certificate], number: int, data: bytes) -> Proven:
     """What is remembered of a path and a signature: authentication method and Authentication Data."""
     return Proven(

@@ -41,12 +41,17 @@ def allowed(pad: PadEntry) -> bool:
     return pad.main_mode.resumption and pad.main_mode.quick_modes != 1 and not strict
 
 
+def _trust(pad: PadEntry) -> float:
+    """Seconds after an authentication in which a ticket may stand for it."""
+    return min(limits.TICKET_TRUST, pad.main_mode.auth_seconds or limits.TICKET_TRUST)
+
+
 # rfc 5723: lifetime
 def session_of(ctx: Context, sa: IkeSa, seconds: float) -> Session | None:
     """What of an IKE SA may go on for so many seconds at most; None when that is hardly any time, or not allowed."""
     proofs, authenticated, now = sa.lineage.proofs, sa.lineage.authenticated, ctx.wall()
     ends = [one.until for one in (proofs.local, proofs.remote) if one.until is not None]
-    until = min(now + min(seconds, limits.TICKET_LIFETIME), authenticated + limits.TICKET_TRUST, *ends)
+    until = min(now + min(seconds, limits.TICKET_LIFETIME), authenticated + _trust(sa.pad), *ends)
     if until - now < limits.TICKET_LEAST or not allowed(sa.pad) or sa.local_id is None or sa.remote_id is None:
         return None
     sk_d = sa.agreed_channel.saved().sk_d
@@ -72,6 +77,8 @@ def why_not(ctx: Context, session: Session, pad: PadEntry, local: Address, remot
         return "the policy does not let it"
     if not now < session.until <= now + limits.TICKET_LIFETIME or session.authenticated > now:
         return "its time is over, or the clock was changed"
+    if now >= session.authenticated + _trust(pad):
+        return "the policy wants a new authentication"
     if not hmac.compare_digest(session.proof, proof(pad, session.sk_d.reveal())):
         return "the policy has other keys, authorities or identities now"
     if select.naming(session.suite, pad.main_mode.proposals) is None:

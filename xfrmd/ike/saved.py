@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from xfrmd.ike.narrow import Traffic
 from xfrmd.ike.path import NO_NAT, Nat
-from xfrmd.ike.proven import Proofs
+from xfrmd.ike.proven import Proofs, Term
 from xfrmd.ike.select import Suite
 from xfrmd.ike.session import Session
 from xfrmd.ike.v2.header import Header
@@ -160,11 +160,12 @@ class SavedLineage:
     quick_modes: int
     full: bool
     believed_until: float | None
-    """When the peer's certificate expires, None where there is none."""
+    """When what the peer has proved ends, None where it does not."""
     moves: bool = False
     follows: bool = False
     nat: Nat = NO_NAT
     proofs: Proofs = field(default_factory=Proofs)
+    term: Term = field(default_factory=Term)
     vendor: str = ""
     fragments: bool = False
     authenticated: float = 0.0

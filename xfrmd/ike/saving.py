@@ -91,6 +91,7 @@ class Recorder:
             follows=lineage.follows,
             nat=lineage.nat,
             fragments=lineage.fragments,
+            term=lineage.term,
             believed_until=None if lineage.believed_until == math.inf else lineage.believed_until,
             proofs=lineage.proofs,
             vendor=lineage.vendor,

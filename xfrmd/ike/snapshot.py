@@ -55,6 +55,7 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> IkeSaView:
         transforms=sa.suite.transforms if sa.suite is not None else (),
         created=sa.created,
         rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),
+        reauth_at=ctx.timers.deadline((TimerKind.REAUTH, sa.lineage)) if current else None,
         children=tuple(map(_child, sa.lineage.children.values())) if current else (),
         nat=str(sa.lineage.nat),
         proofs=sa.lineage.proofs,

@@ -44,6 +44,8 @@ class IkeSaView:
     transforms: tuple[Transform, ...]
     created: float
     rekey_at: float | None
+    reauth_at: float | None
+    """When both ends are to authenticate anew, as `rekey_at`."""
     children: tuple[ChildSaView, ...]
     nat: str = ""
     """Whose address is translated: "ours", "the peer's", both; "forced" without a NAT; "" for plain ESP."""

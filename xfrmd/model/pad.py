@@ -117,6 +117,8 @@ class MainMode:
     """ESP travels in UDP whatever stands between the two ends (`forceencapsulation`)."""
     resumption: bool = True
     """IKE SAs that were lost may go on from tickets (RFC 5723), where both ends want it."""
+    auth_seconds: int = 0
+    """After so long both ends authenticate anew (`mmauthlifetime`); 0 = as long as their certificates hold."""
     fragment_size: int = limits.FRAGMENT_SIZE
     """Octets of an IKE message above which it goes in fragments (RFC 7383)."""
 

@@ -167,6 +167,9 @@ def _check_policy(policy: Policy, script: Outgoing) -> None:
     if policy.soft_seconds != SOFT_SECONDS:
         remedy = f"remove it: it is {SOFT_SECONDS} seconds then, in both"
         script.problems.error(policy.at, "netsh ipsec static has no softsaexpirationtime", remedy)
+    if policy.auth_seconds:
+        remedy = "remove it: Windows authenticates anew with each main mode, as mmlifetime says"
+        script.problems.error(policy.at, "netsh has no mmauthlifetime", remedy)
     if policy.forceencapsulation:
         remedy = "remove it: Windows encapsulates where it sees a NAT"
         script.problems.error(policy.at, "netsh has no forceencapsulation", remedy)

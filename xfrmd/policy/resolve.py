@@ -172,6 +172,7 @@ class Resolver:
             mmpfs=read["mmpfs"],
             forceencapsulation=read["forceencapsulation"],
             resumption=read["resumption"],
+            auth_seconds=60 * read["mmauthlifetime"],
             description=read["description"],
             soft_seconds=read["softsaexpirationtime"],
             default_response=self._default_response(read),

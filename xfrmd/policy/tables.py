@@ -201,6 +201,13 @@ POLICY: Final = Record(
             netsh="mmlifetime",
         ),
         Field(
+            "mmauthlifetime",
+            integer(0, 525_600, "minutes"),
+            "minutes until both ends authenticate anew, 0: as long as their certificates hold",
+            default=0,
+            shown="0",
+        ),
+        Field(
             "qmpermm",
             integer(0, 65_535),
             "quick modes under one main mode, 0 for no limit",

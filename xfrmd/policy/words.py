@@ -151,6 +151,8 @@ class Policy:
     """ESP in UDP whatever stands between the ends."""
     resumption: bool = True
     """IKE SAs that were lost may go on from tickets."""
+    auth_seconds: int = 0
+    """After so long both ends authenticate anew (`mmauthlifetime`); 0: as long as their certificates hold."""
 
 
 class BootMode(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError
-from xfrmd.ike import keepalive, lifecycle, negotiate, neighbours, notices, resumable, session_notices, wants
+from xfrmd.ike import keepalive, lifecycle, negotiate, neighbours, notices, renewal, resumable, session_notices, wants
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task
 from xfrmd.ike.journal import Count
@@ -109,6 +109,7 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     mobike.agree(sa, message)
     _established(ctx, sa)
     resumable.drop(ctx, sa.remote.address)  # it is of an IKE SA before this one
+    renewal.taken(ctx, sa.lineage, message)
     ticketing.taken(ctx, sa, message)
     if redirect.in_auth(ctx, sa, task, message):
         sa.handshake = None
@@ -223,7 +224,8 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
         _install(ctx, sa, made)
         siblings.ask(ctx, sa, made.child, message)
     sa.handshake = None
-    return payloads + more + crash.given(ctx, sa) + mobile + ticketing.given(ctx, sa, message)
+    more += renewal.given(ctx, sa.lineage) + crash.given(ctx, sa) + mobile
+    return payloads + more + ticketing.given(ctx, sa, message)
 
 
 def _answer(
@@ -304,16 +306,18 @@ def _forget_older(ctx: Context, sa: IkeSa) -> None:
 def _established(ctx: Context, sa: IkeSa) -> None:
     if not sa.initiator:
         ctx.store.opened(sa)
-    lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
-    lifecycle.plan_rekey(ctx, sa)
     sa.settled = ctx.now
     if not sa.lineage.resumed:
         sa.lineage.authenticated = ctx.wall()
+    renewal.begin(ctx, sa)
+    lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
+    lifecycle.plan_rekey(ctx, sa)
     ctx.journal.count(Count.IKE_SAS)
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)
     ctx.tell(notices.ike_up(sa))
     keepalive.watch(ctx, sa.lineage)
+    renewal.plan(ctx, sa.lineage)
     negotiate.instead_of_soft(ctx, sa)
     ctx.agenda.idle.update(dict.fromkeys(ctx.store.lineages(sa.local.address, sa.remote.address)))
     ctx.touch(sa)

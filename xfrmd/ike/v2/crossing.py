@@ -23,11 +23,11 @@ Pair = tuple[InstallSa, InstallSa]
 def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     """A child SA that we asked for: the peer is ready, so inbound and outbound at once."""
     child = made.child
-    twin = _twin(ctx, child)
+    twins = [one for one in _twins(ctx, child) if not _outlived(ctx, one)]
     lifecycle.take_in(ctx, sa.lineage, child, pair[0])
     want = ctx.demand.find(wants.key_of(child))
-    moved = want is not None and want.replaces is twin
-    if twin is not None and not moved and _loses(child, twin):
+    moved = want.replaces if want is not None else None
+    if any(one is not moved and _loses(child, one) for one in twins):
         child.enter(ChildState.AWAITED)
         lifecycle.doom(ctx, sa.lineage, child)
         return
@@ -41,22 +41,27 @@ def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     """A child SA that the peer asked for. It sends before our response where no packet waits for it: the peer's first
     one may come while we are still busy with the response, and its answer must find an SA, as Linux itself does not
     hold its answers to an ICMPv6 echo. Where some wait, or go by an older SA, it sends when the peer has read the
-    response and set up its end: a packet on it shows that (negotiate.acquire looks), and in the end time does.
+    response and set up its end: a packet on it shows that (negotiate.acquire looks), and in the end time does. One
+    that is to be replaced goes then too.
     """
     child = made.child
-    twin = _twin(ctx, child)
+    twins = _twins(ctx, child)
     lifecycle.take_in(ctx, sa.lineage, child, pair[0])
     mark = len(ctx.out)
-    if ctx.demand.find(wants.key_of(child)) is None and not _carried(ctx, child):
+    carried = _carried(ctx, child)
+    if ctx.demand.find(wants.key_of(child)) is None and not carried:
         _send_from_now(ctx, sa, child, pair[1])
         mark += 1
     else:
         child.enter(ChildState.AWAITED)
         child.pending_out = pair[1].sa
-        ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now + limits.PEER_READY)
+        crossed = any(not _outlived(ctx, one) for one in twins)
+        wait = limits.SUCCESSOR_WAIT if carried and not crossed else limits.PEER_READY
+        ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now + wait)
         _stands(ctx, sa, child)
-    if twin is not None and (_loses(twin, child) or ctx.now - twin.created > limits.CROSSING):
-        _doom(ctx, twin)
+    for twin in twins:
+        if _loses(twin, child) or _outlived(ctx, twin):
+            _make_way(ctx, twin, child)
     ctx.later += ctx.out[mark:]
     del ctx.out[mark:]
 
@@ -73,15 +78,18 @@ def _stands(ctx: Context, sa: IkeSa, child: ChildSa) -> None:
     want = ctx.demand.find(wants.key_of(child))
     wants.answer(ctx, child)
     if want is not None and want.replaces is not None:
-        _doom(ctx, want.replaces)
+        _make_way(ctx, want.replaces, child)
     ctx.journal.count(Count.CHILD_SAS)
     ctx.tell(notices.child_up(sa, child))
 
 
-def _doom(ctx: Context, child: ChildSa) -> None:
-    lineage = ctx.store.lineage_of(child)
-    if lineage is not None:
-        lifecycle.doom(ctx, lineage, child)
+def _make_way(ctx: Context, old: ChildSa, new: ChildSa) -> None:
+    """`old` goes as soon as `new` sends."""
+    lineage = ctx.store.lineage_of(old)
+    if new.state is ChildState.AWAITED and old.sends and new.predecessor in (None, old):
+        new.predecessor = old
+    elif lineage is not None:
+        lifecycle.doom(ctx, lineage, old)
 
 
 def _carried(ctx: Context, child: ChildSa) -> bool:
@@ -90,13 +98,21 @@ def _carried(ctx: Context, child: ChildSa) -> bool:
     return any(other.sends and other.selectors == child.selectors for other in others)
 
 
-def _twin(ctx: Context, child: ChildSa) -> ChildSa | None:
-    """A child SA for the same traffic that the other end asked for."""
+def _twins(ctx: Context, child: ChildSa) -> list[ChildSa]:
+    """Child SAs for the same traffic that the other end asked for."""
+    found = []
     for other in ctx.store.children(child.local, child.remote, child.reqid):
-        lives = other.sends or (other.pending_out is not None and other.predecessor is None)
+        rekeyed = other.predecessor is not None and other.predecessor.successor is other
+        lives = other.sends or (other.pending_out is not None and not rekeyed)
         if lives and other.initiator != child.initiator and other.selectors == child.selectors:
-            return other
-    return None
+            found.append(other)
+    return found
+
+
+def _outlived(ctx: Context, twin: ChildSa) -> bool:
+    """Was it there before, so that it is no crossing? Then it is to be replaced."""
+    lineage = ctx.store.lineage_of(twin)
+    return ctx.now - twin.created > limits.CROSSING or (lineage is not None and lineage.term.aging)
 
 
 # rfc 7296: lowest-nonce

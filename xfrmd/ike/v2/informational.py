@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices, resumable
+from xfrmd.ike import lifecycle, notices, renewal, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.v2 import crash, fatal, mobike, redirect, rekey_child, rekey_ike, ticketing
+from xfrmd.ike.v2 import crash, fatal, mobike, redirect, rekey_ike, ticketing
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import SealedMessage
@@ -30,7 +30,7 @@ def children_deleted(ctx: Context, sa: IkeSa, task: Task, _message: SealedMessag
     """The peer no longer sends with them; what is still under way is taken if others carry on."""
     for child in task.doomed:
         if child.state is ChildState.DELETING:
-            lifecycle.retire(ctx, sa.lineage, child, linger=_carried_on(ctx, child))
+            lifecycle.retire(ctx, sa.lineage, child, linger=lifecycle.give_place(ctx, child))
 
 
 def delete_ike(_ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
@@ -76,6 +76,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     crash.taken(sa, message)
     answers = mobike.receive(ctx, sa, message) + ticketing.given(ctx, sa, message)
     redirect.told(ctx, sa, message)
+    renewal.taken(ctx, sa.lineage, message)
     deletes = message.every(DeletePayload)
     error = fatal.said(sa, message)
     if error is not None:
@@ -99,9 +100,9 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
 def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> bytes | None:
     """End our side; our SPI goes into the answer unless we have asked for the same deletion (RFC 7296 1.4.1)."""
     if child.successor is not None:
-        rekey_child.switch(ctx, child.successor)
+        lifecycle.promote(ctx, child.successor)
     asked = child.state is ChildState.DELETING
-    linger = asked or _carried_on(ctx, child)
+    linger = lifecycle.give_place(ctx, child) or asked
     if not linger:
         ctx.tell(notices.child_down(child, "the peer has deleted it"))
     lifecycle.retire(ctx, sa.lineage, child, linger=linger)
@@ -115,9 +116,3 @@ def ended(ctx: Context, sa: IkeSa) -> None:
     if sa.lineage.current is sa:
         ctx.tell(notices.ike_down(sa, "the peer has deleted it"))
     lifecycle.close(ctx, sa, restart=True)
-
-
-def _carried_on(ctx: Context, child: ChildSa) -> bool:
-    """Is there another child SA for its traffic?"""
-    others = ctx.store.children(child.local, child.remote, child.reqid)
-    return any(other is not child and other.sends for other in others)

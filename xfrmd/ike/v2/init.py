@@ -15,6 +15,7 @@ from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.path import NAT_T_PORT
+from xfrmd.ike.proven import Term
 from xfrmd.ike.select import Choice, Mismatch
 from xfrmd.ike.v2 import announce, cardinality, intermediate, nat, offers, ppk, proof, redirect, sending, vendors
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
@@ -36,7 +37,8 @@ NONCE: Final = 32
 
 def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: Want) -> IkeSa:
     """Begin an IKE SA with a peer; its first child SA is to meet `want`."""
-    sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
+    lineage = Lineage(local, remote, term=Term(ours=True))
+    sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, lineage, ctx.now)
     # A peer that has refused a ticket or a method speaks IKE: silence now does not let traffic go in the clear.
     answered = want.heard or want.method > 0
     sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=answered)
@@ -153,7 +155,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     announce.listen(sa, message)
     derive(ctx, sa, spi_r)
     sa.spi_r = spi_r
-    if sa.lineage.nat.encapsulates:
+    if sa.lineage.nat.encapsulates and sa.local.port != NAT_T_PORT:
         float_port(sa)
     sending.answered(ctx, sa)
     lifecycle.enter(ctx, sa, IkeState.AUTHENTICATING)

@@ -33,6 +33,8 @@ def order(ctx: Context, child: ChildSa) -> None:
     sa = lineage.current if lineage is not None else None
     if lineage is None or sa is None or child.state is not ChildState.INSTALLED or child.successor is not None:
         return
+    if any(one.predecessor is child for one in ctx.store.children(child.local, child.remote, child.reqid)):
+        return  # another IKE SA has made its successor
     if not takes_children(sa):  # qmpermm: the new pair is made under a new IKE SA, and the old one goes when it stands
         wants.move(ctx, child)
         return
@@ -171,14 +173,3 @@ def _await(ctx: Context, sa: IkeSa, old: ChildSa, made: Made) -> None:
     ctx.timers.set((TimerKind.SUCCESSOR, new), ctx.now + limits.SUCCESSOR_WAIT)
     ctx.journal.count(Count.REKEYED_CHILD_SAS)
     ctx.tell(notices.child_rekeyed(sa, new))
-
-
-# rfc 7296: rekey-then-delete
-def switch(ctx: Context, new: ChildSa) -> None:
-    """The peer is ready for the new pair, or has had its time: send with it, no longer with the old one."""
-    if new.state is not ChildState.AWAITED or new.pending_out is None:
-        return
-    lifecycle.promote(ctx, new)
-    old, new.predecessor = new.predecessor, None
-    if old is not None:
-        lifecycle.silence(ctx, old)

@@ -16,6 +16,7 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import Handshake, IkeSa, IkeState, Lineage, Task, TaskKind
+from xfrmd.ike.proven import Term
 from xfrmd.ike.session import Held, Session
 from xfrmd.ike.tickets import name_of
 from xfrmd.ike.v2 import cardinality, init, nat, octets, redirect, sending, vendors
@@ -44,7 +45,9 @@ def start(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: 
     if held is None or resumable.why_not(ctx, held.session, pad, local.address, remote.address):
         return None
     resumable.drop(ctx, remote.address)
-    sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote), ctx.now)
+    sa = IkeSa(
+        True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, Lineage(local, remote, term=Term(ours=True)), ctx.now
+    )
     _take_over(sa, held.session)
     sa.handshake = Handshake(nonce_i=ctx.entropy(init.NONCE), want=want, session=held.session, ticket=held.ticket)
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)

@@ -98,7 +98,11 @@ def _quiet(ctx: Context, sa: IkeSa) -> None:
 
 
 def _expire(ctx: Context, sa: IkeSa) -> None:
-    over = "the peer's certificate has expired" if ctx.now >= sa.lineage.believed_until else "its lifetime is over"
+    over = "its lifetime is over"
+    if ctx.now >= sa.lineage.believed_until:
+        ends = sa.lineage.proofs.remote.until
+        certificate = ends is not None and ends <= ctx.wall()
+        over = "the peer's certificate has expired" if certificate else "its authentication is over"
     lifecycle.delete(ctx, sa, over, restart=True)
 
 
