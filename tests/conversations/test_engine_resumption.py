@@ -684,3 +684,18 @@ def test_a_ticket_that_does_not_fit_this_time_is_kept_for_another() -> None:
     assert story.held() == kept
     talk.talk([first])
     assert story.held() is None, "of the IKE SA before this one"
+
+
+def test_a_session_ends_when_what_was_proved_ends_whatever_ends_it() -> None:
+    story = Story()
+    talk = story.talk
+    for side in (talk.a, talk.b):
+        established(side).lineage.believed_until = 500.0
+    talk.now = limits.TICKET_INTERVAL + 1
+    asked = forge(talk.a, ExchangeType.INFORMATIONAL, [NotifyPayload(NotifyType.TICKET_REQUEST)])
+    (answer,) = read(talk.a, datagrams(talk.deliver(asked))[0]).payloads
+    assert isinstance(answer, NotifyPayload)
+    session = talk.b.engine._ctx.store.tickets.open(answer.data[4:])
+    assert session is not None
+    assert session.until == pytest.approx(NOW.timestamp() + 500.0)
+    assert int.from_bytes(answer.data[:4]) == 500 - int(talk.now)

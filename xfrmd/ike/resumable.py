@@ -51,6 +51,7 @@ def session_of(ctx: Context, sa: IkeSa, seconds: float) -> Session | None:
     """What of an IKE SA may go on for so many seconds at most; None when that is hardly any time, or not allowed."""
     proofs, authenticated, now = sa.lineage.proofs, sa.lineage.authenticated, ctx.wall()
     ends = [one.until for one in (proofs.local, proofs.remote) if one.until is not None]
+    ends.append(now + sa.lineage.believed_until - ctx.now)
     until = min(now + min(seconds, limits.TICKET_LIFETIME), authenticated + _trust(sa.pad), *ends)
     if until - now < limits.TICKET_LEAST or not allowed(sa.pad) or sa.local_id is None or sa.remote_id is None:
         return None
