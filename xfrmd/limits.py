@@ -348,6 +348,9 @@ anew without pause when less than its over_time, 24 minutes by default, is left.
 EMPTY_IKE_SA: Final = 30.0
 """An IKE SA without child SAs beside another with the same peer is deleted after this time, whoever asked for it: the
 peer may have given up on it, which nothing else would tell."""
+PACKETS_SOFT, PACKETS_HARD = 3 * 2**30, 2**32 - 1
+"""Of an SA without extended sequence numbers: it is rekeyed after the first, and has no number left after the second
+(RFC 4303 3.3.3). At a million packets a second the first is 54 minutes, less than an hour's lifetime."""
 MESSAGE_IDS_SOFT, MESSAGE_IDS_HARD = 2**32 - 2**20, 2**32 - 16
 """An IKE SA is rekeyed when one end has used so many message IDs, and deleted when so many: none comes twice, and there
 are some left to delete it (RFC 7296 2.2)."""

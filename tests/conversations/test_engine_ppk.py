@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 
 from tests.conversations import plans
-from tests.conversations.dialogue import Change, Dialogue, Side, datagrams
-from tests.conversations.plans import ALL_REQID, Settings
+from tests.conversations.dialogue import Change, Dialogue, Side, datagrams, established
+from tests.conversations.plans import ALL_REQID, GCM_X25519, Settings
 from tests.conversations.scenes import A4, B4, ping
 from tests.unit import pki
 from tests.unit.pki import issue, method, root
 from xfrmd.ike.events import Acquire, Adopt, Rekey
 from xfrmd.ike.saved import KernelSa, decode
 from xfrmd.ike.saving import proof
-from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.message import parse_clear
 from xfrmd.model.pad import Ppk
 from xfrmd.model.plan import Plan
@@ -27,6 +27,7 @@ from xfrmd.transforms.keymat import with_ppk
 
 KEY, OTHER = Secret(bytes(range(32))), Secret(bytes(32))
 CA = root()
+HYBRID = Settings(ike=((*GCM_X25519, Transform(6, 36)),))
 
 
 def having(key: Secret = KEY, name: bytes = b"office", *, required: bool = True) -> Change:
@@ -153,6 +154,28 @@ def test_the_keys_are_those_of_the_rfc() -> None:
         first = hmac.digest(KEY.reveal(), key + key + b"\x01", name)
         second = hmac.digest(KEY.reveal(), first + key + key + b"\x02", name)
         assert with_ppk(prf, KEY, key + key) == first + second
+
+
+# rfc 8784: keys-mixed
+# rfc 9242: auth-covers
+@pytest.mark.parametrize("case", WORKS.values(), ids=WORKS)
+def test_beside_additional_key_exchanges_it_is_mixed_into_the_last_keys(case: tuple[Change, Change, str]) -> None:
+    """IKE_INTERMEDIATE is covered by AUTH under the keys without the PPK, SK_d of its last step goes in with it."""
+    a, b, name = case
+    talk = Dialogue(HYBRID, a=a, b=b)
+    waiting, before = datagrams(talk.acquire()), b""
+    while waiting:
+        one = waiting.pop(0)
+        if parse_clear(one.data).header.exchange == ExchangeType.IKE_AUTH and not before:
+            _, before = established(talk.a).agreed_channel.heritage
+        waiting += datagrams(talk.deliver(one))
+    assert used(talk) == (name, name)
+    prf, sk_d = established(talk.a).agreed_channel.heritage
+    assert before
+    assert sk_d == (with_ppk(prf, KEY, before) if name else before)
+    assert sk_d == established(talk.b).agreed_channel.heritage[1]
+    ours, theirs = talk.a.installed(), talk.b.installed()
+    assert {one.spi for one in ours} == {one.spi for one in theirs}
 
 
 def test_another_ppk_is_another_way_to_authenticate() -> None:

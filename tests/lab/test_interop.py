@@ -99,6 +99,27 @@ def test_two_hosts(two_hosts: topology.TwoHosts, tmp_path: Path, peer: str, case
 
 
 @pytest.mark.parametrize("peer", PEERS)
+def test_traffic_from_here_comes_first(two_hosts: topology.TwoHosts, tmp_path: Path, peer: str) -> None:
+    """The other end has done nothing yet but started; then its traffic goes by what is there, and it rekeys nothing."""
+    net, authority = two_hosts, certs.root("rsa")
+    own = certs.host("a", authority, "rsa")
+    icmp = topology.between(net.left, net.right, "icmp")
+    assert ping(net.left, net.right.v4, 1).lost == 0
+    net.capture.assert_seen_clear(icmp)
+    with (
+        this_end("psk", 4, net.left, tmp_path, authority, own) as ours,
+        other_end(peer, "psk", 4, net.right, authority, own) as said,
+    ):
+        net.capture.clear()
+        assert ping(net.left, net.right.v4, 2, wait=5.0).lost == 0, ours.log + said()
+        assert ping(net.right, net.left.v4, 2, wait=5.0).lost == 0, ours.log + said()
+        (ike,) = e2e.sas(ours)["ike_sas"]
+        assert ike["initiator"]
+        assert len(ike["children"]) == 1
+        net.capture.assert_protected(icmp)
+
+
+@pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("case", ["tunnel", "subnets"])
 def test_two_gateways(tmp_path: Path, peer: str, case: str) -> None:
     authority = certs.root("p256")

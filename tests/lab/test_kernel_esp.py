@@ -15,8 +15,11 @@ from lab import topology
 from lab.netns import Host
 from lab.traffic import ping
 from xfrmd import limits
+from xfrmd.adapters.xfrm import states, uapi
 from xfrmd.adapters.xfrm.events import XfrmEvent, XfrmEvents
+from xfrmd.adapters.xfrm.requests import Request
 from xfrmd.adapters.xfrm.sockets import XfrmSocket, add_policy
+from xfrmd.adapters.xfrm.uapi import Msg
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import SaExpired
 from xfrmd.model.addresses import Address, Prefix
@@ -209,6 +212,32 @@ async def _burst(ends: Ends, entry: SadEntry, load: str) -> list[XfrmEvent]:
         command = ("ping", "-c", "3", "-i", "0.1", "-W", "1", *load.split())
         await asyncio.to_thread(lambda: ends.net.left.run(*command, check=False))
         return [await asyncio.wait_for(queue.get(), 10)]
+
+
+def numbered(entry: SadEntry, last: int) -> Request:
+    """The SA as it is after so many packets."""
+    words = (entry.replay_window + 31) // 32
+    fresh, worn = (uapi.REPLAY_ESN.pack(words, number, number, 0, 0, entry.replay_window) for number in (0, last))
+    body = states.encode(entry)
+    assert body.count(fresh) == 1
+    return Request(Msg.NEWSA, body.replace(fresh, worn), str(entry))
+
+
+@pytest.mark.parametrize("esn", [True, False])
+def test_sequence_numbers_go_on_beyond_2_32_where_they_are_extended_and_end_there_where_not(
+    ends: Ends, esn: bool
+) -> None:
+    """Never one twice (RFC 4303 3.3.3): such an SA is rekeyed by number of packets long before."""
+    for src, dst, spi in ((ends.here, ends.there, 0x7000), (ends.there, ends.here, 0x7001)):
+        entry = dataclasses.replace(sa(src, dst, spi), esn=esn)
+        for xfrm in (ends.left, ends.right):
+            xfrm.one(numbered(entry, 2**32 - 6))
+    assert ping(ends.net.left, ends.there, 4, interval=0.05).lost == 0, "the positive control"
+    outcome = ping(ends.net.left, ends.there, 12, interval=0.05)
+    assert outcome.lost == (0 if esn else 11)
+    if esn:
+        assert "oseq-hi 0x1" in ends.net.left.run("ip", "-s", "xfrm", "state").stdout
+        assert [one.replay_failures for one in ends.right.sas()] == [0, 0]
 
 
 def test_esp_in_udp_is_installed_for_both_families(ends: Ends) -> None:

@@ -53,12 +53,13 @@ TUNNEL_FWD = (
 # ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 0x11223344 reqid 1480982529 mode transport
 #   aead "rfc4106(gcm(aes))" 0x000102030405060708090a0b0c0d0e0f10111213 128 replay-window 1024 flag icmp
 #   limit byte-soft 1024 limit byte-hard 2048 limit time-soft 90 limit time-hard 100
+#   limit packet-soft 3221225472 limit packet-hard 4294967295
 #   sel src 10.0.0.1/32 dst 10.0.0.2/32 proto tcp dport 445
 GCM = (
     "0a000002000000000000000000000000" "0a000001000000000000000000000000"
     "01bdffff00000000" "0200" "2020" "06" "000000" "0000000000000000"
     "0a000002000000000000000000000000" "11223344" "32" "000000" "0a000001000000000000000000000000"
-    "0004000000000000" "0008000000000000" "ffffffffffffffff" "ffffffffffffffff"
+    "0004000000000000" "0008000000000000" "000000c000000000" "ffffffff00000000"
     "5a00000000000000" "6400000000000000" "0000000000000000" "0000000000000000"
     + "00" * 32 + "00" * 12 + "00000000" "01004658" "0200" "00" "00" "10" "00000000000000"
     "6000" "1200" + b"rfc4106(gcm(aes))".ljust(64, b"\0").hex() + "a0000000" "80000000"
@@ -167,6 +168,8 @@ def test_an_sa_is_read_without_its_keys() -> None:
     assert (observed.spi, observed.src, observed.dst, observed.reqid) == (0x11223344, GCM_SA.src, GCM_SA.dst, REQID)
     assert observed.ours
     assert "0001020304" not in repr(observed)
+    assert not observed.due(0.0)
+    assert dataclasses.replace(observed, packets=limits.PACKETS_SOFT).due(0.0), "its sequence numbers come to an end"
 
 
 @pytest.mark.parametrize("name", ["AES128-GCM", "AES192-GCM", "AES256-GCM", "CHACHA20-POLY1305"])

@@ -49,6 +49,8 @@ class ObservedSa:
     integrity_failures: int
     soft: Lifetime = NO_LIMIT
     """When the kernel tells that the SA is to be replaced."""
+    soft_packets: int = uapi.INFINITE
+    """Or after so many packets."""
 
     @property
     def ours(self) -> bool:
@@ -58,6 +60,7 @@ class ObservedSa:
     def due(self, now: float) -> bool:
         """Is its soft lifetime over? The kernel tells that only once. `now` in seconds of the epoch."""
         late = bool(self.soft.seconds) and now >= self.added + self.soft.seconds
+        late = late or self.packets >= self.soft_packets
         return late or (bool(self.soft.kilobytes) and self.octets >= self.soft.kilobytes * 1024)
 
     def __str__(self) -> str:
@@ -89,9 +92,12 @@ def encode(sa: SadEntry) -> bytes:
 
 
 def _lifetimes(sa: SadEntry) -> tuple[int, ...]:
-    """Limits as the kernel wants them: octets, packets (none), seconds since added, since first use (none)."""
+    """Limits as the kernel wants them: octets, packets, seconds since added, since first use (none). Packets have one
+    where their numbers have 32 bits: the kernel sends none after the last number (RFC 4303 3.3.3).
+    """
     octets = tuple(limit.kilobytes * 1024 or uapi.INFINITE for limit in (sa.soft, sa.hard))
-    return (*octets, uapi.INFINITE, uapi.INFINITE, sa.soft.seconds, sa.hard.seconds, 0, 0)
+    packets = (uapi.INFINITE, uapi.INFINITE) if sa.esn else (limits.PACKETS_SOFT, limits.PACKETS_HARD)
+    return (*octets, *packets, sa.soft.seconds, sa.hard.seconds, 0, 0)
 
 
 def _algorithms(sa: SadEntry) -> list[bytes]:
@@ -159,7 +165,7 @@ def decode(body: bytes) -> ObservedSa | None:
     values = uapi.SA.unpack_from(body)
     daddr, spi, protocol, saddr = values[9:13]
     octets, packets, added, used = values[21:25]
-    soft_octets, soft_seconds = values[13], values[17]
+    soft_octets, soft_packets, soft_seconds = values[13], values[15], values[17]
     _, replay, integrity, _, reqid, family, mode, _, _ = values[25:]
     version = uapi.VERSIONS.get(family)
     if version is None or protocol not in PROTOCOL_IDS or not any(spi):
@@ -178,4 +184,5 @@ def decode(body: bytes) -> ObservedSa | None:
         replay_failures=replay,
         integrity_failures=integrity,
         soft=Lifetime(soft_seconds, 0 if soft_octets == uapi.INFINITE else soft_octets // 1024),
+        soft_packets=soft_packets,
     )
