@@ -123,5 +123,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for line in (Row.HEAD, *(str(row) for _, row in rows)):
             terminalreporter.line(line)
     for report, row in rows:
-        if report.passed:
+        if report.passed and not hasattr(terminalreporter.config, "workerinput"):  # of many processes the one that told
             keep("boot", Path(report.nodeid.partition("::")[0]).stem, row)

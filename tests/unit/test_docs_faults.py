@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.boot import test_broken_boots, test_broken_stores
 from tests.boot.scene import Row
 from tests.lab import chaos
 from tools import faults
 
 ROOT = Path(__file__).parents[2]
+BOOT_COLUMNS, CHAOS_COLUMNS = 10, 8
 CLOSED = Row("daemon missing", "boot", 100, 50, 0, 0, 30, 0, 20)
 OPEN = Row("bootmode permit", "before the policy", 100, 50, 7, 3, 30, 0, 20, "stated: bootmode permit")
 PUT_BACK = chaos.Row("blocked", "nft flush ruleset", "under traffic", 0, 300, 1, 0.18, 0.03)
@@ -47,6 +49,7 @@ def test_a_row_is_kept_only_where_that_is_asked_for(tmp_path: Path, monkeypatch:
     [
         ({}, True),
         ({"why": ""}, False),
+        ({"why": "all is blocked"}, False),
         ({"why": "", "clear": 0}, False),
         ({"why": "", "clear": 0, "came_in": 0}, True),
         ({"attacks": 0}, False),
@@ -61,3 +64,17 @@ def test_what_passed_without_a_stated_reason_or_was_not_tried_makes_no_document(
     assert faults.main(str(file), str(target)) == (0 if sound else 1)
     assert target.exists() is sound
     assert ("bootmode permit" in capsys.readouterr().err) is not sound
+
+
+def test_the_document_has_each_broken_boot_and_marks_whatever_passed() -> None:
+    rows = rows_of((ROOT / "docs/faults.md").read_text())
+    boots = [row for row in rows if len(row) == BOOT_COLUMNS]
+    others = [row for row in rows if len(row) == CHAOS_COLUMNS]
+    assert {broken.fault for broken in (*test_broken_boots.BROKEN, *test_broken_stores.BROKEN)} <= {
+        row[0] for row in boots
+    }
+    assert {fault.name for fault in (*chaos.FAULTS, *chaos.XFRM_FAULTS)} <= {row[1] for row in others}
+    assert all(int(row[2]) > 0 for row in boots), "each has its attacks"
+    passed = [row for row in boots if (row[4], row[5]) != ("0", "0")] + [row for row in others if row[3] != "0"]
+    assert passed
+    assert all(row[-1].startswith(faults.STATED) for row in passed), passed
