@@ -112,9 +112,15 @@ def tunnelled_beside(net: topology.SharedNat) -> tuple[str, str, str]:
 
 
 # rfc 7296: nat-float
-def test_two_hosts_behind_one_nat_have_tunnels_side_by_side() -> None:
+# rfc 3948: two-behind-one-nat
+@pytest.mark.parametrize("name", ["", "keyid:branch"], ids=["own addresses", "one name"])
+def test_two_hosts_behind_one_nat_have_tunnels_side_by_side(name: str) -> None:
+    """Also when both say to be the same: the second one's INITIAL_CONTACT does not end the first."""
     with topology.two_behind_nat() as net:
         ours, theirs, far = tunnelled_beside(net)
+        if name:
+            ours, theirs = (one.replace("psk:", f'local_id: "{name}", psk:') for one in (ours, theirs))
+            far = far.replace("psk:", f'remote_id: "{name}", psk:')
         with (
             xfrmd(net.inside, ours, secret=e2e.SECRET) as inside,
             xfrmd(net.beside, theirs, secret=e2e.SECRET) as beside,

@@ -111,6 +111,28 @@ def test_chains_larger_than_a_packet_go_in_fragments_of_ike(
         assert not [one for one in net.capture.packets if one.packet.fragment_id is not None]
 
 
+# rfc 7383: path-mtu
+def test_fragments_that_a_path_drops_become_smaller(
+    two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path
+) -> None:
+    """A router on the way to strongSwan drops packets of more than 576 octets in silence, IKE_SA_INIT excepted."""
+    net = two_hosts
+    method, files = with_rsa_chain(certs.Files(tmp_path))
+    conf = certs.charon(net.right.v4, net.left.v4, **NAMES, more="fragmentation = yes")
+    net.right.run("nft", "add", "table", "ip", "narrow")
+    net.right.run("nft", "add", "chain", "ip", "narrow", "in", "{ type filter hook prerouting priority -500 ; }")
+    rule = ("ip", "saddr", net.left.v4, "udp", "dport", "{500, 4500}", "ip", "length", ">", "576", "counter", "drop")
+    net.right.run("nft", "add", "rule", "ip", "narrow", "in", *rule)
+    with (
+        xfrmd(net.left, certs.policy(method)) as ours,
+        strongswan(net.right, conf, plugins=certs.CHARON_PLUGINS, files=files) as theirs,
+    ):
+        assert ping(net.left, net.right.v4, 12, interval=1.0, wait=5.0).lost < 12, ours.log + theirs.log
+        assert "reassembled fragmented IKE message" in theirs.log
+        assert "packets 0 bytes" not in net.right.run("nft", "list", "table", "ip", "narrow").stdout
+        net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+
+
 @pytest.mark.parametrize("unasked", [False, True])
 def test_no_authority_is_named(two_hosts: topology.TwoHosts, strongswan: Charon, tmp_path: Path, unasked: bool) -> None:
     """Who is asked for no certificate shows none by strongSwan's default: we say so, and what to do."""
