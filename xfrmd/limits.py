@@ -276,8 +276,14 @@ TICKETS_HELD: Final = 4_096
 """Tickets that we keep, one for a peer."""
 TICKETS_SPENT: Final = 65_536
 """Tickets of ours that are remembered as used: a day's worth of thousands of peers. With more, none is taken."""
-RESUME_TRIES: Final = 3
-"""Times that a ticket is shown to a silent peer, within 3 s, before IKE_SA_INIT is sent."""
+RESUME_TRIES: Final = 4
+"""Times that a ticket is shown to a silent peer, within 6 s, before IKE_SA_INIT is sent: a peer that is back and has
+thousands to answer needs time, and whole handshakes would take it more.
+"""
+RESUME_AUTH_TRIES: Final = 6
+"""Times that IKE_AUTH of a resumption is sent, within 21 s, before all begins anew: whoever has answered the ticket may
+have been somebody else.
+"""
 RESUMED_REKEY: Final = 60.0
 """A resumed IKE SA gets a key exchange of its own so long after it began, or up to three times as late, at random: not
 all peers of a host that was away at once.

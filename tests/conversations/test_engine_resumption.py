@@ -174,10 +174,11 @@ def test_a_silent_peer_is_asked_for_the_full_exchange_and_may_be_shown_the_ticke
     story.lose()
     talk.acquire()
     sent: list[Effect] = []
-    while talk.now < 5.0:
+    while talk.now < 8.0:
         talk.now += 0.1
         sent += talk.a.engine.handle(TimerFired(), talk.now)
     found = exchanges(datagrams(sent))
+    assert len(found) > limits.RESUME_TRIES
     assert found[: limits.RESUME_TRIES - 1] == [ExchangeType.IKE_SESSION_RESUME] * (limits.RESUME_TRIES - 1)
     assert set(found[limits.RESUME_TRIES - 1 :]) == {ExchangeType.IKE_SA_INIT}
     assert story.held() == before
@@ -699,3 +700,19 @@ def test_a_session_ends_when_what_was_proved_ends_whatever_ends_it() -> None:
     assert session is not None
     assert session.until == pytest.approx(NOW.timestamp() + 500.0)
     assert int.from_bytes(answer.data[:4]) == 500 - int(talk.now)
+
+
+# rfc 5723: nack
+def test_who_answers_the_ticket_in_the_peers_name_only_costs_time() -> None:
+    story = Story()
+    talk = story.talk
+    story.lose()
+    (shows,) = datagrams(talk.acquire())
+    asked = parse_clear(shows.data).header
+    header = Header.of(asked.spi_i, b"stranger", ExchangeType.IKE_SESSION_RESUME, 0, initiator=False, response=True)
+    forged = SendDatagram(Endpoint(B4, 500), Endpoint(A4, 500), build_clear(header, [NoncePayload(bytes(32))]))
+    (auth,) = datagrams(talk.deliver(forged))
+    assert auth.data[8:16] == b"stranger"
+    talk.pass_time(25.0)
+    works(talk)
+    assert talk.a.engine.ike_sas()[0].created < 22.0

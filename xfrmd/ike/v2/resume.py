@@ -120,7 +120,8 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
 def unanswered(sa: IkeSa) -> bool:
     """Has the peer of a resumption been silent for long enough to try the full exchange?"""
     resuming = sa.handshake is not None and sa.handshake.session is not None and sa.initiator
-    return resuming and sa.window.busy and sa.window.times >= limits.RESUME_TRIES
+    tries = limits.RESUME_TRIES if sa.state is IkeState.CONNECTING else limits.RESUME_AUTH_TRIES
+    return resuming and sa.window.busy and sa.window.times >= tries
 
 
 # rfc 5723: nack
