@@ -1,197 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Engines that die at every step of every exchange and go on from what was kept: one IKE SA, one pair, no IV twice."""
+"""Engines that die and go on from what was kept of them: SAs, filters, rekeys and deletes afterwards."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
+from tests.conversations.lives import CBC, PFS, Play, delete_child, play, rekey_child, rekey_ike
 from tests.conversations.mortal import Moment, Mortal, Wire
-from tests.conversations.network import BAD, PERFECT, Faults, Flow, Network
-from tests.conversations.plans import (
-    ALL_REQID,
-    CBC_X25519,
-    ENCR_GCM,
-    ESN_OFF,
-    GCM_X25519,
-    P256,
-    SMB_REQID,
-    X25519,
-    Settings,
-    plan,
-    responding,
-)
+from tests.conversations.network import BAD, Network
+from tests.conversations.plans import ALL_REQID, SMB_REQID, Settings, plan, responding
 from tests.conversations.scenes import A4, B4, Pair, tcp
 from xfrmd import limits
-from xfrmd.ike.events import Acquire, Delete, Event, Rekey, TicketKeys
-from xfrmd.model.proposals import Transform
+from xfrmd.ike.events import Delete, Rekey, TicketKeys
 from xfrmd.model.secret import Secret
-
-PFS = Settings(pfs=True, esp=((ENCR_GCM, X25519, P256, ESN_OFF),))
-HYBRID = Settings(ike=((*GCM_X25519, Transform(6, 36)),), pfs=True)
-CBC = Settings(ike=(CBC_X25519,))
-
-
-@dataclass
-class Play:
-    """Two hosts that can die."""
-
-    scene: Pair
-    mortals: dict[str, Mortal]
-
-    def run(self, seconds: float) -> None:
-        self.scene.network.run(self.scene.network.now + seconds)
-
-    def flows(self, seconds: float, interval: float = 0.02) -> list[Flow]:
-        return [self.scene.flow(host, seconds, interval) for host in self.scene.hosts]
-
-    def look_at_the_wire(self) -> None:
-        wire = Wire()
-        for host in self.scene.hosts:
-            wire.watch(host.sent)
-
-
-def play(seed: int = 1, settings: Settings | None = None, faults: Faults = PERFECT) -> Play:
-    network, ours = Network(seed, faults), settings or Settings()
-    a = Mortal(network, A4, plan(A4, [B4], ours), network.entropy())
-    b = Mortal(network, B4, plan(B4, [A4], ours), network.entropy())
-    return Play(Pair(network, network.add("A", A4, a), network.add("B", B4, b)), {"A": a, "B": b})
-
-
-Ask = Callable[[Play], list[tuple[str, Event]]]
-
-
-def connect(_: Play) -> list[tuple[str, Event]]:
-    return []
-
-
-def rekey_child(one: Play) -> list[tuple[str, Event]]:
-    return [("A", Rekey(one.scene.child(one.scene.a).spi_in.to_bytes(4)))]
-
-
-def rekey_ike(one: Play) -> list[tuple[str, Event]]:
-    return [("A", Rekey(one.scene.a.ike_sas()[0].local_spi))]
-
-
-def rekey_child_both(one: Play) -> list[tuple[str, Event]]:
-    return [*rekey_child(one), ("B", Rekey(one.scene.child(one.scene.b).spi_in.to_bytes(4)))]
-
-
-def rekey_ike_both(one: Play) -> list[tuple[str, Event]]:
-    return [*rekey_ike(one), ("B", Rekey(one.scene.b.ike_sas()[0].local_spi))]
-
-
-def delete_child(one: Play) -> list[tuple[str, Event]]:
-    return [("A", Delete(one.scene.child(one.scene.a).spi_in.to_bytes(4)))]
-
-
-def delete_ike(one: Play) -> list[tuple[str, Event]]:
-    return [("A", Delete(one.scene.a.ike_sas()[0].local_spi))]
-
-
-def another_child(_: Play) -> list[tuple[str, Event]]:
-    return [("A", Acquire(SMB_REQID, tcp(A4, B4, 445)))]
-
-
-def rekey_hybrid_child(one: Play) -> list[tuple[str, Event]]:
-    return rekey_child(one)
-
-
-def rekey_hybrid_ike(one: Play) -> list[tuple[str, Event]]:
-    return rekey_ike(one)
-
-
-def connect_hybrid(one: Play) -> list[tuple[str, Event]]:
-    return connect(one)
-
-
-def connect_in_fragments(one: Play) -> list[tuple[str, Event]]:
-    return connect(one)
-
-
-def rekey_child_in_fragments(one: Play) -> list[tuple[str, Event]]:
-    return rekey_child(one)
-
-
-def rekey_ike_in_fragments(one: Play) -> list[tuple[str, Event]]:
-    return rekey_ike(one)
-
-
-def rekey_child_in_udp(one: Play) -> list[tuple[str, Event]]:
-    return rekey_child(one)
-
-
-FRAGMENTS = Settings(fragment_size=150)
-"""Every sealed message that says something goes in several."""
-ASKS: dict[Ask, Settings] = {
-    connect_in_fragments: FRAGMENTS,
-    rekey_child_in_fragments: FRAGMENTS,
-    rekey_ike_in_fragments: FRAGMENTS,
-    rekey_child_in_udp: Settings(encapsulate=True),
-    connect_hybrid: HYBRID,
-    rekey_hybrid_child: HYBRID,
-    rekey_hybrid_ike: HYBRID,
-    connect: Settings(),
-    rekey_child: PFS,
-    rekey_ike: Settings(),
-    rekey_child_both: Settings(),
-    rekey_ike_both: CBC,
-    delete_child: Settings(),
-    delete_ike: Settings(),
-    another_child: Settings(smb=True),
-}
-SEAMLESS: tuple[Ask, ...] = (
-    rekey_child,
-    rekey_ike,
-    rekey_hybrid_child,
-    rekey_hybrid_ike,
-    rekey_child_in_fragments,
-    rekey_ike_in_fragments,
-    rekey_child_in_udp,
-    rekey_child_both,
-    rekey_ike_both,
-    another_child,
-)
-
-
-def act(ask: Ask, who: str, at: int, moment: Moment) -> tuple[Play, int]:
-    """A death in an exchange under traffic, and all that follows until it is quiet. How many packets were lost?"""
-    one = play(settings=ASKS[ask])
-    if ask not in (connect, connect_hybrid, connect_in_fragments):
-        one.scene.acquire(one.scene.a)
-        one.run(1.0)
-    one.mortals[who].arm(at, moment)
-    running = one.flows(5.0)
-    for name, event in ask(one):
-        one.scene.network.at(one.scene.network.now + 0.1, one.mortals[name].host, event)
-    one.run(8.0)
-    if ask not in SEAMLESS:  # what was given up is asked for again by traffic, when a peer's silence has been believed
-        one.run(200.0)
-        one.scene.acquire(one.scene.a, one.scene.network.now)
-        one.run(2.0)
-    one.scene.converge(200)
-    one.look_at_the_wire()
-    one.scene.works()
-    return one, sum(len(flow.lost) for flow in running)
-
-
-def steps(ask: Ask, who: str) -> int:
-    """How many events a host has to handle in an exchange."""
-    return act(ask, who, 0, Moment.AFTER)[0].mortals[who].events
-
-
-@pytest.mark.parametrize("who", ["A", "B"])
-@pytest.mark.parametrize("ask", ASKS, ids=lambda ask: ask.__name__)
-def test_death_at_every_step_of_every_exchange(ask: Ask, who: str) -> None:
-    for at, moment in itertools.product(range(1, min(steps(ask, who), 10) + 1), Moment):
-        one, lost = act(ask, who, at, moment)
-        assert one.mortals[who].deaths == 1, (at, moment)
-        if ask in SEAMLESS and moment in (Moment.UNSAVED, Moment.AFTER):
-            assert lost == 0, (at, moment)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conversations.lives import Play, play, rekey_ike
 from tests.conversations.plans import SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
-from tests.conversations.test_conversations_restart import Play, play, rekey_ike
 from xfrmd.ike.saved import Saved, SavedChild, SavedLineage, decode, encode
 
 
