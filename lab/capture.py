@@ -160,6 +160,11 @@ class Capture:
             if each.packet.kind in (Kind.ESP, Kind.UDP_ESP) and (between is None or between.carries(each.packet))
         ]
 
+    def ah_packets(self, flow: Flow) -> list[Seen]:
+        """AH packets between the addresses of the flow."""
+        between = Flow(flow.a, flow.b)
+        return [each for each in self.packets if each.packet.kind is Kind.AH and between.carries(each.packet)]
+
     def assert_nothing_clear(self, flow: Flow) -> None:
         """No packet of the flow was seen in the clear."""
         found = self.clear_packets(flow)
@@ -178,6 +183,12 @@ class Capture:
         """ESP was seen between the addresses of the flow, and nothing of it in the clear."""
         self.assert_nothing_clear(flow)
         self.assert_seen_esp(flow)
+
+    def assert_authenticated(self, flow: Flow) -> None:
+        """AH was seen between the addresses of the flow, no ESP, and nothing of it bare."""
+        self.assert_nothing_clear(flow)
+        assert self.ah_packets(flow), f"no AH was seen; seen were:\n{self.summary()}"
+        assert not self.esp_packets(flow), f"ESP was seen:\n{self.summary()}"
 
     def wait_for(self, wanted: Callable[[Seen], bool], timeout: float = 10.0) -> Seen:
         """The first packet, past or coming, for which `wanted` holds; TimeoutError after `timeout` seconds."""

@@ -192,13 +192,13 @@ def _identified(body: bytes) -> SaKey:
     """Of XFRM_MSG_NEWSA."""
     values = uapi.SA.unpack_from(body)
     daddr, spi, protocol = values[9:12]
-    return unpacked_address(uapi.VERSIONS[values[30]], daddr), states.PROTOCOL_IDS[protocol], int.from_bytes(spi)
+    return unpacked_address(uapi.VERSIONS[values[30]], daddr), uapi.PROTOCOL_IDS[protocol], int.from_bytes(spi)
 
 
 def _named(body: bytes) -> SaKey:
     """Of XFRM_MSG_DELSA and XFRM_MSG_GETSA."""
     daddr, spi, family, protocol = uapi.SA_ID.unpack_from(body)
-    return unpacked_address(uapi.VERSIONS[family], daddr), states.PROTOCOL_IDS[protocol], int.from_bytes(spi)
+    return unpacked_address(uapi.VERSIONS[family], daddr), uapi.PROTOCOL_IDS[protocol], int.from_bytes(spi)
 
 
 def _observed(entry: InstalledSa) -> bytes:

@@ -62,12 +62,15 @@ def charon(
     *,
     ike: str = "aes128gcm16-prfsha256-x25519",
     esp: str = "aes128gcm16",
+    ah: str = "",
     secret: str = SECRET,
     ts: str = "",
     child: str = "",
     nets: tuple[str, str] | None = None,
 ) -> str:
     """A swanctl.conf for transport mode with a PSK between two addresses. `ts` as in "[tcp/445]" narrows both ends.
+
+    `ah`: proposals of AH, instead of ESP.
 
     `nets`: tunnel mode, between a network here and one there.
     """
@@ -90,7 +93,7 @@ connections {{
     children {{
       all {{
         mode = {"transport" if nets is None else "tunnel"}
-        esp_proposals = {esp}
+        {f"ah_proposals = {ah}" if ah else f"esp_proposals = {esp}"}
         local_ts = {local}
         remote_ts = {remote}
         {child}

@@ -131,7 +131,7 @@ def test_without_a_plan_all_is_told_but_the_kernels_part() -> None:
     ("about", "rule_name", "note"),
     [
         (packet("out", "fd00:1::5", "fd00:1::9", "icmpv6", 135, 0), "exempt-nd", ", where its hop limit is 255"),
-        (packet("in", "192.0.2.9", "10.1.0.5", "icmp", 3, 4), "exempt-pmtu", ", where it quotes an ESP packet"),
+        (packet("in", "192.0.2.9", "10.1.0.5", "icmp", 3, 4), "exempt-pmtu", ", where it quotes an ESP or AH packet"),
         (packet("in", "192.0.2.9", "10.1.0.5", "esp", 0, 0), "exempt-esp", "decided before all filters"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.netsh_cases import BASE, PSK, errors_of, imported, policy_of, rule_of, warnings_of
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.pad import PskAuth
+from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.secret import Secret
 from xfrmd.model.selector import TCP, Ports
 from xfrmd.policy.words import Action, AddressWord
@@ -84,8 +85,8 @@ def test_a_rule_that_cannot_authenticate_blocks(auth: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("methods", "why"),
     [
-        ("AH[SHA1]", "AH is not built yet"),
-        ("AH[MD5]+ESP[3DES,None]", "AH is not built yet"),
+        ("AH[MD5]", "AH[MD5] is never negotiated"),
+        ("AH[MD5]+ESP[3DES,None]", "AH around ESP is not built"),
         ("ESP[DES,MD5]", "ESP[DES,MD5] is never negotiated"),
     ],
 )
@@ -114,6 +115,11 @@ def test_other_methods_remain_beside_those_that_are_not_built() -> None:
     first, second = warnings_of(script)
     assert first.startswith("4:1: filter action 'require': 'AH[SHA1]' is left out")
     assert second.startswith("7:1: Kerberos authentication is not built yet: this method is left out")
+
+
+def test_ah_alone_is_negotiated() -> None:
+    rule = rule_of(BASE.replace("ESP[AES256,SHA256]", "AH[SHA256]"))
+    assert [one.protocol for one in rule.filter_action.qmsecmethods] == [ProtocolId.AH]
 
 
 def test_weak_algorithms_are_allowed_as_the_script_has_them_and_that_is_told() -> None:

@@ -105,7 +105,9 @@ FWD = SpdEntry(
     optional=True,
     tunnel=(Address.parse("192.0.2.1"), Address.parse("192.0.2.2")),
 )
-POLICIES = [(OUT, PROTECT_OUT), (IN, DISCARD_IN), (FWD, TUNNEL_FWD)]
+AH_OUT = dataclasses.replace(OUT, protocol=ProtocolId.AH)
+PROTECT_AH = PROTECT_OUT.replace("0000000032000000", "0000000033000000")
+POLICIES = [(OUT, PROTECT_OUT), (AH_OUT, PROTECT_AH), (IN, DISCARD_IN), (FWD, TUNNEL_FWD)]
 
 GCM_SA = SadEntry(
     protocol=ProtocolId.ESP,
@@ -143,12 +145,12 @@ CBC_SA = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize(("entry", "octets"), POLICIES, ids=["protect", "discard", "tunnel"])
+@pytest.mark.parametrize(("entry", "octets"), POLICIES, ids=["protect", "protect by ah", "discard", "tunnel"])
 def test_a_policy_is_encoded_as_iproute2_does(entry: SpdEntry, octets: str) -> None:
     assert policies.encode(entry).hex() == octets
 
 
-@pytest.mark.parametrize(("entry", "octets"), POLICIES, ids=["protect", "discard", "tunnel"])
+@pytest.mark.parametrize(("entry", "octets"), POLICIES, ids=["protect", "protect by ah", "discard", "tunnel"])
 def test_a_policy_is_read_as_it_was_written(entry: SpdEntry, octets: str) -> None:
     observed = policies.decode(bytes.fromhex(octets))
     assert observed is not None

@@ -109,12 +109,12 @@ def _set(at: int, octets: bytes) -> Callable[[bytearray], None]:
         _set(152, struct.pack("=I", limits.PRIORITY_FIRST - 1)),
         _set(152, struct.pack("=I", limits.PRIORITY_LAST + 1)),
         _set(168 + 4 + 44, struct.pack("=I", 5)),  # reqid
-        _set(168 + 4 + 20, b"\x33"),  # AH
+        _set(168 + 4 + 20, b"\x6c"),  # IPComp
         lambda body: body.extend(netlink.attribute(uapi.Attr.MARK, b"\x01" + bytes(7))),
         lambda body: body.extend(netlink.attribute(uapi.Attr.IF_ID, b"\x01" + bytes(3))),
         lambda body: body.extend(netlink.attribute(uapi.Attr.TMPL, bytes(body[172 : 172 + 64]) * 2)),
     ],
-    ids=["interface", "mask", "ahead", "behind", "reqid", "ah", "mark", "if_id", "two templates"],
+    ids=["interface", "mask", "ahead", "behind", "reqid", "ipcomp", "mark", "if_id", "two templates"],
 )
 def test_a_policy_unlike_ours_is_not_ours(change: Callable[[bytearray], None]) -> None:
     assert policies.decode(policies.encode(ENTRY)) is not None

@@ -4,7 +4,7 @@
 By default only IKE is exempt (Windows `ipsecexempt` 3), with ESP and AH as the carrier of what it negotiates; the
 levels 0 to 2 exempt more, as in Windows. At every level IPv6 neighbour discovery with the listener reports that
 switches need for it, and the DHCP client, are let through so that a policy which blocks all does not kill the link,
-and routers may say that an ESP packet of ours was too big, or long packets would vanish on the way.
+and routers may say that an ESP or AH packet of ours was too big, or long packets would vanish on the way.
 Multicast and broadcast are exempt at levels 0 and 1 only. Else permit and block hold for them, negotiate means drop.
 """
 
@@ -107,13 +107,39 @@ _QUERY_RULE = "icmpv6 type mld-listener-query ip6 hoplimit 1 ip6 saddr { fe80::/
 _REPORTS = "icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report }"
 _REPORT_RULE = f"{_REPORTS} ip6 hoplimit 1 ip6 saddr {{ ::, fe80::/10 }}"
 """Hop limit 1: it does not leave the link (RFC 3810 5)."""
-_PMTU_RULE_4 = "icmp type destination-unreachable icmp code frag-needed @th,136,8 50 fib daddr type local"
-_PMTU_RULE_6 = "icmpv6 type packet-too-big @th,112,8 50 fib daddr type local"
-"""Protocol or next header of the quoted packet is 50. The kernel then looks for an SA with the quoted SPI, and learns
-nothing but the size (RFC 4301 8.2)."""
+_AH_RULES = ((4, "ip protocol 51"), (6, "ip6 nexthdr 51"), (6, "frag nexthdr 51"))
+"""To nftables AH is an extension header of IPv6: `meta l4proto` there is what follows it."""
+_PMTU_RULE_4 = "icmp type destination-unreachable icmp code frag-needed @th,136,8 {} fib daddr type local"
+_PMTU_RULE_6 = "icmpv6 type packet-too-big @th,112,8 {} fib daddr type local"
+"""Protocol or next header of the quoted packet is 50 or 51. The kernel then looks for an SA with the quoted SPI, and
+learns nothing but the size (RFC 4301 8.2)."""
 
 
-_QUOTES = "it quotes an ESP packet"
+_QUOTES = "it quotes an ESP or AH packet"
+
+
+def _too_big() -> Iterator[Exemption]:
+    """The one message about packets of ours that may come in the clear."""
+    for family, protocol, rule, kind, code in (
+        (4, ICMP, _PMTU_RULE_4, _port(3), _port(4)),
+        (6, ICMPV6, _PMTU_RULE_6, _port(2), ANY_PORT),
+    ):
+        for carrier in (ESP, AH):
+            told = rule.format(carrier)
+            yield Exemption(
+                "exempt-pmtu",
+                True,
+                (family,),
+                protocol,
+                Near.DST,
+                told,
+                (kind,),
+                (code,),
+                in_spd=True,
+                where=_QUOTES,
+            )
+
+
 _FAR, _ONE_HOP = "its hop limit is 255", "its hop limit is 1"
 
 
@@ -135,14 +161,14 @@ def _kerberos_and_rsvp() -> Iterator[Exemption]:
 EXEMPTIONS: Final = (
     Exemption("exempt-esp", True, (4, 6), ESP, Near.DST, "meta l4proto 50 fib daddr type local"),
     Exemption("exempt-esp", False, (4, 6), ESP, Near.SRC, "meta l4proto 50 fib saddr type local"),
-    Exemption("exempt-ah", True, (4, 6), AH, Near.DST, "meta l4proto 51 fib daddr type local"),
-    Exemption("exempt-ah", False, (4, 6), AH, Near.SRC, "meta l4proto 51 fib saddr type local"),
+    *(
+        Exemption("exempt-ah", inbound, (family,), AH, near, f"{rule} fib {end} type local")
+        for inbound, near, end in ((True, Near.DST, "daddr"), (False, Near.SRC, "saddr"))
+        for family, rule in _AH_RULES
+    ),
     Exemption("exempt-ike", True, (4, 6), UDP, Near.DST, "udp dport { 500, 4500 } fib daddr type local", dports=_IKE),
     Exemption("exempt-ike", False, (4, 6), UDP, Near.SRC, "udp sport { 500, 4500 } fib saddr type local", sports=_IKE),
-    Exemption(
-        "exempt-pmtu", True, (4,), ICMP, Near.DST, _PMTU_RULE_4, (_port(3),), (_port(4),), in_spd=True, where=_QUOTES,
-    ),
-    Exemption("exempt-pmtu", True, (6,), ICMPV6, Near.DST, _PMTU_RULE_6, (_port(2),), in_spd=True, where=_QUOTES),
+    *_too_big(),
     Exemption("exempt-nd", True, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, _NEIGHBOUR, in_spd=True, where=_FAR),
     Exemption("exempt-nd", False, (6,), ICMPV6, Near.NONE, _NEIGHBOUR_RULE, _NEIGHBOUR, in_spd=True, where=_FAR),
     Exemption(

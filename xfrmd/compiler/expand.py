@@ -29,6 +29,7 @@ from xfrmd.compiler.weight import range_length, weigh_widths
 from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.facts import HostFacts, InterfaceKind
 from xfrmd.model.plan import FilterOrigin, SpecificFilter, Verdict
+from xfrmd.model.proposals import protocol_of
 from xfrmd.model.selector import ICMP, ICMPV6, Selector
 from xfrmd.policy.words import (
     AddressSpec,
@@ -238,19 +239,20 @@ def one_way(generic: Generic, verdict: Verdict, ends: tuple[End, End], protocol:
     one, action, origin, number = generic.filter, generic.rule.filter_action, generic.origin, generic.number
     (sources, source), (destinations, destination) = ends
     inpass, soft = (action.inpass, action.soft) if verdict is Verdict.NEGOTIATE else (False, False)
+    last = (inpass, soft, number, None, protocol_of(action.qmsecmethods if verdict is Verdict.NEGOTIATE else ()))
     turns, named, ways = not is_icmp(protocol), protocol != 0, directions(one)
     for from_, to, sport, dport in product(sources, destinations, one.sports, one.dports):
         swidth, dwidth = sport.last - sport.first + 1, dport.last - dport.first + 1
         ahead = _made(Selector, (from_, to, protocol, sport, dport))
         weight, _ = weigh_widths(source, destination, named, swidth, dwidth)
         for inbound in ways:
-            yield _made(SpecificFilter, (inbound, ahead, verdict, weight, origin, 0, inpass, soft, number, None))
+            yield _made(SpecificFilter, (inbound, ahead, verdict, weight, origin, 0, *last))
         if one.mirrored:
             back = _made(Selector, (to, from_, protocol, *((dport, sport) if turns else (sport, dport))))
             widths = (dwidth, swidth) if turns else (swidth, dwidth)
             weight, _ = weigh_widths(destination, source, named, *widths)
             for inbound in ways:
-                yield _made(SpecificFilter, (not inbound, back, verdict, weight, origin, 0, inpass, soft, number, None))
+                yield _made(SpecificFilter, (not inbound, back, verdict, weight, origin, 0, *last))
 
 
 class Expanded(NamedTuple):

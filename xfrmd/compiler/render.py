@@ -10,7 +10,7 @@ from xfrmd.compiler.nft_text import render
 from xfrmd.model.addresses import Prefix
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.plan import FilterOrigin, Plan, ProtectPolicy, SpecificFilter
-from xfrmd.model.proposals import Proposal, TransformType
+from xfrmd.model.proposals import Proposal, ProtocolId, TransformType
 from xfrmd.model.spd import SpdEntry
 from xfrmd.model.store import Store
 from xfrmd.transforms.catalog import name_of
@@ -43,7 +43,8 @@ def _filter(one: SpecificFilter) -> str:
 
 
 def _entry(one: SpdEntry) -> str:
-    tie = f" reqid {one.reqid:#x}{' optional' if one.optional else ''}" if one.reqid else ""
+    words = " ah" * (one.protocol is ProtocolId.AH) + " optional" * one.optional
+    tie = f" reqid {one.reqid:#x}{words}" if one.reqid else ""
     return f"  {one.direction.name.lower():3} {one.priority:#x} {one.action.value:7} {one.selector}{tie}{_ends(one)}"
 
 

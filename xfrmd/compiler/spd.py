@@ -58,7 +58,8 @@ def _entries(direction: Direction, one: SpecificFilter, groups: tuple[Prefix, ..
     priority, optional = priority_of(class_of(one.weight)), one.inpass and one.inbound
     mode = Mode.TRANSPORT if one.tunnel is None else Mode.TUNNEL
     for block in ports.split(one.selector):
-        entry = SpdEntry(direction, block, SpdAction.PROTECT, priority, one.reqid, mode, optional, one.tunnel)
+        how = (one.reqid, mode, optional, one.tunnel, one.protocol)
+        entry = SpdEntry(direction, block, SpdAction.PROTECT, priority, *how)
         yield entry
         yield from _dropping(entry, groups)
 

@@ -189,7 +189,7 @@ def _disown(ctx: Context, lineage: Lineage, saved: SavedChild) -> None:
     ctx.out.append(RemoveSa(saved.protocol, saved.spi_out, saved.local, saved.remote))
     ctx.out.append(RemoveSa(saved.protocol, saved.spi_in, saved.remote, saved.local))
     if lineage.current is not None:
-        lifecycle.disown(ctx, lineage.current, saved.spi_in.to_bytes(4))
+        lifecycle.disown(ctx, lineage.current, saved.protocol, saved.spi_in.to_bytes(4))
 
 
 def _link(ctx: Context, known: dict[int, SavedChild], children: _Children) -> None:

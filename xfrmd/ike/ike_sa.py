@@ -26,7 +26,7 @@ from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.window import Window
 from xfrmd.model.notice import Notice
 from xfrmd.model.pad import Identity, PadEntry
-from xfrmd.model.proposals import Proposal, Transform
+from xfrmd.model.proposals import Proposal, ProtocolId, Transform, protocol_of
 from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Selector
 from xfrmd.transforms.compute import KeyExchange, key_exchange_new
@@ -132,6 +132,11 @@ class Offer:
     agreed: Agreed | None = None
     """The filter, its region and the traffic offered, for a child SA."""
 
+    @property
+    def protocol(self) -> ProtocolId:
+        """Of all its proposals."""
+        return protocol_of(self.proposals)
+
 
 @dataclass(slots=True)
 class FollowUp:
@@ -187,6 +192,8 @@ class Task:
     """To be deleted."""
     spis: tuple[bytes, ...] = ()
     """SPIs of ours to be deleted that never became child SAs: the peer's answer was unacceptable."""
+    protocol: ProtocolId = ProtocolId.ESP
+    """Of these."""
     offer: Offer | None = None
     method: Transform | None = None
     """Key exchange that the peer asked for by INVALID_KE_PAYLOAD."""

@@ -12,6 +12,7 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.effects import InstallSa, RemoveSa
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
+from xfrmd.model.proposals import ProtocolId
 
 
 class StateRow(NamedTuple):
@@ -218,9 +219,9 @@ def take_in(ctx: Context, lineage: Lineage, child: ChildSa, inbound: InstallSa) 
     ctx.out.append(inbound)
 
 
-def disown(ctx: Context, sa: IkeSa, spi: bytes) -> None:
+def disown(ctx: Context, sa: IkeSa, protocol: ProtocolId, spi: bytes) -> None:
     """The peer has made a child SA that we do not take: have it deleted there (RFC 7296 1.3.1)."""
-    sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=(spi,)))
+    sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=(spi,), protocol=protocol))
     ctx.touch(sa)
 
 

@@ -12,6 +12,7 @@ from xfrmd.ike.notices import THEIR_JOURNAL, peer, who
 from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.plan import FilterOrigin
 from xfrmd.model.selector import PROTOCOL_NAMES, Selector
 
 _INIT_REMEDIES: Final = {
@@ -44,6 +45,18 @@ def proposal_refused(sa: IkeSa, what: str, ours: str, told: Mismatch | None) -> 
         f"ours {ours}; theirs {theirs}{difference}",
         who(sa) | {"ours": ours, "theirs": theirs} | ({"difference": told.reason} if told is not None else {}),
         f"give both hosts one {_setting(what)} in common",
+    )
+
+
+def ah_behind_nat(sa: IkeSa, origin: FilterOrigin) -> Notice:
+    """AH proves addresses, which a NAT changes (RFC 7296 2.23, RFC 3715 2.1); there is no AH in UDP."""
+    return Notice(
+        Level.WARNING,
+        "ah-behind-nat",
+        f"a NAT stands between us and {peer(sa)}, or forceencapsulation is set, and filter action {origin.filter_action!r} "
+        f"(rule {origin.rule!r}) asks for AH, which no NAT lets through: no child SA is made",
+        who(sa) | {"filter_action": origin.filter_action},
+        "use ESP with these hosts, ESP[None,SHA256] to authenticate alone, or take the NAT away",
     )
 
 

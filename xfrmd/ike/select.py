@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from xfrmd.errors import LocalProtocolError
 from xfrmd.ike.v2.payloads import WireProposal
-from xfrmd.model.proposals import ADDITIONAL, Proposal, Transform, TransformType
+from xfrmd.model.proposals import ADDITIONAL, Proposal, ProtocolId, Transform, TransformType
 from xfrmd.transforms.catalog import name_of
 
 _KNOWN_TYPES: Final = frozenset(int(kind) for kind in TransformType)
@@ -30,7 +31,8 @@ _WORDS: Final = {
 class Suite:
     """One transform of each type, None where there is none."""
 
-    encryption: Transform
+    encryption: Transform | None
+    """None: AH."""
     integrity: Transform | None
     prf: Transform | None
     key_exchange: Transform | None
@@ -39,13 +41,28 @@ class Suite:
     """Key exchanges that are made after the first, in this order (RFC 9370)."""
 
     @property
+    def protocol(self) -> ProtocolId:
+        """ESP names an encryption always, NULL at the least, and AH never does (RFC 7296 3.3.3)."""
+        if self.prf is not None:
+            return ProtocolId.IKE
+        return ProtocolId.AH if self.encryption is None else ProtocolId.ESP
+
+    @property
+    def cipher(self) -> Transform:
+        """The encryption of an IKE SA or of ESP. LocalProtocolError for AH."""
+        if self.encryption is None:
+            raise LocalProtocolError("AH encrypts nothing")
+        return self.encryption
+
+    @property
     def transforms(self) -> tuple[Transform, ...]:
         """Those there are, in the order of their types."""
         found = (self.encryption, self.prf, self.integrity, self.key_exchange, *self.additional)
         return tuple(transform for transform in found if transform is not None)
 
     def __str__(self) -> str:
-        return "/".join(map(name_of, self.transforms)) + ("/ESN" if self.esn else "")
+        words = (*_named(self.protocol), *map(name_of, self.transforms), *(("ESN",) if self.esn else ()))
+        return "/".join(words)
 
 
 class Choice(NamedTuple):
@@ -74,13 +91,14 @@ def still_named(suite: Suite, ours: Iterable[Proposal]) -> bool:
 def naming(suite: Suite, ours: Iterable[Proposal]) -> Proposal | None:
     """The first of our proposals that has what was agreed."""
     wanted = [one for one in suite.transforms if suite.prf is not None or one.type not in METHODS]
-    return next((one for one in ours if all(wish in one.transforms for wish in wanted)), None)
+    named = (one for one in ours if one.protocol == suite.protocol)
+    return next((one for one in named if all(wish in one.transforms for wish in wanted)), None)
 
 
 # rfc 7296: one-suite
 def choose(ours: Sequence[Proposal], theirs: Sequence[WireProposal]) -> Choice | Mismatch:
     """The first proposal of ours, in our order, that one of theirs meets. The order within one is ours as well."""
-    closest = (-1, "no proposal for this protocol")
+    closest = (-1, _protocols(ours, theirs))
     offers = [(wire, _by_type(wire.understood)) for wire in theirs if _selectable(wire)]
     for proposal in ours:
         wanted = _by_type(proposal.transforms)
@@ -141,13 +159,13 @@ def accepted(ours: Sequence[Proposal], theirs: Sequence[WireProposal]) -> Choice
 
 def describe(proposals: Iterable[Proposal]) -> str:
     """Our offer for people: "AES128-GCM/SHA256/X25519, AES256/SHA256/..."."""
-    return _text(proposal.transforms for proposal in proposals)
+    return _text((proposal.protocol, proposal.transforms) for proposal in proposals)
 
 
 def describe_wire(proposals: Iterable[WireProposal]) -> str:
     """Their offer in the same words."""
     return _text(
-        tuple(wire.understood or Transform(wire.type, wire.id) for wire in proposal.transforms)
+        (proposal.protocol, tuple(wire.understood or Transform(wire.type, wire.id) for wire in proposal.transforms))
         for proposal in proposals
     )
 
@@ -188,7 +206,7 @@ def _common(wanted: _Types, offered: _Types) -> tuple[list[Transform], str]:
 def _suite(found: Sequence[Transform]) -> Suite:
     chosen = {transform.type: transform for transform in found if transform.id or transform.type == TransformType.ENCR}
     return Suite(
-        chosen[TransformType.ENCR],
+        chosen.get(TransformType.ENCR),
         chosen.get(TransformType.INTEG),
         chosen.get(TransformType.PRF),
         chosen.get(TransformType.KE),
@@ -211,12 +229,31 @@ def _names(transforms: Iterable[Transform]) -> str:
     return " or ".join(name_of(t) if t.id else "none" for t in transforms) or "none"
 
 
-def _text(offers: Iterable[tuple[Transform, ...]]) -> str:
+def _protocols(ours: Iterable[Proposal], theirs: Iterable[WireProposal]) -> str:
+    words = [
+        " or ".join(dict.fromkeys(_PROTOCOLS.get(number, str(number)) for number in numbers)) or "none"
+        for numbers in ([one.protocol for one in ours], [one.protocol for one in theirs])
+    ]
+    if words[0] == words[1]:
+        return "what theirs ask for is not known here"
+    return f"protocol: ours {words[0]}, theirs {words[1]}"
+
+
+_PROTOCOLS: Final = {int(one): one.name for one in ProtocolId}
+
+
+def _named(protocol: int) -> tuple[str, ...]:
+    """The word that tells AH, which has an integrity alone, from the rest."""
+    return (ProtocolId.AH.name,) if protocol == ProtocolId.AH else ()
+
+
+def _text(offers: Iterable[tuple[int, tuple[Transform, ...]]]) -> str:
     texts = []
-    for transforms in offers:
+    for protocol, transforms in offers:
         either = (
             Transform(TransformType.ESN, 0) in transforms
         )  # long sequence numbers are worth a word where they must be
         kinds = _by_type(t for t in transforms if t.type != TransformType.ESN or not either)
-        texts.append("/".join("|".join(name_of(t) for t in kinds[kind]) for kind in sorted(kinds)))
+        words = ("|".join(name_of(t) for t in kinds[kind]) for kind in sorted(kinds))
+        texts.append("/".join((*_named(protocol), *words)))
     return ", ".join(dict.fromkeys(texts)) or "nothing"

@@ -169,10 +169,11 @@ class Store:
         """The child SA that sends to this address with this SPI."""
         return self._by_spi_out.get((remote, spi_out))
 
-    def child_of(self, lineage: Lineage, spi_out: bytes) -> ChildSa | None:
-        """The child SA of this lineage that sends with this SPI of the peer's."""
+    def child_of(self, lineage: Lineage, protocol: int, spi_out: bytes) -> ChildSa | None:
+        """The child SA of this lineage that sends with this protocol and SPI of the peer's."""
         child = self.child_out(lineage.remote.address, int.from_bytes(spi_out)) if len(spi_out) == 4 else None
-        return child if child is not None and lineage.children.get(child.spi_in) is child else None
+        known = child is not None and child.protocol == protocol and lineage.children.get(child.spi_in) is child
+        return child if known else None
 
     def children(self, local: Address, remote: Address, reqid: int) -> list[ChildSa]:
         """Child SAs of a filter with a peer, oldest first."""

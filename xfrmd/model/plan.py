@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.nft import ElementChange, ElementKey, NftTable
 from xfrmd.model.pad import PadEntry
-from xfrmd.model.proposals import Proposal
+from xfrmd.model.proposals import Proposal, ProtocolId
 from xfrmd.model.selector import Selector
 from xfrmd.model.source import Span
 from xfrmd.model.spd import Mode, SpdEntry
@@ -77,6 +77,8 @@ class SpecificFilter(NamedTuple):
     """Order of its filter in the policies: of equal weights the smaller number wins. For nothing but comparing."""
     tunnel: tuple[Address, Address] | None = None
     """Outer source and destination, in the direction of the selector."""
+    protocol: ProtocolId = ProtocolId.ESP
+    """Of the SAs of a negotiate filter."""
 
 
 @dataclass(frozen=True, slots=True)

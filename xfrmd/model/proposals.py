@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -65,3 +66,10 @@ class Proposal:
     def additional(self) -> tuple[Transform, ...]:
         """Its additional key exchanges (RFC 9370)."""
         return tuple(transform for transform in self.transforms if transform.type in ADDITIONAL and transform.id)
+
+
+def protocol_of(proposals: Sequence[Proposal]) -> ProtocolId:
+    """The protocol that these proposals of one filter have in common: a filter's packets go by one protocol, as an SPD
+    entry names one.
+    """
+    return proposals[0].protocol if proposals else ProtocolId.ESP

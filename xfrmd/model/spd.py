@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass
 
 from xfrmd.model.addresses import Address
+from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.selector import Selector
 
 
@@ -51,6 +52,8 @@ class SpdEntry:
     """`level use`: clear packets are let in as well. Inbound only (Windows `inpass`)."""
     tunnel: tuple[Address, Address] | None = None
     """Outer source and destination of a tunnel."""
+    protocol: ProtocolId = ProtocolId.ESP
+    """Of the SAs; ESP unless PROTECT."""
 
     @property
     def key(self) -> tuple[Direction, Selector]:

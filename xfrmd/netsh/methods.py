@@ -17,11 +17,11 @@ from xfrmd.policy.problems import BAD, Problems, quoted
 _LIFETIME: Final = r"(?::(?:[0-9]{1,12}k)?/?(?:[0-9]{1,12}s)?)?"
 _AH: Final = r"AH\[[A-Z0-9]+\]"
 _ESP: Final = r"ESP\[[A-Z0-9-]+(?:,[A-Z0-9-]+)?\]"
-_WITH_AH: Final = re.compile(rf"(?:{_AH}(?:\+{_ESP})?|{_ESP}\+{_AH}){_LIFETIME}", re.IGNORECASE | re.ASCII)
+_WITH_AH: Final = re.compile(rf"(?:{_AH}\+{_ESP}|{_ESP}\+{_AH}){_LIFETIME}", re.IGNORECASE | re.ASCII)
 _UNPROVED: Final = re.compile(rf"ESP\[3?DES,NONE\]{_LIFETIME}", re.IGNORECASE | re.ASCII)
 _NOTHING: Final = re.compile(rf"ESP\[NONE,NONE\]{_LIFETIME}", re.IGNORECASE | re.ASCII)
 _NOT_BUILT: Final = (
-    (_WITH_AH, "AH is not built yet"),
+    (_WITH_AH, "AH around ESP is not built"),
     (_UNPROVED, "ESP without integrity is not built, as packets could be changed on the way"),
 )
 
@@ -36,6 +36,11 @@ class Method(NamedTuple):
     """It can be written down under `allow_weak`, and is never negotiated."""
     refused: str = ""
     """Why the policy language has no such method, "" when it has."""
+
+    @property
+    def is_ah(self) -> bool:
+        """AH rather than ESP."""
+        return self.text[:2].upper() == "AH"
 
     @property
     def usable(self) -> bool:
@@ -63,7 +68,13 @@ def _quick(text: str) -> Method:
 
 def quick_methods(text: str) -> tuple[Method, ...]:
     """`qmsecmethods`: offers in order of preference."""
-    return tuple(map(_quick, _split(text, "ESP[3DES,SHA1]")))
+    found = tuple(map(_quick, _split(text, "ESP[3DES,SHA1]")))
+    if not any(method.usable and not method.is_ah for method in found):
+        return found
+    return tuple(Method(one.text, refused=_ONE_PROTOCOL) if one.is_ah and not one.refused else one for one in found)
+
+
+_ONE_PROTOCOL: Final = "a filter action has ESP or AH here, not both"
 
 
 def main_methods(text: str) -> tuple[Method, ...]:

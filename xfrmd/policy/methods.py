@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Security methods in netsh's grammar: `ESP[AES128-GCM]:100000k/3600s` and `AES256-SHA256-DHGroup14`.
+"""Security methods in netsh's grammar: `ESP[AES128-GCM]:100000k/3600s`, `AH[SHA256]`, `AES256-SHA256-DHGroup14`.
 
 The names are those of the transform catalog, which has Windows Server 2003's own as well: 3DES, SHA1 and groups 2 and 5
 for policies that say `allow_weak: true`. DES, MD5 and group 1 are understood, so that such a policy can be written
@@ -24,6 +24,8 @@ KILOBYTES, SECONDS = 100_000, 3_600
 _KILOBYTE_RANGE: Final = (20, 2_147_483_647)
 _SECOND_RANGE: Final = (10, 172_799)
 _ESP: Final = re.compile(r"ESP\[([^\[\],]*)(?:,([^\[\],]*))?\](?::(.*))?", re.IGNORECASE | re.ASCII)
+_AH: Final = re.compile(r"AH\[([^\[\]]*)\](?::(.*))?", re.IGNORECASE | re.ASCII)
+_AH_AND_ESP: Final = re.compile(r"(?:AH\[[^\[\]]*\]\+ESP|ESP\[[^\[\]]*\]\+AH)\[.*", re.IGNORECASE | re.ASCII)
 _DIGITS: Final = "(0|[1-9][0-9]{0,11})"
 _LIFETIME: Final = re.compile(rf"(?:{_DIGITS}k)?(/)?(?:{_DIGITS}s)?", re.IGNORECASE | re.ASCII)
 _METHOD: Final = re.compile(r"(?:\[[^\]]*\]?|[^\s\[])+")
@@ -148,11 +150,7 @@ def _lifetime(text: str | None, report: _Reporter) -> Lifetime:
 def _quick_method(method: str, report: _Reporter) -> Any:
     match = _ESP.fullmatch(method)
     if match is None:
-        if method[:3].casefold() == "ah[":
-            report.error("AH is not built yet", "use ESP, which also authenticates: ESP[AES128-GCM]")
-        else:
-            report.error("this is no quick mode method", _SPACES if "]," in method else _ESP_FORM)
-        return BAD
+        return _ah_method(method, report)
     cipher, hash_name, lifetime = match[1].strip(), (match[2] or "").strip(), match[3]
     limits = _lifetime(lifetime, report)
     clear = cipher.casefold() in ("none", "null", "")
@@ -172,6 +170,24 @@ def _quick_method(method: str, report: _Reporter) -> Any:
         integrity = report.find(hash_name, catalog.integrity, "integrity")
     transforms = (t for t in (encryption, integrity) if t is not None)
     return report.proposal(ProtocolId.ESP, transforms, limits)
+
+
+def _ah_method(method: str, report: _Reporter) -> Any:
+    match = _AH.fullmatch(method)
+    if match is None:
+        if _AH_AND_ESP.fullmatch(method):
+            report.error(
+                "AH around ESP is not built", "use ESP with integrity: ESP[AES128-GCM]; or AH alone: AH[SHA256]"
+            )
+        else:
+            report.error("this is no quick mode method", _SPACES if "]," in method else _ESP_FORM)
+        return BAD
+    hash_name, limits = match[1].strip(), _lifetime(match[2], report)
+    if hash_name.casefold() in ("", "none"):
+        report.error("this protects nothing", "name an integrity algorithm: AH[SHA256]")
+        return BAD
+    integrity = report.find(hash_name, catalog.integrity, "integrity")
+    return report.proposal(ProtocolId.AH, () if integrity is None else (integrity,), limits)
 
 
 def _main_method(method: str, report: _Reporter) -> Any:
@@ -228,7 +244,7 @@ def _methods(what: str, one: Callable[[str, _Reporter], Any], example: str) -> K
         weak: list[Weak] = []
         for word, item in found:
             report = _Reporter(word, item, problems)
-            proposal = one(word, report)
+            proposal = _beside(one(word, report), proposals, report)
             weak += report.weak
             _tell_repeated(word, proposal, proposals, item, problems)
             proposals[proposal] = None
@@ -237,6 +253,16 @@ def _methods(what: str, one: Callable[[str, _Reporter], Any], example: str) -> K
     item = {"type": "string", "minLength": 4}
     schema = {"anyOf": [{"type": "array", "items": item, "minItems": 1}, item]}
     return Kind(f"list of methods such as {example}", schema, read)
+
+
+def _beside(proposal: Any, earlier: Iterable[Any], report: _Reporter) -> Any:
+    """An entry of the SPD names one protocol: a filter's packets cannot go by ESP to some peers, by AH to others."""
+    others = (one for one in earlier if isinstance(one, Proposal) and isinstance(proposal, Proposal))
+    if any(one.protocol != proposal.protocol for one in others):
+        remedy = "keep one of them; hosts that want the other get a filter action with it, in a rule of their own"
+        report.error("ESP and AH in one list of methods, and all packets of a filter go by one", remedy)
+        return BAD
+    return proposal
 
 
 def _tell_repeated(word: str, proposal: Any, earlier: Iterable[Any], node: Node, problems: Problems) -> None:

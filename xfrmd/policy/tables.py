@@ -87,7 +87,7 @@ FILTER_ACTION: Final = Record(
         Field(
             "action",
             word(_ACTIONS),
-            "permit: let pass; block: drop; negotiate: protect by ESP",
+            "permit: let pass; block: drop; negotiate: protect by ESP or AH",
             default=Action.NEGOTIATE,
             shown="negotiate",
             netsh="action",
@@ -95,7 +95,7 @@ FILTER_ACTION: Final = Record(
         Field(
             "qmsecmethods",
             QUICK_METHODS,
-            "how packets are protected, the best first: ESP[cipher,integrity]:KBk/Ss",
+            "how packets are protected, the best first: ESP[cipher,integrity]:KBk/Ss, or AH[integrity]:KBk/Ss",
             default=DEFAULT_QUICK_METHODS,
             shown=" ".join(DEFAULT_QUICK),
             netsh="qmsecmethods",

@@ -22,7 +22,6 @@ from xfrmd.adapters.netlink_listener import Listener
 from xfrmd.adapters.xfrm import uapi
 from xfrmd.adapters.xfrm.selectors import unpack_selector, unpacked_address
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
-from xfrmd.adapters.xfrm.states import PROTOCOL_IDS
 from xfrmd.adapters.xfrm.uapi import Group, Msg
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import Acquire, Endpoint, Remapped, SaExpired
@@ -94,10 +93,10 @@ def _expire(body: bytes) -> SaExpired | None:
     reqid, family = values[29:31]
     version = uapi.VERSIONS.get(family)
     # A larval SA that nobody filled expires as well; it has no SPI.
-    if version is None or protocol not in PROTOCOL_IDS or not any(spi) or not _ours(reqid):
+    if version is None or protocol not in uapi.PROTOCOL_IDS or not any(spi) or not _ours(reqid):
         return None
     hard = body[uapi.SA.size] != 0
-    return SaExpired(int.from_bytes(spi), PROTOCOL_IDS[protocol], unpacked_address(version, daddr), hard)
+    return SaExpired(int.from_bytes(spi), uapi.PROTOCOL_IDS[protocol], unpacked_address(version, daddr), hard)
 
 
 def _removed(body: bytes) -> SaExpired | None:
@@ -106,10 +105,10 @@ def _removed(body: bytes) -> SaExpired | None:
         raise KernelError(f"XFRM DELSA of {len(body)} octets")
     daddr, spi, family, protocol = uapi.SA_ID.unpack_from(body)
     version = uapi.VERSIONS.get(family)
-    if version is None or protocol not in PROTOCOL_IDS:
+    if version is None or protocol not in uapi.PROTOCOL_IDS:
         return None
     address = unpacked_address(version, daddr)
-    return SaExpired(int.from_bytes(spi), PROTOCOL_IDS[protocol], address, hard=True, why=_REMOVED)
+    return SaExpired(int.from_bytes(spi), uapi.PROTOCOL_IDS[protocol], address, hard=True, why=_REMOVED)
 
 
 def _remapped(body: bytes) -> Remapped | None:
@@ -118,10 +117,10 @@ def _remapped(body: bytes) -> Remapped | None:
     named, reqid, _, source, _, port = uapi.MAPPING.unpack_from(body)
     daddr, spi, family, protocol = uapi.SA_ID.unpack_from(named)
     version = uapi.VERSIONS.get(family)
-    if version is None or protocol not in PROTOCOL_IDS or not _ours(reqid):
+    if version is None or protocol not in uapi.PROTOCOL_IDS or not _ours(reqid):
         return None
     remote = Endpoint(unpacked_address(version, source), socket.ntohs(port))
-    return Remapped(int.from_bytes(spi), PROTOCOL_IDS[protocol], unpacked_address(version, daddr), remote)
+    return Remapped(int.from_bytes(spi), uapi.PROTOCOL_IDS[protocol], unpacked_address(version, daddr), remote)
 
 
 def _ours(reqid: int) -> bool:

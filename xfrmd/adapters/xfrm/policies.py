@@ -104,8 +104,8 @@ def _template(entry: SpdEntry) -> tuple[bytes | int, ...]:
         source, destination = map(packed_address, entry.tunnel)
         version = entry.tunnel[0].family
     algorithms, family = uapi.ALL_ALGORITHMS, uapi.FAMILIES[version]
-    template = (destination, 0, uapi.PROTO_ESP, family, source, entry.reqid, entry.mode, uapi.SHARE_ANY, entry.optional)
-    return (*template, algorithms, algorithms, algorithms)
+    head = (destination, 0, uapi.IP_PROTOCOLS[entry.protocol], family, source, entry.reqid, entry.mode)
+    return (*head, uapi.SHARE_ANY, entry.optional, algorithms, algorithms, algorithms)
 
 
 def encode_id(direction: Direction, selector: Selector, index: int = 0) -> bytes:
@@ -171,7 +171,8 @@ def _entry(
         plain = SpdAction.DISCARD if action == uapi.POLICY_BLOCK else SpdAction.BYPASS
         return None if templates else SpdEntry(direction, selector, plain, priority)
     first = templates[0]
-    if len(templates) > 1 or first.protocol != uapi.PROTO_ESP or first.spi or first.mode not in tuple(Mode):
+    protocol = uapi.PROTOCOL_IDS.get(first.protocol)
+    if len(templates) > 1 or protocol is None or first.spi or first.mode not in tuple(Mode):
         return None
-    mode, action_ = Mode(first.mode), SpdAction.PROTECT
-    return SpdEntry(direction, selector, action_, priority, first.reqid, mode, first.optional, first.ends)
+    how = (first.reqid, Mode(first.mode), first.optional, first.ends, protocol)
+    return SpdEntry(direction, selector, SpdAction.PROTECT, priority, *how)

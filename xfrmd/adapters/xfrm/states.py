@@ -19,8 +19,6 @@ from xfrmd.model.sad import SadEntry
 from xfrmd.model.secret import Secret
 from xfrmd.transforms import catalog
 
-IP_PROTOCOLS: Final = {ProtocolId.ESP: uapi.PROTO_ESP, ProtocolId.AH: uapi.PROTO_AH}
-PROTOCOL_IDS: Final = {number: protocol for protocol, number in IP_PROTOCOLS.items()}
 _SPI: Final = struct.Struct(">I")
 _PORT_PAIR: Final = struct.Struct(">HH")
 
@@ -76,7 +74,7 @@ def encode(sa: SadEntry) -> bytes:
         *selector_fields(narrow),
         packed_address(sa.dst),
         _SPI.pack(sa.spi),
-        IP_PROTOCOLS[sa.protocol],
+        uapi.IP_PROTOCOLS[sa.protocol],
         packed_address(sa.src),
         *_lifetimes(sa),
         *(0,) * 4,
@@ -86,9 +84,15 @@ def encode(sa: SadEntry) -> bytes:
         uapi.FAMILIES[sa.dst.family],
         sa.mode,
         0,
-        uapi.STATE_ICMP | (uapi.STATE_ESN if sa.esn else 0),
+        _flags(sa),
     )
     return b"".join((fixed, *_algorithms(sa), *_encapsulation(sa), *_replay(sa)))
+
+
+def _flags(sa: SadEntry) -> int:
+    """AH ends on a multiple of 4 octets in IPv4, of 8 in IPv6 (RFC 4302 3.3.3.2.1); the kernel has to be told."""
+    short = sa.protocol is ProtocolId.AH and sa.dst.family == 4
+    return uapi.STATE_ICMP | (uapi.STATE_ESN if sa.esn else 0) | (uapi.STATE_ALIGN4 if short else 0)
 
 
 def _lifetimes(sa: SadEntry) -> tuple[int, ...]:
@@ -155,7 +159,7 @@ def encode_ports(sa: SadEntry, entropy: Callable[[int], bytes]) -> bytes:
 def encode_id(protocol: ProtocolId, spi: int, dst: Address) -> bytes:
     """Body of XFRM_MSG_DELSA and XFRM_MSG_GETSA."""
     family = uapi.FAMILIES[dst.family]
-    return uapi.SA_ID.pack(packed_address(dst), _SPI.pack(spi), family, IP_PROTOCOLS[protocol])
+    return uapi.SA_ID.pack(packed_address(dst), _SPI.pack(spi), family, uapi.IP_PROTOCOLS[protocol])
 
 
 def decode(body: bytes) -> ObservedSa | None:
@@ -168,10 +172,10 @@ def decode(body: bytes) -> ObservedSa | None:
     soft_octets, soft_packets, soft_seconds = values[13], values[15], values[17]
     _, replay, integrity, _, reqid, family, mode, _, _ = values[25:]
     version = uapi.VERSIONS.get(family)
-    if version is None or protocol not in PROTOCOL_IDS or not any(spi):
+    if version is None or protocol not in uapi.PROTOCOL_IDS or not any(spi):
         return None
     return ObservedSa(
-        protocol=PROTOCOL_IDS[protocol],
+        protocol=uapi.PROTOCOL_IDS[protocol],
         spi=int.from_bytes(spi),
         src=unpacked_address(version, saddr),
         dst=unpacked_address(version, daddr),

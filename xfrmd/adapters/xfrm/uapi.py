@@ -8,6 +8,8 @@ import socket
 import struct
 from typing import Final
 
+from xfrmd.model.proposals import ProtocolId
+
 NETLINK_XFRM: Final = 6
 FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 """Address family by IP version."""
@@ -68,6 +70,8 @@ class Group(enum.IntFlag):
 
 PROTO_ESP: Final = 50
 PROTO_AH: Final = 51
+IP_PROTOCOLS: Final = {ProtocolId.ESP: PROTO_ESP, ProtocolId.AH: PROTO_AH}
+PROTOCOL_IDS: Final = {number: protocol for protocol, number in IP_PROTOCOLS.items()}
 POLICY_ALLOW: Final = 0
 POLICY_BLOCK: Final = 1
 POLICY_ICMP: Final = 2
@@ -76,6 +80,7 @@ one, where no policy speaks of ICMP itself. It quotes that packet, so it would s
 """
 SHARE_ANY: Final = 0
 STATE_ICMP: Final = 16
+STATE_ALIGN4: Final = 64
 """XFRM_STATE_ICMP in the flags of an SA: such errors are taken from it (RFC 4301 6.2)."""
 STATE_ESN: Final = 128
 """XFRM_STATE_ESN in the flags of an SA."""

@@ -35,8 +35,8 @@ class Channel:
         """The channel of the original initiator; see `responder`. `entropy` is None where IVs may count up."""
         self.prf = prf
         self._sk_d, self._keys = keys.sk_d, keys
-        self._out = IkeCipher.new(suite.encryption, keys.sk_ei, suite.integrity, keys.sk_ai)
-        self._in = IkeCipher.new(suite.encryption, keys.sk_er, suite.integrity, keys.sk_ar)
+        self._out = IkeCipher.new(suite.cipher, keys.sk_ei, suite.integrity, keys.sk_ai)
+        self._in = IkeCipher.new(suite.cipher, keys.sk_er, suite.integrity, keys.sk_ar)
         self._entropy = entropy
         self._counter = ivs
 
@@ -52,7 +52,7 @@ class Channel:
         ivs: int = 0,
     ) -> Channel:
         """Our side of the channel; `initiator` tells which side that is. `ivs`: how many IVs have been used."""
-        row = catalog.encr_row(suite.encryption)
+        row = catalog.encr_row(suite.cipher)
         channel = cls(suite, prf, keys, None if row is not None and row.counts else entropy, ivs=ivs)
         if not initiator:
             channel._in, channel._out = channel._out, channel._in

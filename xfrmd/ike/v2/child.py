@@ -87,14 +87,14 @@ def accept(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Made:
         return _accept(ctx, sa, task, message)
     except RefusalError:
         if task.offer is not None:
-            lifecycle.disown(ctx, sa, task.offer.spi)
+            lifecycle.disown(ctx, sa, task.offer.protocol, task.offer.spi)
         raise
 
 
 def decline(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """An error came beside a child SA: the request has failed, and what the peer has made of it is deleted there."""
     if message.first(SaPayload) is not None and task.offer is not None:
-        lifecycle.disown(ctx, sa, task.offer.spi)
+        lifecycle.disown(ctx, sa, task.offer.protocol, task.offer.spi)
 
 
 # rfc 7296: mode-declined-delete
@@ -298,10 +298,13 @@ def _check_mode(ctx: Context, sa: IkeSa, protect: ProtectPolicy, message: Sealed
 def _child(ctx: Context, sa: IkeSa, choice: Choice, spi: int, agreed: Agreed) -> ChildSa:
     spi_out = int.from_bytes(choice.theirs.spi)
     if len(choice.theirs.spi) != 4 or spi_out < 256:
-        raise RemoteProtocolError("an SPI that ESP cannot have", NotifyType.INVALID_SYNTAX)
+        raise RemoteProtocolError("an SPI that no child SA can have", NotifyType.INVALID_SYNTAX)
     if ctx.store.child_out(sa.remote.address, spi_out) is not None:
         raise RemoteProtocolError("an SPI that another child SA has", NotifyType.INVALID_SYNTAX)
     encapsulates = sa.lineage.nat.encapsulates
+    if encapsulates and choice.ours.protocol is ProtocolId.AH:
+        ctx.tell(refusals.ah_behind_nat(sa, agreed.protect.origin), sa.remote.address)
+        raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "AH behind a NAT")
     if encapsulates and sa.local.port != NAT_T_PORT:
         raise RemoteProtocolError("a NAT, and the peer stays on a port that takes no ESP", NotifyType.INVALID_SYNTAX)
     return ChildSa(

@@ -29,7 +29,7 @@ def channel_of(
     assert suite.prf is not None
     keys = ike_keys(
         suite.prf,
-        suite.encryption,
+        suite.cipher,
         suite.integrity,
         ni=handshake.nonce_i,
         nr=handshake.nonce_r,

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
+
 from xfrmd import limits
 from xfrmd.ike import lifecycle, notices, renewal, resumable
 from xfrmd.ike.child_sa import ChildSa, ChildState
@@ -21,9 +24,8 @@ from xfrmd.model.proposals import ProtocolId
 # rfc 7296: delete-own-spis
 def delete_children(_ctx: Context, _sa: IkeSa, task: Task) -> list[Payload] | None:
     """Tell the peer which child SAs end; None when it has ended them all itself."""
-    doomed = [child.spi_in.to_bytes(4) for child in task.doomed if child.state is ChildState.DELETING]
-    spis = (*doomed, *task.spis)
-    return [DeletePayload(ProtocolId.ESP, spis)] if spis else None
+    doomed = [_inbound(child) for child in task.doomed if child.state is ChildState.DELETING]
+    return _deletes([*doomed, *((task.protocol, spi) for spi in task.spis)]) or None
 
 
 def children_deleted(ctx: Context, sa: IkeSa, task: Task, _message: SealedMessage) -> None:
@@ -88,16 +90,17 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     if any(delete.protocol == ProtocolId.IKE for delete in deletes):
         ctx.agenda.closing = sa
         return answers
-    spis = [spi for delete in deletes for spi in delete.spis]
-    found = [child for spi in spis if (child := ctx.store.child_of(sa.lineage, spi)) is not None]
+    named = [(delete.protocol, spi) for delete in deletes for spi in delete.spis]
+    found = [child for one in named if (child := ctx.store.child_of(sa.lineage, *one)) is not None]
     if sa.task is not None:
-        sa.task.stillborn.update(map(int.from_bytes, spis[: limits.DELETED_SPIS - len(sa.task.stillborn)]))
-    gone = [spi for child in dict.fromkeys(found) if (spi := _peer_deleted(ctx, sa, child)) is not None]
-    return [*answers, DeletePayload(ProtocolId.ESP, tuple(gone))] if gone else answers
+        spis = (int.from_bytes(spi) for _, spi in named)
+        sa.task.stillborn.update(islice(spis, limits.DELETED_SPIS - len(sa.task.stillborn)))
+    gone = [one for child in dict.fromkeys(found) if (one := _peer_deleted(ctx, sa, child)) is not None]
+    return [*answers, *_deletes(gone)]
 
 
 # rfc 7296: delete-obeyed delete-crossing
-def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> bytes | None:
+def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> tuple[ProtocolId, bytes] | None:
     """End our side; our SPI goes into the answer unless we have asked for the same deletion (RFC 7296 1.4.1)."""
     if child.successor is not None:
         lifecycle.promote(ctx, child.successor)
@@ -106,7 +109,17 @@ def _peer_deleted(ctx: Context, sa: IkeSa, child: ChildSa) -> bytes | None:
     if not linger:
         ctx.tell(notices.child_down(child, "the peer has deleted it"))
     lifecycle.retire(ctx, sa.lineage, child, linger=linger)
-    return None if asked else child.spi_in.to_bytes(4)
+    return None if asked else _inbound(child)
+
+
+def _inbound(child: ChildSa) -> tuple[ProtocolId, bytes]:
+    return child.protocol, child.spi_in.to_bytes(4)
+
+
+def _deletes(named: Sequence[tuple[ProtocolId, bytes]]) -> list[Payload]:
+    """A payload for each protocol (RFC 7296 3.11)."""
+    protocols = dict.fromkeys(protocol for protocol, _ in named)
+    return [DeletePayload(one, tuple(spi for protocol, spi in named if protocol == one)) for one in protocols]
 
 
 # rfc 7296: delete-ike-takes-children

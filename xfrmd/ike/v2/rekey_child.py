@@ -143,7 +143,7 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     refuse_while_busy(sa)
     named = message.notify(NotifyType.REKEY_SA)
     assert named is not None
-    old = ctx.store.child_of(sa.lineage, named.spi)
+    old = ctx.store.child_of(sa.lineage, named.protocol, named.spi)
     if old is None and sa.task is not None and sa.task.kind in (TaskKind.NEW_CHILD, TaskKind.REKEY_CHILD):
         raise RefusalError(NotifyType.TEMPORARY_FAILURE)  # it may be what we have asked for, and the answer was lost
     if old is None:

@@ -201,7 +201,7 @@ def _derive(ctx: Context, old: IkeSa, new: IkeSa, nonces: tuple[bytes, bytes], s
     (ni, nr), (shared, more) = nonces, secrets
     keys = ike_keys(
         suite.prf,
-        suite.encryption,
+        suite.cipher,
         suite.integrity,
         ni=ni,
         nr=nr,

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""AH with strongSwan and between two of us: transport and tunnel mode, both IPs, either side first; nothing bare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from lab import topology
+from lab.packets import Kind
+from lab.strongswan import StrongSwan
+from lab.traffic import Flood, Ping, ping
+from lab.xfrmd_host import XfrmdHost, xfrmd
+from tests.lab import e2e, test_e2e_tunnel
+
+Charon = Callable[..., AbstractContextManager[StrongSwan]]
+QM = "AH[SHA256]"
+MANY = 3000
+"""Octets of a ping that goes in fragments."""
+
+
+@pytest.fixture
+def pair(
+    two_hosts: topology.TwoHosts, strongswan: Charon, version: int
+) -> Iterator[tuple[XfrmdHost, StrongSwan, topology.TwoHosts]]:
+    """xfrmd on the left, charon on the right, both with AH alone."""
+    net = two_hosts
+    conf = e2e.charon(net.right.address(version), net.left.address(version), ah="sha256")
+    with xfrmd(net.left, e2e.policy(qm=QM), secret=e2e.SECRET) as ours, strongswan(net.right, conf) as theirs:
+        yield ours, theirs, net
+
+
+def icmp(net: topology.TwoHosts, version: int) -> topology.Flow:
+    """The pings."""
+    return topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6")
+
+
+@pytest.mark.parametrize("initiator", ["xfrmd", "charon"])
+def test_transport_mode_lives_through_rekeys_and_deletion(
+    pair: tuple[XfrmdHost, StrongSwan, topology.TwoHosts], version: int, initiator: str
+) -> None:
+    ours, theirs, net = pair
+    there = net.right.address(version)
+    if initiator == "charon":
+        theirs.initiate("all")
+    assert ping(net.left, there, 3).lost == 0, ours.log + theirs.log
+    assert net.left.run("ping", "-c", "3", "-s", str(MANY), there).returncode == 0
+    (child,) = theirs.children("all")
+    assert (child.mode, child.protocol, child.integrity) == ("TRANSPORT", "AH", "HMAC_SHA2_256_128")
+    (shown,) = e2e.sas(ours)["child_sas"]
+    assert shown["protocol"] == "ah"
+    flood = Flood(net.left, Ping(there), rate=100).start()
+    flood.wait_for(20)
+    before = e2e.child_spis(ours)
+    if initiator == "xfrmd":
+        ours.ctl("rekey", "--wait", "20", *before)
+    else:
+        theirs.rekey(child="all")
+    e2e.wait_until(lambda: not before & e2e.child_spis(ours), f"rekeyed by {initiator}")
+    flood.wait_for(100)
+    flood.stop().assert_none_lost()
+    if initiator == "charon":
+        theirs.terminate(child="all")
+        e2e.wait_until(lambda: not e2e.child_spis(ours), "charon's deletion of AH is followed")
+    else:
+        ours.ctl("delete", *e2e.child_spis(ours))
+        theirs.wait_for(lambda sas: not any(sa.children for sa in sas))
+    net.capture.assert_authenticated(icmp(net, version))
+
+
+def test_without_the_policy_the_same_pings_are_seen_bare(two_hosts: topology.TwoHosts, version: int) -> None:
+    net = two_hosts
+    with xfrmd(net.left, e2e.NOTHING, secret=e2e.SECRET):
+        assert ping(net.left, net.right.address(version), 3).lost == 0
+    net.capture.assert_seen_clear(icmp(net, version))
+
+
+def test_two_networks_in_a_tunnel_of_ah(version: int) -> None:
+    with topology.two_gateways() as net:
+        left, right = (text.replace(e2e.QM, QM) for text in test_e2e_tunnel.policies(net, version))
+        there = net.right_host.address(version)
+        with xfrmd(net.left, left, secret=e2e.SECRET) as ours, xfrmd(net.right, right, secret=e2e.SECRET) as theirs:
+            assert ping(net.left_host, there, 1).lost == 0, ours.log + theirs.log
+            assert ping(net.right_host, net.left_host.address(version), 3).lost == 0
+            (child,) = e2e.sas(ours)["child_sas"]
+            assert (child["mode"], child["protocol"]) == ("tunnel", "ah")
+        assert test_e2e_tunnel.clear_on_the_wire(net) == []
+        assert [each for each in test_e2e_tunnel.on_the_wire(net) if each.packet.kind is Kind.AH]
+
+
+def test_a_peer_with_esp_alone_gets_nothing(two_hosts: topology.TwoHosts, strongswan: Charon) -> None:
+    net = two_hosts
+    conf = e2e.charon(net.right.v4, net.left.v4, esp="aes128-sha256")
+    with xfrmd(net.left, e2e.policy(qm=QM), secret=e2e.SECRET) as ours, strongswan(net.right, conf):
+        assert ping(net.left, net.right.v4, 2).lost == 2
+        assert "no-proposal" in ours.log
+    net.capture.assert_nothing_clear(icmp(net, 4))
