@@ -33,6 +33,8 @@ class Settings:
 
     ike: tuple[tuple[Transform, ...], ...] = (GCM_X25519, CBC_X25519)
     esp: tuple[tuple[Transform, ...], ...] = ((ENCR_GCM, ESN_OFF), (ENCR_CBC, INTEG, ESN_OFF))
+    protocol: ProtocolId = ProtocolId.ESP
+    """Of `esp`."""
     psk: bytes = b"correct horse battery staple"
     auth: tuple[AuthMethod, ...] = ()
     """In place of the psk."""
@@ -91,7 +93,7 @@ def _protect(reqid: int, selectors: tuple[Selector, ...], ports_named: int, sett
         reqid=reqid,
         selectors=selectors,
         weight=Weight(64, 32, 32, ports_named, ports_named, 0, 0),
-        proposals=tuple(_proposal(ProtocolId.ESP, t, settings.child_seconds) for t in settings.esp),
+        proposals=tuple(_proposal(settings.protocol, t, settings.child_seconds) for t in settings.esp),
         pfs=settings.pfs,
         mode=Mode.TRANSPORT,
         origin=FilterOrigin("test", "everything", "list", "action", AT),

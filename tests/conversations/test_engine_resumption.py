@@ -281,7 +281,7 @@ def guessed(sa: IkeSa) -> bytes:
     assert suite.prf is not None
     keys = ike_keys(
         suite.prf,
-        suite.encryption,
+        suite.cipher,
         suite.integrity,
         ni=sa.greeting.nonce_i,
         nr=sa.greeting.nonce_r,

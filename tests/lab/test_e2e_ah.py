@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from lab import topology
-from lab.packets import Kind
+from lab.packets import Flow, Kind
 from lab.strongswan import StrongSwan
 from lab.traffic import Flood, Ping, ping
 from lab.xfrmd_host import XfrmdHost, xfrmd
@@ -32,7 +32,7 @@ def pair(
         yield ours, theirs, net
 
 
-def icmp(net: topology.TwoHosts, version: int) -> topology.Flow:
+def icmp(net: topology.TwoHosts, version: int) -> Flow:
     """The pings."""
     return topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6")
 
