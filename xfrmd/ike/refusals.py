@@ -53,7 +53,7 @@ def ah_behind_nat(sa: IkeSa, origin: FilterOrigin) -> Notice:
     return Notice(
         Level.WARNING,
         "ah-behind-nat",
-        f"a NAT stands between us and {peer(sa)}, or forceencapsulation is set, and filter action {origin.filter_action!r} "
+        f"a NAT stands between us and {peer(sa)}, or forceencapsulation is set, and action {origin.filter_action!r} "
         f"(rule {origin.rule!r}) asks for AH, which no NAT lets through: no child SA is made",
         who(sa) | {"filter_action": origin.filter_action},
         "use ESP with these hosts, ESP[None,SHA256] to authenticate alone, or take the NAT away",
