@@ -56,3 +56,14 @@ def ppk_missing(sa: IkeSa) -> Notice:
         {"peer": str(sa.remote.address), "rule": sa.pad.rule},
         "give the peer the same key under the same name (strongSwan: ppk_id, and a ppk secret); or write required: no",
     )
+
+
+def childless_missing(sa: IkeSa) -> Notice:
+    """An IKE SA alone is wanted, and the peer has not said that it takes that."""
+    return Notice(
+        Level.WARNING,
+        "childless-refused",
+        f"{sa.remote.address} takes no IKE SA without a child SA (rule {sa.pad.rule!r}; CHILDLESS_IKEV2_SUPPORTED)",
+        {"peer": str(sa.remote.address), "rule": sa.pad.rule},
+        "let the peer take it (strongSwan: childless = allow), or have traffic ask for a child SA",
+    )

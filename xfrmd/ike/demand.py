@@ -36,6 +36,8 @@ class Want:
     tries: int = 0
     method: int = 0
     """Which authentication method of the rule is the next to be tried, from 0."""
+    alone: bool = False
+    """The peer wants the IKE SA without a child SA first (RFC 6023)."""
     whole: bool = False
     """A ticket was of no use: it is IKE_SA_INIT that begins the next IKE SA for it."""
     heard: bool = False

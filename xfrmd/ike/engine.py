@@ -31,6 +31,7 @@ from xfrmd.ike.events import (
     Delete,
     Event,
     Initiate,
+    InitiateIke,
     PlanChanged,
     Rekey,
     Remapped,
@@ -52,6 +53,7 @@ from xfrmd.model.plan import Plan
 _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Acquire: negotiate.acquire,
     Initiate: negotiate.initiate,
+    InitiateIke: negotiate.initiate_ike,
     SaExpired: kernel_events.expired,
     SaFailed: kernel_events.failed,
     SaUsed: kernel_events.used,

@@ -142,6 +142,14 @@ class Initiate:
 
 
 @dataclass(frozen=True, slots=True)
+class InitiateIke:
+    """An IKE SA alone is wanted, if the peer takes that (RFC 6023): to measure handshakes."""
+
+    local: Address
+    remote: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Rekey:
     """The operator wants an SA replaced now. `spi` is our inbound child SPI (4 octets) or our IKE SPI (8 octets)."""
 
@@ -173,6 +181,7 @@ Event = (
     | CrashSecrets
     | TicketKeys
     | Initiate
+    | InitiateIke
     | Rekey
     | Delete
     | TimerFired

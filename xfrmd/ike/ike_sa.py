@@ -233,6 +233,10 @@ class Handshake:
     hint: Notice | None = None
     """What an unauthenticated answer said: nothing to act upon, but worth telling."""
     want: Want | None = None
+    childless: bool = False
+    """We ask for an IKE SA alone (RFC 6023)."""
+    takes_childless: bool = False
+    """The peer has said that it takes that."""
     sk_pi: bytes = b""
     sk_pr: bytes = b""
     intermediate: Intermediate = field(default_factory=Intermediate)

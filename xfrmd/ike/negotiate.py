@@ -9,7 +9,7 @@ from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want, WantKey
 from xfrmd.ike.effects import AskUsed, DropHeld, ReleaseHeld
-from xfrmd.ike.events import Acquire, Endpoint, Initiate
+from xfrmd.ike.events import Acquire, Endpoint, Initiate, InitiateIke
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
 from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.v2 import create_child, init, mobike, resume
@@ -58,6 +58,14 @@ def initiate(ctx: Context, event: Initiate) -> None:
     children = ctx.store.children(local, remote, event.reqid)
     if not any(child.sends and child.agreed.selector == region for child in children):
         _demand(ctx, WantKey(event.reqid, local, remote, region), None)
+
+
+# rfc 6023: only-when-announced
+def initiate_ike(ctx: Context, event: InitiateIke) -> None:
+    """An IKE SA without a child SA is wanted. Nothing happens where there is an IKE SA already, or no rule."""
+    pad, there = ctx.index.pad(event.local, event.remote), ctx.store.lineages(event.local, event.remote)
+    if pad is not None and pad.auth and pad.main_mode.proposals and not there:
+        init.initiate(ctx, pad, Endpoint(event.local, IKE_PORT), Endpoint(event.remote, IKE_PORT), None)
 
 
 def _peers(protect: ProtectPolicy, local: Address, remote: Address) -> tuple[Address, Address]:

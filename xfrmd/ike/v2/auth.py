@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from xfrmd.credentials.names import same, spoken
-from xfrmd.errors import CredentialError
+from xfrmd.errors import CredentialError, RemoteProtocolError
 from xfrmd.ike import keepalive, lifecycle, negotiate, neighbours, notices, renewal, resumable, session_notices, wants
 from xfrmd.ike.context import Context
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Task
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2 import (
     announce,
@@ -30,7 +30,7 @@ from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.create_child import propose_want, refused_child
 from xfrmd.ike.v2.message import SealedMessage
-from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdrPayload, NotifyPayload, Payload
+from xfrmd.ike.v2.payloads import AuthPayload, IdiPayload, IdrPayload, NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.proof import Claim
 from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 from xfrmd.model.pad import AuthMethod, PskAuth
@@ -39,13 +39,13 @@ from xfrmd.model.pad import AuthMethod, PskAuth
 
 
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
-    """Our identity and its proof, and a proposal for the first child SA."""
+    """Our identity and its proof, and a proposal for the first child SA if there is to be one (RFC 6023)."""
     claims = resume.proof(sa) if sa.greeting.session is not None else _claim(ctx, sa, task)
     if not claims:
         return None
     if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
         claims.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
-    proposal = propose_want(ctx, sa, task)
+    proposal = [] if sa.greeting.childless else propose_want(ctx, sa, task)
     if proposal is None:  # the filter is no longer there; the IKE SA is not needed
         lifecycle.close(ctx, sa, linger=False)
         return None
@@ -114,7 +114,12 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     if redirect.in_auth(ctx, sa, task, message):
         sa.handshake = None
         return
-    if not granted(message):
+    if sa.greeting.childless:
+        if message.first(SaPayload) is not None:
+            raise RemoteProtocolError("a child SA that was not asked for", NotifyType.INVALID_SYNTAX)
+        if task.want is not None:
+            sa.tasks.append(Task(TaskKind.NEW_CHILD, want=task.want))
+    elif not granted(message):
         refused_child(ctx, sa, task, message)
     else:
         _first_child(ctx, sa, task, message)
@@ -156,6 +161,8 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     notify = NotifyType.AUTHENTICATION_FAILED if error is None else error.notify
     if notify == NotifyType.AUTHENTICATION_FAILED and _try_next(ctx, sa, task):
         return
+    if notify == NotifyType.INVALID_SYNTAX and _try_alone(ctx, sa, task):
+        return
     ctx.tell(notices.auth_refused(sa, notify), sa.remote.address)
     redirect.lost(ctx, sa)
     if fatal.ends(sa, notify):
@@ -171,13 +178,30 @@ def _try_next(ctx: Context, sa: IkeSa, task: Task) -> bool:
     if want is None or want.method + 1 >= len(sa.pad.auth):
         return False
     want.method += 1
+    ctx.tell(notices.auth_next(sa, want.method + 1))
+    _begin_again(ctx, sa, task)
+    return True
+
+
+# rfc 6023: only-when-announced
+def _try_alone(ctx: Context, sa: IkeSa, task: Task) -> bool:
+    """Some peers take an IKE SA without a child SA alone (strongSwan: childless = force)."""
+    want = task.want
+    if want is None or want.alone or not sa.greeting.takes_childless:
+        return False
+    want.alone = want.whole = True
+    _begin_again(ctx, sa, task)
+    return True
+
+
+def _begin_again(ctx: Context, sa: IkeSa, task: Task) -> None:
+    """With another IKE SA, by what is known now. This one was no failure."""
     for waiting in (task, *sa.tasks):
         if waiting.want is not None:
-            waiting.want.tries -= 1  # this one was no failure
-    ctx.tell(notices.auth_next(sa, want.method + 1))
-    ctx.agenda.orphans.append(want)
+            waiting.want.tries -= 1
+    if task.want is not None:
+        ctx.agenda.orphans.append(task.want)
     lifecycle.close(ctx, sa, restart=True)
-    return True
 
 
 def _to_try(sa: IkeSa, task: Task) -> AuthMethod:
@@ -216,16 +240,22 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     crash.taken(sa, message)
     mobile = mobike.answer(sa, message)
     _established(ctx, sa)
-    try:
-        made, more = child.answer(ctx, sa, message)
-    except RefusalError as refusal:
-        more = list(refusal.payloads)
-    else:
-        _install(ctx, sa, made)
-        siblings.ask(ctx, sa, made.child, message)
+    more = _answer_child(ctx, sa, message) if message.first(SaPayload) is not None else []
     sa.handshake = None
     more += renewal.given(ctx, sa.lineage) + crash.given(ctx, sa) + mobile
     return payloads + more + ticketing.given(ctx, sa, message)
+
+
+# rfc 6023: ike-sa-stands
+def _answer_child(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
+    """The first child SA, or why there is none: the IKE SA stands without it too."""
+    try:
+        made, payloads = child.answer(ctx, sa, message)
+    except RefusalError as refusal:
+        return list(refusal.payloads)
+    _install(ctx, sa, made)
+    siblings.ask(ctx, sa, made.child, message)
+    return payloads
 
 
 def _answer(

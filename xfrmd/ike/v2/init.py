@@ -24,6 +24,7 @@ from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, build_clear
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.replies import RefusalError, error_of
+from xfrmd.model.notice import Notice
 from xfrmd.model.pad import PadEntry
 from xfrmd.model.proposals import Transform, TransformType
 from xfrmd.transforms.compute import key_exchange_new
@@ -35,14 +36,16 @@ NONCE: Final = 32
 # Initiator
 
 
-def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: Want) -> IkeSa:
-    """Begin an IKE SA with a peer; its first child SA is to meet `want`."""
+def initiate(ctx: Context, pad: PadEntry, local: Endpoint, remote: Endpoint, want: Want | None) -> IkeSa:
+    """Begin an IKE SA with a peer; its first child SA is to meet `want`. None: it begins without one (RFC 6023)."""
     lineage = Lineage(local, remote, term=Term(ours=True))
     sa = IkeSa(True, ctx.fresh_ike_spi(), NO_SPI, local, remote, pad, lineage, ctx.now)
     # A peer that has refused a ticket or a method speaks IKE: silence now does not let traffic go in the clear.
-    answered = want.heard or want.method > 0
+    answered = want is not None and (want.heard or want.method > 0)
     sa.handshake = Handshake(nonce_i=ctx.entropy(NONCE), want=want, answered=answered)
-    sa.local_id = proof.local_identity(sa, pad.auth[want.method if want.method < len(pad.auth) else 0])
+    sa.handshake.childless = want is None or want.alone
+    method = want.method if want is not None and want.method < len(pad.auth) else 0
+    sa.local_id = proof.local_identity(sa, pad.auth[method])
     sa.remote_id = pad.remote_id
     lifecycle.begin(ctx, sa, IkeState.CONNECTING)
     _choose_method(ctx, sa.handshake, select.key_exchanges(pad.main_mode.proposals)[0])
@@ -133,13 +136,11 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     sa.lineage.vendor = vendors.of(message)
     answer, exchange, nonce = _parts(message)
     choice = select.accepted(sa.pad.main_mode.proposals, answer.proposals)
-    if isinstance(choice, Mismatch):
-        handshake.hint = refusals.no_proposal(sa, "IKE SA", choice)
-    elif not ppk.listen(sa, message):
-        handshake.hint = auth_notices.ppk_missing(sa)
-    if isinstance(choice, Mismatch) or not ppk.listen(sa, message):
-        assert handshake.hint is not None
-        ctx.whisper(handshake.hint, sa.remote.address)
+    if isinstance(choice, Mismatch) or _misses(sa, message):
+        wrong = refusals.no_proposal(sa, "IKE SA", choice) if isinstance(choice, Mismatch) else _misses(sa, message)
+        assert wrong is not None
+        handshake.hint = wrong
+        ctx.whisper(wrong, sa.remote.address)
         raise RemoteProtocolError("an IKE_SA_INIT response that we cannot use")
     spi_r = message.header.spi_r
     if spi_r == NO_SPI or handshake.method is None or exchange.method != handshake.method.id:
@@ -147,6 +148,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     intermediate.check(choice, message)
     if choice.suite.key_exchange != handshake.method:
         raise RemoteProtocolError("an IKE_SA_INIT response that chose one key exchange and used another")
+    handshake.takes_childless = _takes_childless(message)
     handshake.public, handshake.nonce_r, handshake.response = exchange.data, nonce.data, message.raw
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
     sa.lineage.fragments = takes_fragments(message)
@@ -163,6 +165,20 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
     intermediate.begin(sa, choice)
     handshake.want = None
     ctx.touch(sa)
+
+
+def _takes_childless(message: ClearMessage) -> bool:
+    return message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is not None
+
+
+# rfc 6023: only-when-announced
+def _misses(sa: IkeSa, message: ClearMessage) -> Notice | None:
+    """What the peer would have to have said for us to go on."""
+    if not ppk.listen(sa, message):
+        return auth_notices.ppk_missing(sa)
+    if sa.greeting.childless and not _takes_childless(message):
+        return auth_notices.childless_missing(sa)
+    return None
 
 
 # rfc 7296: nat-float
@@ -228,6 +244,7 @@ def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
     return choice
 
 
+# rfc 6023: announce
 def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> None:
     _, exchange, nonce = _parts(message)
     assert choice.suite.key_exchange is not None
@@ -243,6 +260,7 @@ def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> N
         *nat.detection(sa.spi_i, sa.spi_r, sa.local, sa.remote, disguised=sa.pad.main_mode.encapsulate),
         *proof.requests(sa.pad),
         *announce.announcement(sa.pad),
+        NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED),
         *intermediate.announcement(choice.suite.additional),
     ]
     intermediate.begin(sa, choice)

@@ -139,6 +139,8 @@ REQUESTS: Final = (
                _S.HALF_OPEN, "an additional key exchange changes all keys"),
     RequestRow(_S.HALF_OPEN, forms.IKE_AUTH_REQUEST, auth.receive,
                _S.ESTABLISHED, "the initiator proves itself, so do we"),
+    RequestRow(_S.HALF_OPEN, forms.IKE_AUTH_CHILDLESS_REQUEST, auth.receive,
+               _S.ESTABLISHED, "the initiator proves itself, so do we, and there is no child SA yet"),
     RequestRow(_S.ESTABLISHED, forms.REKEY_CHILD_REQUEST, rekey_child.receive,
                _S.ESTABLISHED, "the peer replaces a child SA"),
     RequestRow(_S.ESTABLISHED, forms.CREATE_CHILD_REQUEST, create_child.receive,
