@@ -11,7 +11,7 @@ import pytest
 from tests.conversations.dialogue import Dialogue, at_port, datagrams, established, read
 from tests.conversations.mortal import Wire
 from tests.conversations.network import BAD, Network
-from tests.conversations.plans import ALL_REQID, Settings, plan
+from tests.conversations.plans import ALL_REQID, GCM_X25519, Settings, plan
 from tests.conversations.scenes import A4, B4, Pair, ping
 from tests.unit.pki import NOW, Holder, issue, method, root
 from xfrmd import limits
@@ -24,6 +24,7 @@ from xfrmd.ike.v2.fragments import datagrams as datagrams_of
 from xfrmd.ike.v2.header import Header, parse_header
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NotifyPayload, SkfPayload
+from xfrmd.model.proposals import Transform
 
 CA = root()
 
@@ -220,8 +221,10 @@ def test_loss_repetition_and_disorder_end_in_one_pair_of_sas(seed: int) -> None:
 class Narrow:
     """Two hosts on a path that drops what is larger than `size` octets, in silence."""
 
-    def __init__(self, size: int, fragment_size: int = limits.FRAGMENT_SIZE) -> None:
-        ours, theirs = (replace(one, fragment_size=fragment_size) for one in SETTINGS)
+    def __init__(
+        self, size: int, fragment_size: int = limits.FRAGMENT_SIZE, settings: tuple[Settings, Settings] = SETTINGS
+    ) -> None:
+        ours, theirs = (replace(one, fragment_size=fragment_size) for one in settings)
         self.network = Network(1)
         self.network.lose = lambda one: (
             len(one.data) > size and parse_header(one.data).exchange != ExchangeType.IKE_SA_INIT
@@ -246,6 +249,24 @@ def test_on_a_path_that_drops_them_fragments_become_smaller_at_both_ends(size: i
     assert any(len(one.data) > size for one in scene.a.sent), "the larger ones were tried first"
     wire = Wire()
     for host in scene.hosts:
+        wire.watch(host.sent)
+
+
+# rfc 7383: path-mtu
+# rfc 9242: auth-covers
+@pytest.mark.parametrize("settings", [SETTINGS, (Settings(), Settings())], ids=["certificates", "psk"])
+def test_so_they_do_in_ike_intermediate_whose_keys_change_with_its_answer(settings: tuple[Settings, Settings]) -> None:
+    """ML-KEM-1024 and then ML-KEM-768: what is cut anew has the keys of its own exchange, and AUTH covers it once."""
+    suite = (*GCM_X25519, Transform(6, 37), Transform(7, 36))
+    one, other = (replace(each, ike=(suite,)) for each in settings)
+    narrow = Narrow(548, settings=(one, other))
+    narrow.network.run(40.0)
+    narrow.scene.agree()
+    kinds = {parse_header(each.data).exchange for each in narrow.scene.a.sent if len(each.data) > 548}
+    assert ExchangeType.IKE_INTERMEDIATE in kinds
+    assert max(len(each.data) for each in narrow.scene.b.sent[-5:]) <= 548
+    wire = Wire()
+    for host in narrow.scene.hosts:
         wire.watch(host.sent)
 
 
