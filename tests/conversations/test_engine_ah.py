@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conversations.dialogue import Dialogue, Side, datagrams, read
+from tests.conversations.dialogue import Dialogue, Side, datagrams, forge, read
 from tests.conversations.plans import ENCR_CBC, INTEG, Settings, plan
 from tests.conversations.scenes import A4, B4
 from tests.conversations.test_engine_nat import OUTER, behind
-from xfrmd.ike.events import Delete, Rekey
+from xfrmd.ike.events import Delete, Rekey, SaFailed
 from xfrmd.ike.select import Mismatch, Suite, accepted, choose, still_named
-from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.payloads import DeletePayload, WireProposal
 from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform
 
@@ -94,6 +94,25 @@ def test_ah_without_its_integrity_or_with_an_encryption_is_refused(transforms: t
     offer = [WireProposal.of(1, ProtocolId.AH, b"1234", transforms)]
     assert isinstance(choose(ours, offer), Mismatch)
     assert isinstance(accepted(ours, offer), Mismatch)
+
+
+def test_a_kernel_without_ah_is_told_of_by_name() -> None:
+    talk = Dialogue(AH, AH)
+    talk.connect()
+    (child,) = talk.a.engine.ike_sas()[0].children
+    refused = SaFailed(child.spi_out, ProtocolId.AH, B4, "EPROTONOSUPPORT: Requested type not found")
+    talk.talk(talk.a.hear(refused, talk.now))
+    assert "modprobe ah4 ah6" in talk.a.told("sa-refused").remedy
+    assert all(not sa.children for side in (talk.a, talk.b) for sa in side.engine.ike_sas())
+
+
+def test_a_deletion_that_names_the_other_protocol_deletes_nothing() -> None:
+    talk = Dialogue(AH, AH)
+    talk.connect()
+    far = talk.b.engine.ike_sas()[0].children[0].spi_in.to_bytes(4)
+    for number, (protocol, left) in enumerate(((ProtocolId.ESP, 1), (ProtocolId.AH, 0))):
+        talk.deliver(forge(talk.b, ExchangeType.INFORMATIONAL, [DeletePayload(protocol, (far,))], number))
+        assert len(talk.a.engine.ike_sas()[0].children) == left
 
 
 # rfc 7296: nat-detection

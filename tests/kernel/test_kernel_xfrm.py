@@ -39,6 +39,7 @@ ME_ANY = Selector(prefix("10.0.0.1"), Prefix.any(4))
 ENTRIES = (
     SpdEntry(Direction.OUT, ME_ANY, SpdAction.PROTECT, FIRST + 9, REQID),
     SpdEntry(Direction.IN, ME_ANY.reversed, SpdAction.PROTECT, FIRST + 9, REQID, optional=True),
+    SpdEntry(Direction.OUT, ME_ANY._replace(protocol=UDP), SpdAction.PROTECT, FIRST + 8, REQID, protocol=ProtocolId.AH),
     SpdEntry(Direction.FWD, ME_ANY.reversed, SpdAction.PROTECT, FIRST + 9, REQID),
     SpdEntry(
         Direction.OUT,

@@ -11,9 +11,9 @@ import pytest
 from lab import topology
 from lab.packets import Flow, Kind
 from lab.strongswan import StrongSwan
-from lab.traffic import Flood, Ping, ping
+from lab.traffic import Flood, Ping, ping, tcp_echo
 from lab.xfrmd_host import XfrmdHost, xfrmd
-from tests.lab import e2e, test_e2e_tunnel
+from tests.lab import e2e, leaks, test_e2e_tunnel
 
 Charon = Callable[..., AbstractContextManager[StrongSwan]]
 QM = "AH[SHA256]"
@@ -97,3 +97,36 @@ def test_a_peer_with_esp_alone_gets_nothing(two_hosts: topology.TwoHosts, strong
         assert ping(net.left, net.right.v4, 2).lost == 2
         assert "no-proposal" in ours.log
     net.capture.assert_nothing_clear(icmp(net, 4))
+
+
+def test_a_daemon_that_is_killed_adopts_its_ah(two_hosts: topology.TwoHosts) -> None:
+    net = two_hosts
+    with (
+        xfrmd(net.left, e2e.policy(qm=QM), secret=e2e.SECRET, lasting=True) as left,
+        xfrmd(net.right, e2e.policy(qm=QM), secret=e2e.SECRET, lasting=True) as right,
+    ):
+        assert ping(net.left, net.right.v6, 2).lost == 0, left.log + right.log
+        before = e2e.child_spis(left)
+        flood = Flood(net.left, Ping(net.right.v6), rate=100).start()
+        flood.wait_for(50)
+        left.kill()
+        left.start()
+        flood.wait_for(50)
+        assert e2e.child_spis(left) == before
+        left.ask("rekey", {"spi": min(before)})
+        e2e.wait_until(lambda: not before & e2e.child_spis(right) and not before & e2e.child_spis(left), "a new pair")
+        flood.wait_for(50)
+        flood.stop().assert_none_lost()
+    net.capture.assert_authenticated(icmp(net, 6))
+
+
+def test_a_router_may_say_that_ah_is_too_big(version: int) -> None:
+    """A link on the way is narrow; TCP has to learn it by a message that quotes AH."""
+    with topology.two_gateways() as net:
+        here, there = net.left_host, net.right_host.address(version)
+        for gateway in (net.left, net.right):
+            gateway.run("ip", "link", "set", "eth0", "mtu", "1300")
+        with leaks.daemons(here, net.right_host, policy=e2e.policy(qm=QM)), tcp_echo(net.right_host, there):
+            sent = "0123456789abcdef" * 1000
+            assert here.run("ncat", "-w", "5", there, "7007", stdin=sent).stdout == sent
+        net.capture.assert_authenticated(topology.between(here, net.right_host))

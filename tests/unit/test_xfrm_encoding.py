@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from xfrmd import limits
-from xfrmd.adapters.xfrm import policies, states
+from xfrmd.adapters.xfrm import policies, states, uapi
 from xfrmd.adapters.xfrm.selectors import covering_block, port_mask
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.addresses import Address, Prefix
@@ -162,6 +162,30 @@ def test_a_policy_is_read_as_it_was_written(entry: SpdEntry, octets: str) -> Non
 @pytest.mark.parametrize(("sa", "octets"), [(GCM_SA, GCM), (CBC_SA, CBC)], ids=["gcm", "cbc"])
 def test_an_sa_is_encoded_as_iproute2_does(sa: SadEntry, octets: str) -> None:
     assert states.encode(sa).hex() == octets
+
+
+@pytest.mark.parametrize(("ends", "align4"), [(("10.0.0.1", "10.0.0.2"), 64), (("fd00::1", "fd00::2"), 0)])
+def test_ah_is_as_long_as_its_ip_version_wants_it(ends: tuple[str, str], align4: int) -> None:
+    """Multiples of 4 octets in IPv4 and of 8 in IPv6 (RFC 4302 3.3.3.2.1); Linux alone would take 8 for both."""
+    src, dst = map(Address.parse, ends)
+    hosts = Selector(Prefix.host(src), Prefix.host(dst))
+    one = dataclasses.replace(
+        CBC_SA,
+        protocol=ProtocolId.AH,
+        src=src,
+        dst=dst,
+        selector=hosts,
+        encryption=None,
+        encryption_key=Secret(b""),
+        esn=False,
+        encap_ports=None,
+    )
+    octets = states.encode(one)
+    *_, flags = uapi.SA.unpack_from(octets)
+    assert flags & 64 == align4
+    assert octets[uapi.SA.size :].count(b"hmac(sha256)") == 1
+    assert b"cbc(aes)" not in octets
+    assert not states.encode(dataclasses.replace(one, protocol=ProtocolId.ESP))[uapi.SA.size - 1] & 64
 
 
 def test_an_sa_is_read_without_its_keys() -> None:

@@ -14,7 +14,10 @@ from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.pad import PskAuth, RootcaAuth
+from xfrmd.model.proposals import ProtocolId
 
+_MODULES: Final = {ProtocolId.ESP: "esp4 esp6", ProtocolId.AH: "ah4 ah6"}
+"""Of the kernel."""
 THEIR_JOURNAL: Final = "the peer's journal says what it wants"
 
 
@@ -251,7 +254,8 @@ def install_failed(child: ChildSa, reason: str) -> Notice:
         "sa-refused",
         f"the kernel refused an SA with {child.remote} ({child.suite}): {reason}",
         _child(child),
-        "does the kernel have ESP and these algorithms? See `xfrmctl status`",
+        f"does the kernel have {child.protocol.name} and these algorithms (modprobe {_MODULES[child.protocol]})? "
+        "See `xfrmctl status`",
     )
 
 
