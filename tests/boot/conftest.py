@@ -89,6 +89,20 @@ def had_policy(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
+def newer(installed: Installed, tmp_path: Path) -> Path:
+    """The package with a higher version."""
+    tree = tmp_path / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", installed.package, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 9"))
+    package = tmp_path / "newer.deb"
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, package], check=True, stdout=subprocess.DEVNULL
+    )
+    return package
+
+
+@pytest.fixture
 def guest(installed: Installed, had_policy: Remains) -> Iterator[Guest]:
     """A host whose last life had POLICY in force; not yet booted. The peer outside wants protection."""
     with Guest(had_policy.root, installed.modules, disk=had_policy.disk, peer_policy=PEER_POLICY) as host:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +33,8 @@ def answered(host: Guest) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key_up(
-    guest: Guest, outcome: Callable[..., Row]
+def test_restarts_crashes_and_an_upgrade_go_on_with_the_same_sas_and_a_stop_gives_their_key_up(
+    guest: Guest, newer: Path, outcome: Callable[..., Row]
 ) -> None:
     """With ESP in UDP, which goes on only as long as the socket is held; test_life has plain ESP."""
     forced = POLICY.replace("assign: yes", "assign: yes\n    forceencapsulation: yes")
@@ -42,14 +44,16 @@ def test_restarts_and_crashes_go_on_with_the_same_sas_and_a_stop_gives_their_key
     assert "espinudp" in guest.run("ip xfrm state").out
     before, begun = spis(guest), time.time()
     assert before
-    for number, line in enumerate(("systemctl restart xfrmd", KILL, "systemctl restart xfrmd"), 1):
+    shutil.copy(newer, guest.share / "newer.deb")
+    for number, line in enumerate(("systemctl restart xfrmd", KILL, "dpkg --install /lab/share/newer.deb"), 1):
         guest.run(line)
         until(lambda wanted=number: adopted(guest) == wanted, f"{line}: SAs are adopted")  # type: ignore[misc]
         answered(guest)
     assert spis(guest) == before
+    assert "Version: 9" in guest.run("dpkg --status xfrmd").out
     done = time.time() - 1
     assert [guest.lost(PROTECTED, version, begun, done) for version in (4, 6)] == [0, 0]
-    outcome("restarts and kill -9, ESP in UDP", "SAs go on", guest, begun, done).assert_unharmed()
+    outcome("restart, kill -9, upgrade; ESP in UDP", "SAs go on", guest, begun, done).assert_unharmed()
     assert guest.run("systemctl is-active xfrmd.socket").out == "active\n"
     assert guest.run(HELD).out == "1\n"
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,27 +11,12 @@ from pathlib import Path
 import pytest
 
 from lab.booted import Guest
-from tests.boot.conftest import Installed
 from tests.boot.scene import POLICY, PROTECTED, Row, await_answers, entered, leaked, until
 
 OTHER = POLICY.replace("dstport: 23}", "dstport: 23}\n      - {srcaddr: any, dstaddr: me, protocol: tcp, dstport: 24}")
 HASTE = "/etc/systemd/system/xfrmd.service.d/haste.conf"
 AFTER = 1.0
 """Seconds that a moment lasts beyond what was done in it."""
-
-
-@pytest.fixture
-def newer(installed: Installed, tmp_path: Path) -> Path:
-    """The package with a higher version."""
-    tree = tmp_path / "tree"
-    subprocess.run(["dpkg-deb", "--raw-extract", installed.package, tree], check=True)
-    control = tree / "DEBIAN/control"
-    control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 9"))
-    package = tmp_path / "newer.deb"
-    subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, package], check=True, stdout=subprocess.DEVNULL
-    )
-    return package
 
 
 @pytest.fixture
