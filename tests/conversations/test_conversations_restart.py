@@ -12,10 +12,11 @@ import pytest
 from tests.conversations.lives import CBC, PFS, Play, delete_child, play, rekey_child, rekey_ike
 from tests.conversations.mortal import Moment, Mortal, Wire
 from tests.conversations.network import BAD, Network
-from tests.conversations.plans import ALL_REQID, SMB_REQID, Settings, plan, responding
+from tests.conversations.plans import ALL_REQID, INTEG, SMB_REQID, Settings, plan, responding
 from tests.conversations.scenes import A4, B4, Pair, tcp
 from xfrmd import limits
 from xfrmd.ike.events import Delete, Rekey, TicketKeys
+from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.secret import Secret
 
 
@@ -123,12 +124,13 @@ def test_another_secret_meanwhile_ends_the_ike_sa_and_the_peer_is_told() -> None
         assert not host.ike_sas()
 
 
-def test_a_filter_that_is_gone_meanwhile_ends_its_sas_and_the_others_go_on() -> None:
-    one = quiet(Settings(smb=True))
+@pytest.mark.parametrize("settings", [Settings(), Settings(esp=((INTEG,),), protocol=ProtocolId.AH)], ids=["ESP", "AH"])
+def test_a_filter_that_is_gone_meanwhile_ends_its_sas_and_the_others_go_on(settings: Settings) -> None:
+    one = quiet(replace(settings, smb=True))
     one.scene.acquire(one.scene.a, one.scene.network.now, SMB_REQID, tcp(A4, B4, 445))
     one.run(2.0)
     assert len(one.scene.b.kernel.sas) == 4
-    one.mortals["A"].plan = plan(A4, [B4], Settings())
+    one.mortals["A"].plan = plan(A4, [B4], settings)
     one.mortals["A"].die()
     one.run(5.0)
     assert [entry.sa.reqid for entry in one.scene.b.kernel.sas.values()] == [ALL_REQID] * 2

@@ -40,6 +40,7 @@ from xfrmd.ike.v2.child_keys import sad_entry
 from xfrmd.ike.v2.message import sealed
 from xfrmd.ike.window import Window
 from xfrmd.model.pad import PadEntry
+from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.secret import Secret
 from xfrmd.transforms.keymat import FlowKeys
 
@@ -210,8 +211,9 @@ def _tasks(ctx: Context, sa: IkeSa, saved: SavedIkeSa, children: _Children) -> N
             sa.task = Task(TaskKind(saved.task.kind))
             lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
             return
-    if saved.disowned:
-        sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=saved.disowned))
+    for protocol, spis in ((ProtocolId.ESP, saved.disowned), (ProtocolId.AH, saved.disowned_ah)):
+        if spis:
+            sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=spis, protocol=protocol))
     deleting = sa.task is not None and sa.task.kind is TaskKind.DELETE_IKE
     if sa.state is IkeState.DELETING and not deleting:
         sa.tasks.append(Task(TaskKind.DELETE_IKE))
@@ -227,6 +229,7 @@ def _task(ctx: Context, saved: SavedTask, children: _Children) -> Task | None:
         child=child,
         doomed=tuple(children[spi] for spi in saved.doomed if spi in children),
         spis=saved.spis,
+        protocol=saved.protocol,
         offer=offer,
         method=saved.method,
         restarts=saved.restarts,

@@ -112,6 +112,8 @@ class SavedTask:
     stillborn: tuple[int, ...]
     follow: SavedFollowUp | None = None
     cookie: bytes = b""
+    protocol: ProtocolId = ProtocolId.ESP
+    """Of `spis`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class SavedIkeSa:
     window: SavedWindow
     task: SavedTask | None
     disowned: tuple[bytes, ...]
-    """SPIs of ours that the peer is still to be told to delete."""
+    """SPIs of ours, of ESP, that the peer is still to be told to delete."""
     keys: SavedKeys
     suite: Suite
     lifetime: int
@@ -141,6 +143,8 @@ class SavedIkeSa:
     lowest_nonce: bytes
     proof: bytes
     peer_token: bytes = b""
+    disowned_ah: tuple[bytes, ...] = ()
+    """The same of AH."""
 
     @property
     def spi(self) -> bytes:

@@ -36,6 +36,7 @@ from xfrmd.ike.saved import (
 )
 from xfrmd.ike.session import HeldName, SpentName
 from xfrmd.model.pad import PadEntry
+from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.secret import Secret
 
 _Sign = tuple[ChildState, ChildSa | None, ChildSa | None, bool, tuple[int, int] | None]
@@ -146,7 +147,8 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> SavedIkeSa:
         rekey_at=ctx.timers.deadline((TimerKind.REKEY_IKE, sa)),
         window=sa.window.saved(),
         task=_task(sa.task) if sa.task is not None else None,
-        disowned=tuple(spi for task in sa.tasks for spi in task.spis),
+        disowned=_disowned(sa, ProtocolId.ESP),
+        disowned_ah=_disowned(sa, ProtocolId.AH),
         keys=keys,
         suite=sa.agreed_suite,
         lifetime=sa.lifetime,
@@ -157,6 +159,10 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> SavedIkeSa:
         proof=proof(sa.pad, keys.sk_d.reveal()),
         peer_token=sa.peer_token,
     )
+
+
+def _disowned(sa: IkeSa, protocol: ProtocolId) -> tuple[bytes, ...]:
+    return tuple(spi for task in sa.tasks if task.protocol is protocol for spi in task.spis)
 
 
 def _task(task: Task) -> SavedTask:
@@ -171,6 +177,7 @@ def _task(task: Task) -> SavedTask:
         reason=task.reason,
         stillborn=tuple(task.stillborn),
         cookie=task.cookie,
+        protocol=task.protocol,
         follow=_follow(task.follow) if task.follow is not None else None,
     )
 
