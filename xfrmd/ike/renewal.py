@@ -64,7 +64,7 @@ def given(ctx: Context, lineage: Lineage) -> list[Payload]:
     by_certificate = ends is not None and ends - ctx.wall() <= left + 1
     if left > _MOST or (by_certificate and left < limits.REAUTH_TOLD):
         return []
-    return [NotifyPayload(NotifyType.AUTH_LIFETIME, max(0, int(left)).to_bytes(4))]
+    return [NotifyPayload(NotifyType.AUTH_LIFETIME, max(0, round(left)).to_bytes(4))]
 
 
 # rfc 4478: initiator-repeats form
