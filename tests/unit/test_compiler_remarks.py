@@ -16,6 +16,7 @@ from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.facts import HostFacts
 from xfrmd.model.pad import PskAuth
 from xfrmd.model.plan import NO_OVERLAY, Overlay, Verdict
+from xfrmd.model.proposals import Lifetime, Proposal, ProtocolId, Transform
 from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Packet, Selector
 from xfrmd.model.source import Span
@@ -83,6 +84,15 @@ def test_a_filter_of_the_default_response_rule_is_told_as_what_happens_now() -> 
     found = asked(policies, overlay=overlay)
     assert (found.verdict, found.rule, found.winner) == (Verdict.NEGOTIATE, "default response", None)
     assert "the other host has asked for protection" in found.notes[0]
+
+
+def test_what_the_default_response_rule_protects_by_ah_asks_the_kernel_for_ah() -> None:
+    ah = Proposal(ProtocolId.AH, (Transform(3, 12),), Lifetime(3600))
+    response = DefaultResponse((PskAuth(Secret(b"secret")),), (ah,), Span("policy.yaml", 9, 1))
+    plan = compile_policy(having(policy(), default_response=response), HOST)
+    reqid = next(each.reqid for each in plan.protect if each.responds)
+    hosts = Selector(Prefix.parse("10.1.0.5"), Prefix.parse("10.2.0.9"))
+    assert {entry.protocol for entry in dynamic_part(plan, reqid, hosts).spd} == {ProtocolId.AH}
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,12 @@ def changed(old: str, new: str) -> str:
     return POLICY.replace(old, new)
 
 
+def test_ah_goes_there_and_back() -> None:
+    policies = read(changed("ESP[3DES,SHA1]:100000k/900s", "AH[SHA1]:100000k/300s"))
+    assert 'qmsecmethods="AH[SHA1]:100000k/300s"' in export_script(policies).text
+    assert placeless(there_and_back(policies)) == placeless(policies)
+
+
 def written(text: str) -> list[str]:
     """The lines of its script that add filters, without what all have."""
     lines = export_script(read(text)).text.splitlines()
@@ -123,6 +129,7 @@ def test_filters_in_netsh_words(entry: str, lines: list[str]) -> None:
         ),
         (FILTER, "{srcaddr: me, dstaddr: 0.0.0.0/0}", "6: netsh has no word for all addresses of IPv4 alone"),
         ("ESP[3DES,SHA1]:100000k/900s", "ESP[AES128,SHA256]", "8: netsh has no quick mode method ESP[AES128,SHA256]"),
+        ("ESP[3DES,SHA1]:100000k/900s", "AH[SHA256]", "8: netsh has no quick mode method AH[SHA256]"),
         ("[3DES-SHA1-3]", "[AES128-SHA256-DHGroup14]", "12: netsh has no main mode method AES128-SHA256-MODP2048"),
         ("[3DES-SHA1-3]", "[3DES-SHA1-5]", "12: netsh has no main mode method 3DES-SHA1-MODP1536"),
         ("assign: yes", "softsaexpirationtime: 60", "12: netsh ipsec static has no softsaexpirationtime"),

@@ -107,8 +107,6 @@ _QUERY_RULE = "icmpv6 type mld-listener-query ip6 hoplimit 1 ip6 saddr { fe80::/
 _REPORTS = "icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report }"
 _REPORT_RULE = f"{_REPORTS} ip6 hoplimit 1 ip6 saddr {{ ::, fe80::/10 }}"
 """Hop limit 1: it does not leave the link (RFC 3810 5)."""
-_AH_RULES = ((4, "ip protocol 51"), (6, "ip6 nexthdr 51"), (6, "frag nexthdr 51"))
-"""To nftables AH is an extension header of IPv6: `meta l4proto` there is what follows it."""
 _PMTU_RULE_4 = "icmp type destination-unreachable icmp code frag-needed @th,136,8 {} fib daddr type local"
 _PMTU_RULE_6 = "icmpv6 type packet-too-big @th,112,8 {} fib daddr type local"
 """Protocol or next header of the quoted packet is 50 or 51. The kernel then looks for an SA with the quoted SPI, and
@@ -161,11 +159,8 @@ def _kerberos_and_rsvp() -> Iterator[Exemption]:
 EXEMPTIONS: Final = (
     Exemption("exempt-esp", True, (4, 6), ESP, Near.DST, "meta l4proto 50 fib daddr type local"),
     Exemption("exempt-esp", False, (4, 6), ESP, Near.SRC, "meta l4proto 50 fib saddr type local"),
-    *(
-        Exemption("exempt-ah", inbound, (family,), AH, near, f"{rule} fib {end} type local")
-        for inbound, near, end in ((True, Near.DST, "daddr"), (False, Near.SRC, "saddr"))
-        for family, rule in _AH_RULES
-    ),
+    Exemption("exempt-ah", True, (4, 6), AH, Near.DST, "meta l4proto 51 fib daddr type local"),
+    Exemption("exempt-ah", False, (4, 6), AH, Near.SRC, "meta l4proto 51 fib saddr type local"),
     Exemption("exempt-ike", True, (4, 6), UDP, Near.DST, "udp dport { 500, 4500 } fib daddr type local", dports=_IKE),
     Exemption("exempt-ike", False, (4, 6), UDP, Near.SRC, "udp sport { 500, 4500 } fib saddr type local", sports=_IKE),
     *_too_big(),

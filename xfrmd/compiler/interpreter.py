@@ -68,12 +68,6 @@ def _icmpv6(seen: Seen, text: str) -> bool:
     return seen.selector.protocol == ICMPV6 and _holds(text, seen.selector.sport.first)
 
 
-def _carried(seen: Seen, field: str, number: str) -> bool:
-    """Does it follow the header of IPv4, of IPv6, or that of a fragment of IPv6?"""
-    family = 4 if field == "ip protocol" else 6
-    return (seen.selector.family, seen.selector.protocol) == (family, int(number))
-
-
 def _is_icmp(seen: Seen, family: int, kind: int, code: int | None = None) -> bool:
     """Is the packet an ICMP message of this IP version and type, and code if one is asked for?"""
     asked, protocol = seen.selector, ICMP if family == 4 else ICMPV6
@@ -115,7 +109,6 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[..., bool]], ...] = tuple(
         (r"icmp type destination-unreachable icmp code frag-needed", lambda seen: _is_icmp(seen, 4, 3, 4)),
         (r"icmpv6 type packet-too-big", lambda seen: _is_icmp(seen, 6, 2)),
         (r"@th,\d+,8 5[01]", lambda _: True),  # it quotes ESP or AH, as far as anybody asks
-        (r"(ip protocol|ip6 nexthdr|frag nexthdr) (\d+)", _carried),
         (rf"icmpv6 type {_VALUE}", _icmpv6),
         (r"ip6 hoplimit (?:255|1)\b", lambda seen: seen.selector.family == 6),
         (r"ip6? ([sd]addr) (\{[^}]*\})", _within),

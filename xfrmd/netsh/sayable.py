@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from xfrmd.model.addresses import Address
-from xfrmd.model.proposals import Proposal, TransformType
+from xfrmd.model.proposals import Proposal, ProtocolId, TransformType
 from xfrmd.model.secret import Secret
 from xfrmd.netsh.script import STRANGE
 from xfrmd.netsh.values import ADDRESS_WORDS, BadValue
@@ -73,11 +73,15 @@ def _names(proposal: Proposal) -> Mapping[int, list[str]]:
 
 
 def _quick(proposal: Proposal) -> str:
-    names = _names(proposal)
+    names, ah = _names(proposal), proposal.protocol is ProtocolId.AH
+    limits = f":{proposal.lifetime.kilobytes}k/{proposal.lifetime.seconds}s"
+    if ah and names.get(TransformType.INTEG) == ["SHA1"]:
+        return f"AH[SHA1]{limits}"
     if names.get(TransformType.ENCR) != ["3DES"] or names.get(TransformType.INTEG) != ["SHA1"]:
         shown = ",".join([*names.get(TransformType.ENCR, []), *names.get(TransformType.INTEG, [])])
-        raise BadValue(f"netsh has no quick mode method ESP[{shown}]", f"{_NO_METHOD}ESP[3DES,SHA1]")
-    return f"ESP[3DES,SHA1]:{proposal.lifetime.kilobytes}k/{proposal.lifetime.seconds}s"
+        known = "AH[SHA1]" if ah else "ESP[3DES,SHA1]"
+        raise BadValue(f"netsh has no quick mode method {proposal.protocol.name}[{shown}]", f"{_NO_METHOD}{known}")
+    return f"ESP[3DES,SHA1]{limits}"
 
 
 def _main(proposal: Proposal) -> str:
