@@ -47,6 +47,12 @@ APPLY_TRIES: Final = 4
 """Times that the kernel is looked at anew, when others change nftables between our look and our step."""
 KERNEL_AGAIN: Final = 1.0
 """Seconds until what the kernel did not do is tried again: most likely it had no memory for a moment."""
+SHUT_TRIES: Final = 2
+"""Tries to block at once what a table that was taken away kept from passing alone; then putting it back is quicker."""
+VERDICTS_AGAIN: Final = 0.05
+"""The same for packets that wait for their verdict."""
+FACTS_AGAIN: Final = 60.0
+"""The same for a policy that is to follow changed facts: that pause doubles up to this one."""
 MEND_PAUSE: Final = (0.05, 0.5)
 """Between putting back what others have changed and doing it again: the first of a quiet time at once, then twice as
 late each time, up to the second."""

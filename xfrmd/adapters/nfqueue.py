@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -101,6 +102,9 @@ class Nfqueue:
         self._number = number
         self._receive = receive
         self._listener = Listener(self._deliver, self._failed, _READS_PER_TURN)
+        self._undecided: list[bytes] = []
+        """Verdicts that the kernel has not taken yet: at most one for each packet that it holds."""
+        self._again: asyncio.TimerHandle | None = None
         self.errors = 0
         """Messages that could not be read, and verdicts for packets that were gone."""
 
@@ -139,18 +143,33 @@ class Nfqueue:
 
     def close(self) -> None:
         """Give the queue back."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._undecided.clear()
         self._listener.close()
 
     def decide(self, verdicts: Iterable[Verdict]) -> None:
-        """Give verdicts, in order. When this returns, the packets have gone their way. KernelError if refused."""
-        if (sock := self._listener.socket) is None:
-            return
-        encoded = [encode_verdict(self._number, one) for one in verdicts]
-        try:
-            for at in range(0, len(encoded), _BATCH):
-                sock.send(b"".join(encoded[at : at + _BATCH]))
-        except OSError as error:
-            raise KernelError(f"nfqueue verdict: {error.strerror}", error.errno or 0) from error
+        """Give verdicts, in order. When this returns, the packets have gone their way, but where the kernel has no
+        memory for it: then they go a moment later.
+        """
+        self._undecided += [encode_verdict(self._number, one) for one in verdicts]
+        self._send()
+
+    def _send(self) -> None:
+        while (sock := self._listener.socket) is not None and self._undecided:
+            try:
+                sock.send(b"".join(self._undecided[:_BATCH]))
+            except OSError:
+                self.errors += 1
+                if self._again is None:
+                    self._again = asyncio.get_running_loop().call_later(limits.VERDICTS_AGAIN, self._send_again)
+                return
+            del self._undecided[:_BATCH]
+
+    def _send_again(self) -> None:
+        self._again = None
+        self._send()
 
     def _failed(self) -> None:
         self.errors += 1

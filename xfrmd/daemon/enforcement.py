@@ -98,6 +98,8 @@ class Enforcement:
         self.now: InForce | None = None
         self.busy = False
         """Is a thread at work in the kernel?"""
+        self._between = False
+        """Was the way back from a refused policy refused as well?"""
 
     async def put(self, policies: PolicySet, file: str) -> InForce:
         """Put policies in force; `file` is the first of theirs. Raises PolicyError or KernelError, and what was in
@@ -128,6 +130,8 @@ class Enforcement:
         """Look at the facts again, and let the Plan follow when they changed. True when it changed."""
         async with self._turn:
             before, facts = self.now, self._facts.read()
+            if before is not None and self._between:
+                await self._go_back(before)
             if before is None or facts == before.facts:
                 return False
             delta = await self._follow(before, facts)
@@ -153,7 +157,7 @@ class Enforcement:
 
     def overlay(self, overlay: Overlay) -> None:
         """Have something else beside the Plan in force. Raises KernelError, also while a policy is being applied."""
-        if self.busy or self.now is None:
+        if self.busy or self.now is None or self._between:
             raise KernelError("the policy is being changed in this moment", errno.EBUSY)
         self._enforcer.overlay(overlay)
 
@@ -178,9 +182,17 @@ class Enforcement:
         async with self._turn:
             if self.now is None:
                 return Outcome((), {})
+            if self._between:
+                return await self._go_back(self.now)
             outcome = await self._at_work(self._enforcer.mend)
             self.now = replace(self.now, outcome=outcome)
             return outcome
+
+    async def _go_back(self, before: InForce) -> Outcome:
+        """Make the kernel what it was before a policy that it refused, whatever it was given last. KernelError."""
+        outcome = await self._at_work(self._enforcer.apply, before.plan, self._overlay(before.plan))
+        self._between, self.now = False, replace(before, outcome=outcome)
+        return outcome
 
     def check(self) -> Outcome:
         """Compare the kernel with the Plan in force; what was found last while a policy is being applied. Raises
@@ -221,7 +233,7 @@ class Enforcement:
         except KernelError:
             await self._fall_back(self.now)
             raise
-        self.now = replace(wanted, outcome=outcome)
+        self._between, self.now = False, replace(wanted, outcome=outcome)
         self._changed(wanted.plan, True)
         return self.now
 
@@ -241,9 +253,9 @@ class Enforcement:
         """After a refusal in the middle: make the kernel what it was."""
         if before is None:
             return
+        self._between = True
         try:
-            outcome = await self._at_work(self._enforcer.apply, before.plan, self._overlay(before.plan))
+            await self._go_back(before)
         except KernelError as error:
-            outcome = Outcome((f"the kernel stands between two policies: {error}",), {})
-        self.now = replace(before, outcome=outcome)
+            self.now = replace(before, outcome=Outcome((f"the kernel stands between two policies: {error}",), {}))
         self._changed(before.plan, True)

@@ -39,7 +39,10 @@ def adopt(service: Service) -> None:
         service.house.core.post(Adopt(saved, there))
     if service.errands.faults.count > faults:  # what is half adopted is not to be trusted
         service.house.core.post(Delete(None))
-    service.kernel.remove_sas(service.house.ledger.sas)
+    try:
+        service.kernel.remove_sas(service.house.ledger.sas)
+    except KernelError as error:
+        service.watch.late("SAs that nobody knows any more were not removed", "remove-sa", error)
 
 
 def tell_of_losses(service: Service) -> None:

@@ -23,6 +23,7 @@ from xfrmd.adapters.sysctl import keep_first_packets
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import collector, commands, heritage, policy_commands
+from xfrmd.daemon.following import Following
 from xfrmd.daemon.parts import Settings, StartError, start_error
 from xfrmd.daemon.probe import esp_families
 from xfrmd.daemon.server import Answerer, ControlServer, listen
@@ -74,8 +75,9 @@ async def _start(service: Service) -> ControlServer:
         heritage.adopt(service)
         heritage.tell_of_losses(service)
         tickets = heritage.tickets(service)
-        service.facts.watch(service.facts_changed)
-        service.facts_changed()  # since they were read for the first policy, nobody has watched
+        following = Following(service.house.enforcement, service.errands, service.kernel.journal.tell)
+        service.facts.watch(following.facts_changed)
+        following.facts_changed()  # since they were read for the first policy, nobody has watched
     except KernelError as error:
         raise start_error(error) from error
     server = ControlServer(_answerer(service), service.errands.faults)

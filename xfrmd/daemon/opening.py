@@ -28,10 +28,18 @@ class Removed(NamedTuple):
 
 
 def remove_sas(xfrm: XfrmSocket, known: Collection[SaKey] = ()) -> int:
-    """Remove all SAs with a reqid of ours but those that are known, whoever installed them; how many. KernelError."""
+    """Remove all SAs with a reqid of ours but those that are known, whoever installed them; how many. KernelError, when
+    all others are removed.
+    """
     ours = [sa for sa in xfrm.sas() if sa.ours and (sa.dst, sa.protocol, sa.spi) not in known]
+    refusals: list[KernelError] = []
     for sa in ours:
-        xfrm.remove_sa(sa.protocol, sa.spi, sa.dst)
+        try:
+            xfrm.remove_sa(sa.protocol, sa.spi, sa.dst)
+        except KernelError as error:
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
     return len(ours)
 
 

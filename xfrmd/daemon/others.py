@@ -13,11 +13,10 @@ import collections
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from xfrmd import limits
 from xfrmd.adapters.nft_events import NftEvents
-from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.parts import Errands
 from xfrmd.daemon.ports import Outcome
@@ -130,22 +129,48 @@ class Mender:
         return tuple(found)
 
 
+class PolicyNews(Protocol):
+    """Tells that an XFRM policy has been changed."""
+
+    def fileno(self) -> int:
+        """Of what is readable when there are news."""
+
+    def hear(self) -> bool:
+        """Take all news; has anybody else changed a policy, or may somebody have?"""
+
+
+class TableNews(Protocol):
+    """Tells that our table has been changed. All raise KernelError."""
+
+    def open(self) -> None:
+        """Begin to listen."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+    def listen(self, wanted: bool) -> None:
+        """Hear what happens from now on, or nothing."""
+
+
 class Others:
     """Listens to the kernel's news in the running event loop, and has the mender work."""
 
     def __init__(
         self,
         enforcement: Enforcement,
-        spd: Spd,
+        spd: PolicyNews,
         errands: Errands,
         tell: Callable[[Notice], None],
         after: Callable[[], None],
+        *,
+        news: Callable[[Callable[[str], None], Callable[[], None]], TableNews] = NftEvents,
     ) -> None:
+        """`news` makes what tells of transactions that touch our table, and of such that got lost."""
         self._enforcement = enforcement
         self._spd = spd
         self._errands = errands
         self._mender = Mender(enforcement, tell, after)
-        self._nft = NftEvents(self._table_touched, lambda: self._table_touched(SOMEBODY))
+        self._nft = news(self._table_touched, lambda: self._table_touched(SOMEBODY))
         self._open = False
         self._compared: tuple[tuple[str, ...], float] = ((), 0.0)
 
@@ -167,9 +192,20 @@ class Others:
         if not self._open:
             return
         self._hear_policies(not busy)
-        self._nft.listen(not busy)
-        if not busy:
-            self._touched(SOMEBODY)  # before its last look, which then told of a difference, or since
+        if busy:
+            with contextlib.suppress(KernelError):  # what is heard besides is looked at in vain
+                self._nft.listen(False)
+        else:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hear again, as soon as the kernel has memory for it, and look whether there was something."""
+        if self._open and not self._enforcement.busy:
+            try:
+                self._nft.listen(True)
+            except KernelError:
+                asyncio.get_running_loop().call_later(limits.KERNEL_AGAIN, self._listen)
+            self._touched(SOMEBODY)  # before a thread's last look, which then told of a difference, or since
 
     @property
     def mended(self) -> int:

@@ -7,6 +7,7 @@ weights; a part that a Plan has no place for is left out.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Callable, Iterable
 
@@ -64,6 +65,8 @@ class Overlays:
             self._carry()
         except KernelError:
             del self._parts[name]
+            with contextlib.suppress(KernelError):  # `catch_up` tries it again
+                self._carry()  # it may have come to stand all the same
             raise
         self._refused.discard(name)
 

@@ -100,7 +100,12 @@ class Reconciler:
         """Block what the table alone kept from passing, until it is put back. What the SPD has keeps its policies."""
         if self._last is not None and self._last.nft.chains and not self._last.mirrored:
             # That one stands already, or a policy of everybody's traffic: it is refused, and decides itself.
-            self._policies.submit([sockets.add_policy(entry) for entry in SHUT])
+            requests = [sockets.add_policy(entry) for entry in SHUT]
+            for _ in range(limits.SHUT_TRIES):
+                bad = [one for one in self._policies.submit(requests) if one.errno != errno.EEXIST]
+                if not bad:
+                    return
+            raise KernelError(bad[0].message, bad[0].errno)
 
     def mend(self) -> Outcome:
         """Make the kernel equal to what was applied last, whoever has touched it. KernelError as `apply`."""

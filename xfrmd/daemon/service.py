@@ -272,27 +272,6 @@ class Service:
             "event loop", error if isinstance(error, Exception) else RuntimeError(str(context.get("message")))
         )
 
-    def facts_changed(self) -> None:
-        """The network changed: look at the facts, and compile anew if they did."""
-        self.errands.start("facts", self._refresh())
-
-    async def _refresh(self) -> None:
-        try:
-            changed = await self.house.enforcement.refresh()
-        except KernelError as error:
-            self.kernel.journal.tell(
-                Notice(
-                    Level.ERROR,
-                    "facts-not-applied",
-                    f"facts of this host changed, but the kernel refused the policy for them: {error}",
-                    remedy="the policy for the earlier facts is in force; xfrmctl reload tries again",
-                )
-            )
-            return
-        if changed:
-            notice = Notice(Level.NOTICE, "facts-changed", "facts of this host changed; the policy is adapted")
-            self.kernel.journal.tell(notice)
-
     def degraded(self) -> tuple[str, ...]:
         """What is not as it should be."""
         found = [*self.others.degraded(), *self.kernel.shortcomings, *self.kernel.boot.troubles]
@@ -342,5 +321,10 @@ class Service:
         self.hold.close()
         self.house.core.post(Delete(None))
         await self.house.changes.until(lambda: not self.house.engine.ike_sas(), limits.STOP_WAIT)
-        self.kernel.remove_sas()
+        try:
+            self.kernel.remove_sas()
+        except KernelError as error:
+            text = f"some SAs are left in the kernel: {error}"
+            remedy = "the next start removes them, or xfrmd open; peers were told that they end"
+            self.kernel.journal.tell(Notice(Level.WARNING, "sas-left", text, {"reason": str(error)}, remedy))
         self.custody.forget()
