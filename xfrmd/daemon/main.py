@@ -69,8 +69,10 @@ async def _start(service: Service) -> ControlServer:
         service.hold.open()
         service.others.open()
         heritage.find(service)
+        refusal = _ike_sockets(service, inherited)
         await _first_policy(service)
-        service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
+        if refusal is not None:
+            raise refusal
         service.datagrams.attach(asyncio.get_running_loop())
         heritage.adopt(service)
         heritage.tell_of_losses(service)
@@ -96,6 +98,18 @@ async def _start(service: Service) -> ControlServer:
         signal.SIGHUP, lambda: service.errands.start("reload", _reload(service))
     )
     return server
+
+
+def _ike_sockets(service: Service, inherited: Sequence[socket.socket]) -> KernelError | None:
+    """Open them, so that the first policy's first packets are asked for at once; answers wait until all is adopted.
+
+    What is in the way is given back: the policy is put in force all the same (docs/decisions/0004).
+    """
+    try:
+        service.datagrams.open([sock for sock in inherited if sock.family != socket.AF_UNIX])
+    except KernelError as error:
+        return error
+    return None
 
 
 def _probe(service: Service) -> None:
