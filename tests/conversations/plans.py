@@ -48,6 +48,7 @@ class Settings:
     encapsulate: bool = False
     fragment_size: int = limits.FRAGMENT_SIZE
     auth_seconds: int = 0
+    resumption: bool = True
 
 
 def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()) -> Plan:
@@ -57,6 +58,7 @@ def plan(own: Address, peers: Iterable[Address], settings: Settings = Settings()
         proposals,
         encapsulate=settings.encapsulate,
         auth_seconds=settings.auth_seconds,
+        resumption=settings.resumption,
         fragment_size=settings.fragment_size,
     )
     auth = settings.auth or (PskAuth(Secret(settings.psk)),)

@@ -27,9 +27,10 @@ def test_a_peer_that_lost_its_state_is_back_long_before_it_would_be_given_up(two
     Without tokens a peer is given up after 68 s more. What is negotiated then goes on from a ticket (RFC 5723).
     """
     net = two_hosts
+    text = e2e.policy().replace("assign: yes", "assign: yes\n    resumption: yes")
     with (
-        xfrmd(net.left, e2e.policy(), secret=e2e.SECRET) as left,
-        xfrmd(net.right, e2e.policy(), secret=e2e.SECRET, lasting=True) as right,
+        xfrmd(net.left, text, secret=e2e.SECRET) as left,
+        xfrmd(net.right, text, secret=e2e.SECRET, lasting=True) as right,
     ):
         assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
         old = e2e.child_spis(left)

@@ -135,7 +135,7 @@ def test_filters_in_netsh_words(entry: str, lines: list[str]) -> None:
         ("assign: yes", "softsaexpirationtime: 60", "12: netsh ipsec static has no softsaexpirationtime"),
         ("assign: yes", "mmauthlifetime: 60", "12: netsh has no mmauthlifetime"),
         ("assign: yes", "forceencapsulation: yes", "12: netsh has no forceencapsulation"),
-        ("assign: yes", "resumption: no", "12: netsh has no resumption"),
+        ("assign: yes", "resumption: yes", "12: netsh has no resumption"),
         ("assign: yes", "unresolved: block", "12: netsh has no unresolved: block"),
         ("psk: a shared", "remote_id: a.example, psk: a shared", "16: netsh has no remote_id"),
         (

@@ -115,7 +115,7 @@ class MainMode:
     """Windows `qmpermm`: child SAs negotiated under one IKE SA before it takes no more; 0 = no limit."""
     encapsulate: bool = False
     """ESP travels in UDP whatever stands between the two ends (`forceencapsulation`)."""
-    resumption: bool = True
+    resumption: bool = False
     """IKE SAs that were lost may go on from tickets (RFC 5723), where both ends want it."""
     auth_seconds: int = 0
     """After so long both ends authenticate anew (`mmauthlifetime`); 0 = as long as their certificates hold."""

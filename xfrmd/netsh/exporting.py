@@ -173,7 +173,7 @@ def _check_policy(policy: Policy, script: Outgoing) -> None:
     if policy.forceencapsulation:
         remedy = "remove it: Windows encapsulates where it sees a NAT"
         script.problems.error(policy.at, "netsh has no forceencapsulation", remedy)
-    if not policy.resumption:
+    if policy.resumption:
         script.problems.error(policy.at, "netsh has no resumption", "remove it: Windows has no tickets for IKE SAs")
     if policy.unresolved is not Unresolved.KEEP:
         remedy = "remove it, and write addresses where a name may fail"

@@ -227,8 +227,8 @@ POLICY: Final = Record(
             "resumption",
             FLAG,
             "yes: an IKE SA that one end has lost goes on from a ticket, where both ends want that",
-            default=True,
-            shown="yes",
+            default=False,
+            shown="no",
         ),
         Field(
             "activatedefaultrule",

@@ -149,7 +149,7 @@ class Policy:
     store: Store = Store.LOCAL
     forceencapsulation: bool = False
     """ESP in UDP whatever stands between the ends."""
-    resumption: bool = True
+    resumption: bool = False
     """IKE SAs that were lost may go on from tickets."""
     auth_seconds: int = 0
     """After so long both ends authenticate anew (`mmauthlifetime`); 0: as long as their certificates hold."""
