@@ -18,7 +18,7 @@ from xfrmd.model.pad import Identity, IdType
         (Identity(IdType.RFC822_ADDR, b"a@b"), "a@b"),
         (Identity(IdType.FQDN, b"a\n\x1b[2Jroot\x7f\xff"), "a\\x0a\\x1b[2Jroot\\x7f\\xff"),
         (Identity(IdType.FQDN, b""), ""),
-        (Identity(IdType.KEY_ID, b"\n"), "11:0a"),
+        (Identity(IdType.KEY_ID, b"\n"), "keyid:0x0a"),
         (Identity(200, b"x"), "200:78"),
     ],
 )
