@@ -32,7 +32,7 @@ EXCEPTIONS = {
     ("cli/run.py", "adapters"),
     ("cli/local.py", "adapters"),  # the facts of this host, for commands that work without a daemon
 }
-CORES = ("errors.py", "limits.py", "model", "wire", "transforms", "credentials", "policy", "netsh", "compiler", "ike")
+CORES = ("errors.py", "limits", "model", "wire", "transforms", "credentials", "policy", "netsh", "compiler", "ike")
 IMPURE = {"asyncio", "socket", "time", "random", "os", "logging", "subprocess", "threading", "secrets"}
 
 

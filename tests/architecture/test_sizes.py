@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILE_CAP, FUNCTION_CAP, CLASS_CAP, ATTRIBUTE_CAP = 400, 50, 200, 12
-EXCUSED: dict[str, str] = {"xfrmd/limits.py": "a table: a line for each bound, and one for its reason"}
+EXCUSED: dict[str, str] = {"xfrmd/limits/__init__.py": "a table: a line for each bound, and one for its reason"}
 
 
 def modules() -> list[tuple[str, str, ast.Module]]:

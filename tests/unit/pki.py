@@ -14,12 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from xfrmd.credentials.certificates import Certificate, parse
 from xfrmd.credentials.own import assemble
 from xfrmd.credentials.revocation import lists_of
-from xfrmd.model.pad import CRL_IF_KNOWN, RootcaAuth
+from xfrmd.model.pad import CRL_IF_KNOWN, Fetching, RootcaAuth
 from xfrmd.model.secret import Secret
 
 NOW = dt.datetime(2030, 6, 1, tzinfo=dt.UTC)
@@ -171,6 +172,11 @@ def method(
     return replace(made, crls=tuple(one for pem in crls for one in lists_of(pem)), crl_check=check)
 
 
+def asking(made: RootcaAuth, fetch: Fetching | None) -> RootcaAuth:
+    """The same method, which fetches what it does not know."""
+    return replace(made, fetch=fetch)
+
+
 def crl(
     by: Holder,
     *revoked: Holder,
@@ -190,6 +196,50 @@ def crl(
     for extension, critical in more:
         builder = builder.add_extension(extension, critical)
     return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def answered(
+    issuer: Holder,
+    about: Holder,
+    *,
+    by: Holder | None = None,
+    revoked: bool = False,
+    status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
+    start: dt.timedelta = -dt.timedelta(hours=1),
+    end: dt.timedelta | None = 7 * DAY,
+    hash_: Any = None,
+    now: dt.datetime = NOW,
+) -> bytes:
+    """What an OCSP responder answers: the issuer, or `by` whom it has let."""
+    signer = by or issuer
+    state = ocsp.OCSPCertStatus.REVOKED if revoked else status
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        about.parsed,
+        issuer.parsed,
+        hash_ or hashes.SHA1(),
+        state,
+        now + start,
+        None if end is None else now + end,
+        now - DAY if revoked else None,
+        None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, signer.parsed)
+    if by is not None:
+        builder = builder.certificates([by.parsed])
+    plain = isinstance(signer.key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+    return builder.sign(signer.key, None if plain else hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def places(*lists: str, responders: Iterable[str] = ()) -> Extensions:
+    """Where a certificate says that lists and responders are."""
+    found: list[tuple[x509.ExtensionType, bool]] = []
+    if lists:
+        names = [x509.UniformResourceIdentifier(url) for url in lists]
+        found.append((x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)]), False))
+    if asked := [x509.UniformResourceIdentifier(url) for url in responders]:
+        kind = AuthorityInformationAccessOID.OCSP
+        found.append((x509.AuthorityInformationAccess([x509.AccessDescription(kind, one) for one in asked]), False))
+    return found
 
 
 IPSEC_IKE, CLIENT_AUTH = ExtendedKeyUsageOID.IPSEC_IKE, ExtendedKeyUsageOID.CLIENT_AUTH

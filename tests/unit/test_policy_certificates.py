@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from tests.unit import pki
 from tests.unit.pki import issue, root
 from tests.unit.policy_text import SECRET, changed
+from xfrmd.credentials import sources
 from xfrmd.credentials.own import ending, outdated
 from xfrmd.credentials.secret_files import secret_reader
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import PskAuth, RootcaAuth
+from xfrmd.model.pad import Fetching, PskAuth, RootcaAuth
 from xfrmd.model.secret import SecretRef, SecretSource
 from xfrmd.model.source import Severity
 from xfrmd.policy import PolicyErrors, load
@@ -83,6 +84,34 @@ def test_revocation_lists_and_how_much_they_count() -> None:
         assert len(policies.warnings) == (wanted == 0), policies.warnings
 
 
+def test_whom_to_ask() -> None:
+    wanted = "{lists: ['http://crl.example/a'], ocsp: ['http://[::1]:8080/'], hosts: [PKI.example, 'b.example:81']}"
+    hosts = (("pki.example", 80), ("b.example", 81))
+    cases = {
+        wanted: Fetching(("http://crl.example/a",), ("http://[::1]:8080/",), hosts),
+        "no": None,
+        "{hosts: [pki.example]}": Fetching(hosts=hosts[:1]),
+    }
+    for text, fetch in cases.items():
+        (found,) = loaded(policy(f"{WORDS}, fetch: {text}")).policies[0].rules[0].auth
+        assert isinstance(found, RootcaAuth)
+        assert found.fetch == fetch
+    vain = loaded(policy(f"{WORDS}, fetch: {{hosts: [a.example]}}, strongcrlcheck: 0"))
+    assert [one.message for one in vain.warnings] == [
+        "fetch fetches revocation lists that strongcrlcheck: 0 never looks at"
+    ]
+
+
+def test_our_own_certificate_says_whom_to_ask() -> None:
+    ours = issue("host", by=CA, own_key=HOST.key, more=pki.places("ldap://x/", "http://crl.example/a"))
+    (found,) = loaded(policy(f"{WORDS}, fetch: yes"), files(host_pem=ours.pem)).policies[0].rules[0].auth
+    assert isinstance(found, RootcaAuth)
+    assert sources.ahead([found]) == (sources.Source("http://crl.example/a", (CA.der,)),)
+    shut = issue("host", by=CA, own_key=HOST.key, more=pki.places("http://127.0.0.1/a"))
+    with pytest.raises(PolicyErrors):
+        loaded(policy(f"{WORDS}, fetch: yes"), files(host_pem=shut.pem))
+
+
 def test_beside_a_secret() -> None:
     text = changed("psk: a shared secret of some length", f"auth: [{{rootca: {{{WORDS}}}}}, {{psk: {{file: /psk}}}}]")
     assert [type(one) for one in loaded(text).policies[0].rules[0].auth] == [RootcaAuth, PskAuth]
@@ -126,7 +155,13 @@ def test_a_missing_file() -> None:
 BAD_WORDS = {
     "certmap": (f"{WORDS}, certmap: yes", "certmap: mapping certificates to accounts is not built yet"),
     "strongcrlcheck": (f"{WORDS}, strongcrlcheck: 3", "3 is not between 0 and 2"),
-    "no list": (f"{WORDS}, strongcrlcheck: 2", "refuses everybody here, as no crl is named beside the ca"),
+    "no list": (f"{WORDS}, strongcrlcheck: 2", "refuses everybody here: name a crl beside the ca, or write fetch: yes"),
+    "nobody to ask": (f"{WORDS}, fetch: yes", "fetch: yes asks nobody, as no certificate in it"),
+    "https": (f"{WORDS}, fetch: {{lists: ['https://crl.example/']}}", "'https://crl.example/' is no http:// address"),
+    "no host": (f"{WORDS}, fetch: {{hosts: [crl.example/x]}}", "'crl.example/x' is no host"),
+    "no responder": (f"{WORDS}, fetch: {{ocsp: ['http://a b/']}}", "'http://a b/' is no http:// address"),
+    "no flag": (f"{WORDS}, fetch: maybe", "'maybe' is not yes or no"),
+    "too many hosts": (f"{WORDS}, fetch: {{hosts: [{', '.join(['a.example'] * 17)}]}}", "hosts has 17 entries; 16 at"),
     "no list there": (f"{WORDS}, crl: {{file: /none.pem}}", "secret file /none.pem: No such file or directory"),
     "no key": (WORDS.rpartition(",")[0], "certification authority has no key"),
     "a relative path": (WORDS.replace("/host.key", "host.key"), "the file of a key needs an absolute path"),

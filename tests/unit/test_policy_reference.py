@@ -36,7 +36,7 @@ POLICIES = [block for block in BLOCKS if block not in FACTS and block not in FIL
 def stored(ref: SecretRef) -> bytes:
     """What the files and credentials of the examples hold."""
     authority = pki.root("Partner" if "partner" in ref.name else "Root")
-    host = pki.issue("gateway", by=authority, san=["gateway.example"])
+    host = pki.issue("gateway", by=authority, san=["gateway.example"], more=pki.places("http://crl.example/x"))
     for end, content in {
         "ca.pem": authority.pem,
         "host.pem": host.pem,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -115,6 +115,18 @@ def _boot(boot: Answer, output: Output) -> list[str]:
     return [f"boot:    {'; '.join([*what, f'exemptions: {exempt}', *stands])}"]
 
 
+def _revocation(sources: Iterable[Answer], now: float, output: Output) -> list[str]:
+    """Lists and responders that certificates are held against."""
+    lines = []
+    for one in sources:
+        holds = one["until"] is not None and one["until"] > now
+        state = f"holds for {duration(one['until'] - now)}" if holds else "not there"
+        shown = [output.paint(state, "good" if holds else "warning")] if one["kind"] == "list" else []
+        shown += [output.paint(one["trouble"], "warning")] if one["trouble"] else []
+        lines.append(f"  {one['url']}: {'; '.join(shown)}")
+    return ["revocation:", *lines] if lines else []
+
+
 def _failure(peer: Answer, now: float, output: Output) -> list[str]:
     times = f"{peer['failures']} times, last " if peer["failures"] > 1 else ""
     lines = [
@@ -160,6 +172,7 @@ def status(answer: Answer, now: float, output: Output) -> str:
         *_beside(answer["stores"], output),
         *_kernel(answer["kernel"], output),
         *_boot(answer["boot"], output),
+        *_revocation(answer.get("revocation", ()), now, output),
         f"SAs:     {answer['ike_sas']} IKE, {answer['child_sas']} child",
     ]
     if any(answer["held"].values()):

@@ -243,7 +243,7 @@ def _kind(method: AuthMethod) -> tuple[object, ...]:
     """A method without what is secret in it, and without our own certificate, which may be renewed."""
     if isinstance(method, PskAuth):
         return (PskAuth,)
-    return (RootcaAuth, method.authority, method.name, method.exclude_ca_name, method.crl_check)
+    return (RootcaAuth, method.authority, method.name, method.exclude_ca_name, method.crl_check, method.fetch)
 
 
 def _answering(plan: Plan) -> set[tuple[str, Span]]:

@@ -107,6 +107,7 @@ COMMANDS: Final = (
             "stores": list,
             "kernel": dict,
             "boot": dict,
+            "revocation": list,
             "ike_sas": int,
             "child_sas": int,
             "peers": list,

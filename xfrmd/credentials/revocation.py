@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import CRLEntryExtensionOID, SignatureAlgorithmOID
 
 from xfrmd import limits
+from xfrmd.credentials import ocsp
 from xfrmd.credentials.certificates import SIGNATURES, Certificate, text_of
+from xfrmd.credentials.ocsp import Status
 from xfrmd.errors import CredentialError
 
 _ISSUER: Final = 16
@@ -57,6 +59,8 @@ class Finding(NamedTuple):
 
     revoked: str = ""
     unknown: str = ""
+    lacking: tuple[int, ...] = ()
+    """The certificates, by their numbers in the path, of which nothing is known."""
 
 
 def lists_of(pem: bytes) -> tuple[bytes, ...]:
@@ -138,21 +142,41 @@ def _issuer_of(name: x509.Name) -> bytes:
     return hashlib.sha256(name.public_bytes()).digest()[:_ISSUER]
 
 
-def examine(path: Sequence[Certificate], lists: Iterable[bytes], when: datetime) -> Finding:
-    """What lists say of a path from a certificate to an authority, both included. The authority itself is trusted.
+def examine(
+    path: Sequence[Certificate], lists: Iterable[bytes], when: datetime, statuses: Iterable[Status] = ()
+) -> Finding:
+    """What lists and OCSP responders say of a path from a certificate to an authority, both included. The authority
+    itself is trusted.
 
     A list that is out of date still tells what was revoked when it was made: nothing is ever taken back from it but
     a hold, and who is on hold waits for the next list.
     """
-    every, unknown = [known(one) for one in lists], ""
+    every, said, unknown, lacking = [known(one) for one in lists], tuple(statuses), "", list[int]()
     for number in range(len(path) - 2, -1, -1):  # nearest the authority first: below a revoked one nothing counts
         one, issuer = path[number], path[number + 1]
         about = [found for found in every if _speaks_of(found, one) and _issued(found, issuer)]
-        if any(one.parsed.serial_number in found.serials for found in about):
+        answers = [found for found in said if found.about == ocsp.about(one, issuer)] if said else []
+        if any(one.parsed.serial_number in found.serials for found in about) or any(one.revoked for one in answers):
             return Finding(revoked=f"certificate {one.subject!r} was revoked by {issuer.subject!r}")
-        if not any(found.parsed.last_update_utc <= when <= found.next_update for found in about):
+        if any(found.parsed.last_update_utc <= when <= found.next_update for found in about):
+            continue
+        if not any(when <= found.until for found in answers):
             unknown = unknown or _missing(issuer, about, when)
-    return Finding(unknown=unknown)
+            lacking.append(number)
+    return Finding(unknown=unknown, lacking=tuple(lacking))
+
+
+def check(der: bytes, issuers: Sequence[Certificate], when: datetime) -> None:
+    """Is this a list of one of these authorities that holds now? CredentialError with the reason when it is not."""
+    found = known(der)
+    own = [one for one in issuers if one.parsed.subject == found.parsed.issuer]
+    if not own:
+        wanted = " or ".join(repr(one.subject) for one in issuers)
+        raise CredentialError(f"it is a revocation list of {found.issuer!r}, not of {wanted}")
+    if not any(_issued(found, one) for one in own):
+        raise CredentialError(f"the revocation list of {found.issuer!r} is not signed by its key")
+    if not found.parsed.last_update_utc <= when <= found.next_update:
+        raise CredentialError(_missing(own[0], [found], when))
 
 
 def _missing(issuer: Certificate, about: Sequence[RevocationList], when: datetime) -> str:

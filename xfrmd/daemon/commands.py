@@ -41,6 +41,7 @@ async def status(house: House, _: Json) -> Json:
         "stores": views.stores(house.stores),
         "kernel": views.kernel(degraded),
         "boot": views.boot(boot),
+        "revocation": views.revocation(house.enquirer.known.values() if house.enquirer else ()),
         "ike_sas": len(sas),
         "child_sas": sum(len(sa.children) for sa in sas),
         "peers": views.peers(house.ledger),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from xfrmd.credentials.sources import Source
 from xfrmd.daemon.installing import Installing, Late
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.overlay import Kind, Overlays
@@ -18,6 +19,7 @@ from xfrmd.daemon.ports import Datagrams, HoldQueue, SaDatabase
 from xfrmd.errors import KernelError
 from xfrmd.ike.effects import (
     AddFilter,
+    AskRevocation,
     AskUsed,
     CloseClear,
     DropHeld,
@@ -40,7 +42,9 @@ from xfrmd.model.notice import Level, Notice
 
 
 class Executor:
-    """The hands of the engine. `tell` writes a notice for the operator, `late` hears what the kernel has not done."""
+    """The hands of the engine. `tell` writes a notice for the operator, `late` hears what the kernel has not done,
+    `enquire` asks about revoked certificates.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Executor:
         overlays: Overlays,
         late: Late,
         move_tunnel: Callable[[Address, Address], None],
+        enquire: Callable[[Source], None] = lambda _: None,
     ) -> None:
         self._datagrams = datagrams
         self._sas = sas
@@ -62,6 +67,7 @@ class Executor:
         self._overlays = overlays
         self._late = late
         self._installing = Installing(sas, ledger, late)
+        self._enquire = enquire
         self._rows: dict[type, Callable[[Any], Event | None]] = {
             SendDatagram: self._send,
             SendKeepalive: self._keep_alive,
@@ -77,6 +83,7 @@ class Executor:
             AddFilter: self._add,
             RemoveFilter: self._take_away,
             MoveTunnel: lambda effect: move_tunnel(effect.end, effect.gateway),
+            AskRevocation: self._ask_revocation,
             Tell: self._told,
         }
 
@@ -190,6 +197,9 @@ class Executor:
             self._overlays.remove(kind, part.reqid, part.selector)
         except KernelError as error:
             self._late(f"{what} ({part.selector})", step, error)
+
+    def _ask_revocation(self, effect: AskRevocation) -> None:
+        self._enquire(effect.source)
 
     def _told(self, effect: Tell) -> None:
         self._ledger.heard(effect.notice)

@@ -13,6 +13,7 @@ from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core
 from xfrmd.daemon.enforcement import Enforcement, InForce
+from xfrmd.daemon.enquirer import Enquirer
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
 from xfrmd.daemon.stores import Stores
@@ -42,6 +43,8 @@ class House:
     boot: Callable[[], BootState]
     clocks: Callable[[], views.Clocks]
     since: float
+    enquirer: Enquirer | None = None
+    """Who asks whether certificates were revoked."""
 
 
 def in_force(house: House) -> InForce:

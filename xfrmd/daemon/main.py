@@ -180,6 +180,8 @@ async def _close(service: Service) -> None:
     await service.errands.cancel()
     service.house.core.stop()
     service.others.close()
+    if service.house.enquirer is not None:
+        service.house.enquirer.close()
     service.kernel.events.close()
     service.hold.close()
     service.facts.close()

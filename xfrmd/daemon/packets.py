@@ -24,6 +24,11 @@ class NegotiatedPackets:
         region = self._index.heaviest(packet)
         return region.protect.reqid if region else 0
 
+    def rule(self, packet: Selector) -> str:
+        """The rule whose SA an outbound packet needs, "" when it needs none."""
+        region = self._index.heaviest(packet)
+        return region.protect.origin.rule if region else ""
+
     def out_entries(self, reqid: int, selector: Selector) -> list[SpdEntry]:
         """The filter's out policies that speak of traffic of `selector`."""
         return [entry for entry in self._out.get(reqid, ()) if entry.selector.overlaps(selector)]

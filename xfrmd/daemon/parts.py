@@ -13,6 +13,7 @@ from typing import Final
 from xfrmd import limits
 from xfrmd.adapters.boot_files import BootFiles
 from xfrmd.adapters.durable import Disk
+from xfrmd.adapters.fetched_lists import FetchedLists
 from xfrmd.adapters.lasting_secrets import LastingSecrets
 from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
@@ -57,6 +58,12 @@ class Settings:
     def _secrets(self, name: str, age: float) -> LastingSecrets | None:
         directory = self.environ.get("STATE_DIRECTORY")
         return LastingSecrets(Path(directory) / name, Disk(), age) if directory else None
+
+    @property
+    def fetched_lists(self) -> FetchedLists | None:
+        """Revocation lists that were fetched; None without a state directory."""
+        directory = self.environ.get("STATE_DIRECTORY")
+        return FetchedLists(Path(directory) / "revocation", Disk()) if directory else None
 
     @property
     def sources(self) -> dict[Store, PolicyFiles]:

@@ -29,6 +29,7 @@ from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.custody import Custody, state_file
 from xfrmd.daemon.enforcement import Enforcement
+from xfrmd.daemon.enquirer import Enquirer, Ways, by_http
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.house import House
 from xfrmd.daemon.installing import Late
@@ -44,7 +45,7 @@ from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged
+from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, RevocationLearnt
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -80,6 +81,10 @@ class Kernel:
     def reqid(self, packet: Selector) -> int:
         """The reqid of the negotiate filter that decides an outbound packet now, 0 when none does."""
         return self.packets.reqid(packet) or self.overlays.reqid(packet)
+
+    def rule(self, packet: Selector) -> str:
+        """The rule whose SA an outbound packet needs now, "" when it needs none."""
+        return self.packets.rule(packet)
 
     def kick(self, reqid: int, selector: Selector) -> None:
         """Send the out policies of this traffic again, so that what waits looks its route up anew. KernelError when the
@@ -132,7 +137,7 @@ def _call_later(seconds: float, step: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, step)
 
 
-def _hands(service: Service, ledger: Ledger, late: Late) -> Executor:
+def _hands(service: Service, ledger: Ledger, late: Late, enquirer: Enquirer) -> Executor:
     """What carries out the effects of the engine. `late` hears of what failed and is tried again."""
     return Executor(
         service.datagrams,
@@ -143,6 +148,7 @@ def _hands(service: Service, ledger: Ledger, late: Late) -> Executor:
         overlays=service.kernel.overlays,
         late=late,
         move_tunnel=service.facts.redirect,
+        enquire=enquirer.ask,
     )
 
 
@@ -173,7 +179,9 @@ class Service:
         tell = self.kernel.journal.tell
         self.custody = Custody(state_file(self.settings.environ, self.notifier, tell), engine, tell)
         overlays = self.kernel.overlays
-        executor = _hands(self, ledger, self._late)
+        ways = Ways(by_http(self.facts), time.time, self.kernel.rule, self.settings.fetched_lists)
+        enquirer = Enquirer(ways, lambda *news: self.house.core.post(RevocationLearnt(*news)), tell)
+        executor = _hands(self, ledger, self._late, enquirer)
         core = Core(engine, executor.carry, self.errands.faults, changes.happened, self.custody.keep)
         self.watch = SaWatch(
             self.kernel.xfrm, ledger, core.post, tell, _call_later, wall=time.time, backlog=self.kernel
@@ -212,6 +220,7 @@ class Service:
             boot=self._boot,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
             since=time.time(),
+            enquirer=enquirer,
         )
 
     # What is made before the watch, and tells it.
@@ -235,6 +244,8 @@ class Service:
         if negotiates:
             self.kernel.packets = NegotiatedPackets(plan)
             self.house.core.post(PlanChanged(plan))
+            if self.house.enquirer is not None:
+                self.house.enquirer.plan_changed(plan)
         self._settle()
         self.notifier.status(self.story())
         self.hold.reclassify()

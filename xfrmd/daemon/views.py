@@ -11,6 +11,7 @@ from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.control.schema import Json
 from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.enforcement import InForce
+from xfrmd.daemon.enquirer import Known
 from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
 from xfrmd.daemon.stores import Stores
 from xfrmd.ike.proven import Proven
@@ -148,6 +149,20 @@ def boot(found: BootState) -> Json:
         },
         "loaded": found.loaded,
     }
+
+
+def revocation(known: Iterable[Known]) -> list[Json]:
+    """Lists that are fetched, and responders that did not answer. `until`: Unix time until when a list holds."""
+    return [
+        {
+            "url": one.source.url,
+            "kind": "list" if one.source.is_list else "ocsp",
+            "until": one.until.timestamp() if one.until else None,
+            "trouble": one.trouble or None,
+        }
+        for one in known
+        if one.source.is_list or one.trouble
+    ]
 
 
 def kernel(degraded: Iterable[str]) -> Json:

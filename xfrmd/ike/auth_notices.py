@@ -9,17 +9,21 @@ from xfrmd.credentials.names import spoken
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.proven import Proven
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.pad import RootcaAuth
 
 
-def revocation_unknown(sa: IkeSa, why: str) -> Notice:
-    """A peer is let in, though no list tells whether its certificate still holds: strongcrlcheck is 1."""
+def revocation_unknown(sa: IkeSa, why: str, method: RootcaAuth) -> Notice:
+    """A peer is let in, though nobody tells whether its certificate still holds: strongcrlcheck is 1."""
+    remedy = "put the authority's newest revocation list into the file that crl names, and run xfrmctl reload"
+    if method.fetch is not None:
+        remedy = "see what answers at that address (curl -v), or name another beside fetch, and run xfrmctl reload"
     return Notice(
         Level.WARNING,
         "revocation-unknown",
         f"{spoken(sa.remote_id)} at {sa.remote.address} is let in, and nobody knows whether its certificate was "
         f"revoked: {why} (rule {sa.pad.rule!r})",
         {"peer": str(sa.remote.address), "rule": sa.pad.rule, "reason": why},
-        "put the authority's newest revocation list into the file that crl names, and run xfrmctl reload",
+        remedy,
     )
 
 

@@ -55,6 +55,8 @@ class TimerKind(enum.Enum):
     SOFT_END = "soft end"
     DYNAMIC_END = "dynamic end"
     """A filter of the default response rule has had no child SA for long."""
+    REVOCATION = "revocation"
+    """A handshake has waited long enough for news of revoked certificates."""
     SOFT_RETRY = "soft retry"
     """The peer of a soft SA is asked again."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xfrmd.credentials.sources import Source
 from xfrmd.ike.events import Endpoint
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Notice
@@ -131,6 +132,13 @@ class RemoveFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class AskRevocation:
+    """Ask this source whether certificates were revoked. RevocationLearnt is the answer, whatever comes of it."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Tell the operator."""
 
@@ -162,5 +170,6 @@ Effect = (
     | AddFilter
     | RemoveFilter
     | MoveTunnel
+    | AskRevocation
     | Tell
 )

@@ -9,6 +9,7 @@ from typing import Any, Final
 from xfrmd.ike import (
     adopting,
     dynamic,
+    enquiries,
     keepalive,
     kernel_events,
     lifecycle,
@@ -35,6 +36,7 @@ from xfrmd.ike.events import (
     PlanChanged,
     Rekey,
     Remapped,
+    RevocationLearnt,
     SaExpired,
     SaFailed,
     SaUsed,
@@ -62,7 +64,8 @@ _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Rekey: kernel_events.rekey,
     Delete: kernel_events.delete,
     Adopt: adopting.adopt,
-    CrashSecrets: lambda ctx, event: ctx.store.tokens.know(event.secrets),
+    RevocationLearnt: enquiries.learnt,
+    CrashSecrets: lambda ctx, event: ctx.store.tickets.tokens.know(event.secrets),
     TicketKeys: lambda ctx, event: ctx.store.tickets.know(event.keys),
 }
 _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
@@ -79,6 +82,7 @@ _TIMERS: Final[dict[TimerKind, Callable[[Context, Any], None]]] = {
     TimerKind.HOMELESS: mobike.homeless,
     TimerKind.TICKET: resumable.over,
     TimerKind.DYNAMIC_END: dynamic.over,
+    TimerKind.REVOCATION: enquiries.late,
     TimerKind.FALLBACK: soft.fall_back,
     TimerKind.SOFT_END: negotiate.soft_over,
     TimerKind.SOFT_RETRY: soft.ask_again,

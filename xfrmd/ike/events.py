@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xfrmd.credentials.sources import News, Source
 from xfrmd.ike.saved import KernelSas, Saved
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
@@ -133,6 +134,15 @@ class TicketKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationLearnt:
+    """What a source has said of revoked certificates, proved to be its authority's; None, and why there is nothing."""
+
+    source: Source
+    news: News | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Initiate:
     """The operator wants an SA for this filter and peer without traffic asking for it."""
 
@@ -180,6 +190,7 @@ Event = (
     | Adopt
     | CrashSecrets
     | TicketKeys
+    | RevocationLearnt
     | Initiate
     | InitiateIke
     | Rekey

@@ -4,7 +4,19 @@
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import dynamic, lifecycle, mapping, neighbours, notices, renewal, resumable, select, soft, wants
+from xfrmd.ike import (
+    dynamic,
+    enquiries,
+    lifecycle,
+    mapping,
+    neighbours,
+    notices,
+    renewal,
+    resumable,
+    select,
+    soft,
+    wants,
+)
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context
 from xfrmd.ike.effects import DropHeld
@@ -153,9 +165,9 @@ def plan_changed(ctx: Context) -> None:
                 lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
         else:
             sa.pad, before = pad, sa.pad
-            if resumable.may_be_revoked(sa.lineage.proofs.remote, pad):
+            if resumable.may_be_revoked(ctx, sa.lineage.proofs.remote, pad):
                 resumable.revoke(ctx, sa.lineage)
-                lifecycle.delete(ctx, sa, "the peer's certificate may be revoked", restart=True)
+                lifecycle.delete(ctx, sa, enquiries.REVOKED, restart=True)
                 continue
             mobike.home(ctx, sa.lineage)
             renewal.plan_changed(ctx, sa, before)

@@ -38,6 +38,8 @@ def enter(ctx: Context, sa: IkeSa, state: IkeState) -> None:
     """Change the state of an IKE SA and set the deadline of the new one."""
     sa.enter(state)
     set_deadline(ctx, sa)
+    if ctx.store.learnt.waiting.pop(sa, None) is not None:
+        ctx.timers.cancel((TimerKind.REVOCATION, sa))
 
 
 def begin(ctx: Context, sa: IkeSa, state: IkeState) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 
 from xfrmd import limits
-from xfrmd.credentials import revocation
 from xfrmd.ike import select
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, Lineage
@@ -17,7 +16,7 @@ from xfrmd.ike.proven import Proven
 from xfrmd.ike.saving import proof
 from xfrmd.ike.session import Held, HeldName, Session, SpentName
 from xfrmd.model.addresses import Address
-from xfrmd.model.pad import CRL_ALWAYS, CRL_OFF, Identity, IdType, PadEntry, RootcaAuth
+from xfrmd.model.pad import CRL_ALWAYS, Identity, IdType, PadEntry, RootcaAuth
 
 _ADDRESSES = (IdType.IPV4_ADDR, IdType.IPV6_ADDR)
 
@@ -27,10 +26,9 @@ def lasts(identity: Identity | None, named: Identity | None) -> bool:
     return named is not None or (identity is not None and identity.type not in _ADDRESSES)
 
 
-def may_be_revoked(proven: Proven, pad: PadEntry) -> bool:
-    """Does a revocation list of the rule name one of the certificates that somebody has proved itself by?"""
-    lists = (one.crls for one in pad.auth if isinstance(one, RootcaAuth) and one.crl_check != CRL_OFF)
-    return any(revocation.listed(proven.links, one) for one in lists)
+def may_be_revoked(ctx: Context, proven: Proven, pad: PadEntry) -> bool:
+    """Does what the rule looks at call one of the certificates revoked that somebody has proved itself by?"""
+    return any(ctx.store.learnt.names(proven.links, one) for one in pad.auth if isinstance(one, RootcaAuth))
 
 
 def allowed(pad: PadEntry) -> bool:
@@ -88,7 +86,7 @@ def why_not(ctx: Context, session: Session, pad: PadEntry, local: Address, remot
     theirs = remote == session.remote or lasts(session.remote_id, pad.remote_id)
     if not ours or not theirs:
         return "it is of another address, and nothing but addresses tells who is who"
-    if may_be_revoked(session.proofs.remote, pad):
+    if may_be_revoked(ctx, session.proofs.remote, pad):
         return "the peer's certificate may be revoked"
     return ""
 

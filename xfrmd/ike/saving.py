@@ -126,9 +126,9 @@ def proof(pad: PadEntry, sk_d: bytes) -> bytes:
 
 
 def _is_kept(sa: IkeSa) -> bool:
-    """The peer may take an IKE SA for established from our IKE_AUTH on."""
+    """The peer may take an IKE SA for established from our IKE_AUTH on, answered or waiting to be judged."""
     if sa.state is IkeState.AUTHENTICATING:
-        return sa.window.busy and sa.task is not None and sa.task.kind is TaskKind.AUTH
+        return sa.task is not None and sa.task.kind is TaskKind.AUTH
     return sa.state in _KEPT and sa.settled != math.inf
 
 

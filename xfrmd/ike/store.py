@@ -12,9 +12,9 @@ from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.elsewhere import Elsewhere
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
+from xfrmd.ike.learnt import Learnt
 from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.tickets import Tickets
-from xfrmd.ike.tokens import TokenMaker
 from xfrmd.model.addresses import Address
 from xfrmd.model.selector import Selector
 
@@ -34,9 +34,9 @@ class Store:
         "_lineages",
         "dynamic",
         "elsewhere",
+        "learnt",
         "soft",
         "tickets",
-        "tokens",
     )
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class Store:
         """By reqid and outbound selector, as soft SAs are."""
         self.elsewhere = Elsewhere()
         """Hosts and tunnels that are not where they were."""
-        self.tokens = TokenMaker()
-        """What tells peers of SAs that are no more."""
+        self.learnt = Learnt()
+        """What was fetched of revoked certificates, and who waits for it."""
         self.tickets = Tickets()
         """What lets IKE SAs go on that are no more."""
 

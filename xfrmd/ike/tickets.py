@@ -14,6 +14,7 @@ from typing import Final
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike.session import Held, Session
+from xfrmd.ike.tokens import TokenMaker
 from xfrmd.model.addresses import Address
 from xfrmd.model.plain import reader, writer
 from xfrmd.model.proposals import Transform, TransformType
@@ -34,7 +35,7 @@ _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 class Tickets:
     """Those we give are made with `keys`, of which the first is the newest; those we hold stand in `held`."""
 
-    __slots__ = ("_keys", "held", "spent")
+    __slots__ = ("_keys", "held", "spent", "tokens")
 
     def __init__(self) -> None:
         self._keys: tuple[Secret, ...] = ()
@@ -42,6 +43,8 @@ class Tickets:
         """By the peer's address."""
         self.spent: dict[bytes, float] = {}
         """Names of our tickets that no longer count, and until when they would (seconds since 1970)."""
+        self.tokens = TokenMaker()
+        """What else outlives IKE SAs: it tells peers that they are no more."""
 
     def know(self, keys: tuple[Secret, ...]) -> None:
         """From now on tickets are made with the first key, and opened with each."""

@@ -67,6 +67,18 @@ class PskAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetching:
+    """Where it may be asked, by HTTP, what has been revoked. What our own certificates name is allowed besides."""
+
+    lists: tuple[str, ...] = ()
+    """Addresses of revocation lists."""
+    responders: tuple[str, ...] = ()
+    """Addresses of OCSP responders, for certificates of this authority and of those below it."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports that a peer's certificate may name."""
+
+
+@dataclass(frozen=True, slots=True)
 class RootcaAuth:
     """Authentication by certificates under one authority (Windows `rootca`; RFC 7296 2.15, RFC 4945)."""
 
@@ -84,6 +96,8 @@ class RootcaAuth:
     """Revocation lists in DER."""
     crl_check: int = CRL_IF_KNOWN
     """Windows' `strongcrlcheck`: CRL_OFF, CRL_IF_KNOWN or CRL_ALWAYS."""
+    fetch: Fetching | None = None
+    """Whether lists and answers of OCSP responders are fetched; None: nobody is asked."""
 
     @property
     def proves_peer(self) -> bytes:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from xfrmd.credentials import own, revocation
+from xfrmd.credentials import own, revocation, sources
 from xfrmd.credentials.certificates import Certificate
 from xfrmd.credentials.names import carries, distinguished, identities, same, spoken
 from xfrmd.errors import CredentialError
-from xfrmd.model.pad import CRL_ALWAYS, CRL_OFF, AuthMethod, Identity, IdType, RootcaAuth
+from xfrmd.model.pad import CRL_ALWAYS, CRL_OFF, AuthMethod, Fetching, Identity, IdType, RootcaAuth
 from xfrmd.model.secret import Secret, SecretRef, StandIn
 from xfrmd.model.source import Span
+from xfrmd.policy.fetching import FETCH, FETCHING
 from xfrmd.policy.identities import reference
 from xfrmd.policy.kinds import FLAG, integer, one_of, text
 from xfrmd.policy.nodes import MappingNode
@@ -32,6 +33,7 @@ class RootcaRef(NamedTuple):
     crl: SecretRef | None = None
     check: int | None = None
     """`strongcrlcheck`, None for that of the computer."""
+    fetch: Fetching | None = None
 
 
 def _name(read: Read, problems: Problems) -> Any:
@@ -50,9 +52,10 @@ def _build(read: Read, problems: Problems) -> Any:
     name = _name(read, problems) if read.good("name") else BAD
     if not read.whole or name is BAD:
         return BAD
-    if read["strongcrlcheck"] == CRL_OFF and read["crl"] is not None:
-        message = "crl names revocation lists that strongcrlcheck: 0 never looks at"
-        problems.warning(read.place("crl"), message, "remove it, or write strongcrlcheck: 1 or 2")
+    for word, what in _VAIN.items():
+        if read["strongcrlcheck"] == CRL_OFF and read[word] is not None:
+            remedy = "remove it, or write strongcrlcheck: 1 or 2"
+            problems.warning(read.place(word), f"{word} {what} that strongcrlcheck: 0 never looks at", remedy)
     return RootcaRef(
         read["ca"],
         read["certificate"],
@@ -61,9 +64,11 @@ def _build(read: Read, problems: Problems) -> Any:
         read["excludecaname"],
         read["crl"],
         read["strongcrlcheck"],
+        read["fetch"],
     )
 
 
+_VAIN: Final = {"crl": "names revocation lists", "fetch": "fetches revocation lists"}
 AUTHORITY: Final = reference(
     "ca",
     "Where the certificate of an authority is kept.",
@@ -112,17 +117,24 @@ ROOTCA: Final = Record(
         ),
         Field("crl", CRL.kind(), "revocation lists of the authority and of those below it", shown="none"),
         Field(
+            "fetch",
+            FETCH,
+            "fetch revocation lists and ask OCSP responders by HTTP, where the certificates that stand here name them; "
+            "or whom else to ask",
+            shown="no",
+        ),
+        Field(
             "strongcrlcheck",
             STRONG_CRL_CHECK,
-            "0: revocation lists are not looked at; 1: who stands in one is refused; 2: so is everybody of whom no "
-            "list tells that holds now",
+            "0: revocation is not looked at; 1: who stands in a list is refused; 2: so is everybody of whom no list or "
+            "responder tells that holds now",
             shown="that of config",
         ),
     ),
     (Later("certmap", "mapping certificates to accounts", "remove it, and name the peer by the rule's remote_id"),),
     build=_build,
 )
-RECORDS: Final = (ROOTCA, AUTHORITY, CERTIFICATE, KEY, CRL)
+RECORDS: Final = (ROOTCA, AUTHORITY, CERTIFICATE, KEY, CRL, FETCHING)
 _BY_FILES: Final = ROOTCA.kind()
 _BY_NAME: Final = text("a distinguished name, certmap:yes|no and excludecaname:yes|no behind it as netsh has it", 1)
 ROOTCA_KIND: Final = one_of(
@@ -158,8 +170,8 @@ def load(ref: RootcaRef, read: Callable[[SecretRef], bytes], check: int) -> Root
     listed = read(ref.crl) if ref.crl is not None else None
     if any(isinstance(one, StandIn) for one in contents):
         return unread(ref)
-    if check == CRL_ALWAYS and ref.crl is None:
-        raise CredentialError("strongcrlcheck: 2 refuses everybody here, as no crl is named beside the ca")
+    if check == CRL_ALWAYS and ref.crl is None and ref.fetch is None:
+        raise CredentialError("strongcrlcheck: 2 refuses everybody here: name a crl beside the ca, or write fetch: yes")
     authority: Certificate = _of(ref.ca, own.authority_of, contents[0])
     if ref.name is not None and not same(ref.name, Identity(IdType.DER_ASN1_DN, authority.subject_octets)):
         raise CredentialError(f"{ref.ca}: it is the certificate of {authority.subject!r}, not of the name given")
@@ -170,7 +182,14 @@ def load(ref: RootcaRef, read: Callable[[SecretRef], bytes], check: int) -> Root
         made = own.assemble(authority, chain, key, excluded=ref.excluded)
     except CredentialError as error:
         raise CredentialError(f"{ref.certificate}: {error}") from error
-    return replace(made, crls=crls, crl_check=check)
+    made = replace(made, crls=crls, crl_check=check, fetch=ref.fetch)
+    if sources.asks_nobody(made):
+        remedy = "write beside fetch whom to ask: {lists: [...]}, or {hosts: [...]} that certificates of peers name"
+        raise CredentialError(
+            f"{ref.certificate}: fetch: yes asks nobody, as no certificate in it has http: for a list or a "
+            f"responder; {remedy}"
+        )
+    return made
 
 
 def _of(ref: SecretRef, make: Callable[[bytes], Any], content: bytes) -> Any:

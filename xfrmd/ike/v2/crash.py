@@ -23,7 +23,7 @@ _SEALED = (PayloadType.SK, PayloadType.SKF)
 # rfc 6290: token-exchanged
 def given(ctx: Context, sa: IkeSa) -> list[Payload]:
     """Our token for the peer to keep (RFC 6290 4.2); nothing where our secret would not outlive a crash."""
-    token = ctx.store.tokens.make(sa.spi_i, sa.spi_r, initiator=sa.initiator)
+    token = ctx.store.tickets.tokens.make(sa.spi_i, sa.spi_r, initiator=sa.initiator)
     return [NotifyPayload(NotifyType.QUICK_CRASH_DETECTION, token)] if token else []
 
 
@@ -61,7 +61,7 @@ def show(ctx: Context, header: Header, event: DatagramReceived) -> None:
     if header.is_response or header.next_payload not in _SEALED or NO_SPI in (header.spi_i, header.spi_r):
         return
     ours = not header.from_initiator
-    tokens = ctx.store.tokens.all(header.spi_i, header.spi_r, initiator=ours)
+    tokens = ctx.store.tickets.tokens.all(header.spi_i, header.spi_r, initiator=ours)
     # A stranger may turn the initiator's flag round, so that an IKE SA which we have is looked for in vain.
     if not tokens or any(ctx.store.ike_sa(spi) is not None for spi in (header.spi_i, header.spi_r)):
         return

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import lifecycle, mapping, notices
+from xfrmd.ike import enquiries, lifecycle, mapping, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
-from xfrmd.ike.ike_sa import IkeSa, IkeState, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.journal import Count
+from xfrmd.ike.learnt import PostponedError
 from xfrmd.ike.v2 import (
     cardinality,
     crash,
@@ -28,7 +29,7 @@ from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage, parse_clear
 from xfrmd.ike.v2.payloads import SkfPayload
 from xfrmd.ike.v2.replies import RefusalError, answer_of
-from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, row_of
+from xfrmd.ike.v2.transitions import DEADLINE_ROWS, GIVE_UP, REQUEST_ROWS, RequestRow, row_of
 from xfrmd.ike.window import Arrival
 
 _LISTENING = (IkeState.HALF_OPEN, IkeState.ESTABLISHED, IkeState.REPLACED, IkeState.DELETING)
@@ -61,6 +62,8 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
     if arrival is Arrival.REPEATED:
         ctx.journal.count(Count.REPEATED)
         ctx.send(sa, sa.window.response, (event.local, event.remote))
+    elif arrival is Arrival.NEW and sa in ctx.store.learnt.waiting:
+        ctx.journal.count(Count.REPEATED)  # the same again: the first one waits to be judged
     elif arrival is Arrival.NEW and sa.state in _LISTENING:
         _request(ctx, sa, event)
     elif arrival is Arrival.STALE and sa.window.answers(header.message_id) and header.next_payload == PayloadType.SKF:
@@ -108,8 +111,15 @@ def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     if row is None:
         _refuse(ctx, sa, clear, RefusalError(NotifyType.INVALID_SYNTAX, f"{form.name} in state {sa.state.value}"))
         return
+    _respond(ctx, sa, row, message)
+
+
+def _respond(ctx: Context, sa: IkeSa, row: RequestRow, message: SealedMessage) -> None:
     try:
         payloads = row.act(ctx, sa, message)
+    except PostponedError:
+        enquiries.postpone(ctx, sa, lambda: _respond(ctx, sa, row, message))
+        return
     except RemoteProtocolError as error:
         ctx.later.clear()
         _refuse(ctx, sa, message, error)
@@ -152,10 +162,14 @@ def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     except RemoteProtocolError as error:
         if not error.notify:
             raise
-        ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
         sending.answered(ctx, sa)
-        sa.task = task
-        _break_off(ctx, sa, error.notify)
+        _malformed(ctx, sa, task, error)
+
+
+def _malformed(ctx: Context, sa: IkeSa, task: Task | None, error: RemoteProtocolError) -> None:
+    ctx.tell(notices.malformed(sa, str(error)), sa.remote.address)
+    sa.task = task
+    _break_off(ctx, sa, error.notify)
 
 
 def _break_off(ctx: Context, sa: IkeSa, notify: int) -> None:
@@ -184,7 +198,17 @@ def _consequence(ctx: Context, sa: IkeSa, message: SealedMessage) -> None:
         sa.task = task
         lifecycle.close(ctx, sa)
         return
-    row_of(task).act(ctx, sa, task, message)
+    _follow(ctx, sa, task, message)
+
+
+def _follow(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    """What an answer leads to. A task that must wait is not done: it is as if its answer were still under way."""
+    try:
+        row_of(task).act(ctx, sa, task, message)
+    except PostponedError:
+        sa.task = task
+        enquiries.postpone(ctx, sa, lambda: _follow_late(ctx, sa, task, message))
+        return
     ctx.agenda.idle[sa.lineage] = None
     _wear(ctx, sa)
     ctx.touch(sa)
@@ -199,6 +223,16 @@ def _wear(ctx: Context, sa: IkeSa) -> None:
         rekey_ike.order(ctx, sa)
     else:
         lifecycle.delete(ctx, sa, "its message IDs are used up", restart=True)
+
+
+def _follow_late(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
+    sa.task = None
+    try:
+        _follow(ctx, sa, task, message)
+    except RemoteProtocolError as error:
+        if not error.notify:
+            raise
+        _malformed(ctx, sa, task, error)
 
 
 # rfc 7296: informational-protected

@@ -79,7 +79,11 @@ def mixed(sa: IkeSa, ppk: Ppk, key: bytes) -> bytes:
 
 
 def apply(sa: IkeSa, ppk: Ppk) -> None:
-    """From now on the keys are those with the PPK: SK_pi and SK_pr for the proofs, SK_d for all that is derived."""
+    """From now on the keys are those with the PPK: SK_pi and SK_pr for the proofs, SK_d for all that is derived. Once:
+    a handshake that has waited comes here again.
+    """
+    if sa.lineage.proofs.ppk:
+        return
     handshake = sa.greeting
     handshake.sk_pi, handshake.sk_pr = mixed(sa, ppk, handshake.sk_pi), mixed(sa, ppk, handshake.sk_pr)
     sa.agreed_channel.mix(ppk.secret)

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from xfrmd import limits
-from xfrmd.credentials import names, own, paths, revocation, signatures
+from xfrmd.credentials import names, own, paths, revocation, signatures, sources
 from xfrmd.credentials.certificates import Certificate, key_hash, parse
 from xfrmd.credentials.psk import psk_auth, psk_verify
 from xfrmd.errors import CredentialError
-from xfrmd.ike import auth_notices, notices
+from xfrmd.ike import auth_notices, enquiries, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.proven import PSK, Proven, by_certificate
@@ -190,15 +190,22 @@ def _by_certificate(ctx: Context, sa: IkeSa, message: Message, claim: Claim) -> 
 
 
 def _check_revoked(ctx: Context, sa: IkeSa, path: Sequence[Certificate], method: RootcaAuth) -> None:
-    """Windows' `strongcrlcheck`. CredentialError for who is revoked or, where that must be known, may be."""
+    """Windows' `strongcrlcheck`. CredentialError for who is revoked or, where that must be known, may be;
+    PostponedError while that is being asked.
+    """
     if method.crl_check == CRL_OFF:
         return
-    found = revocation.examine(path, method.crls, ctx.today())
-    if found.revoked or (found.unknown and method.crl_check == CRL_ALWAYS):
-        must = "" if found.revoked else ", and strongcrlcheck: 2 wants to know whether its certificate was revoked"
-        raise CredentialError(f"{found.revoked or found.unknown}{must}")
-    if found.unknown and method.crls:
-        ctx.whisper(auth_notices.revocation_unknown(sa, found.unknown), sa.remote.address)
+    found = revocation.examine(path, ctx.store.learnt.lists_of(method), ctx.today(), enquiries.statuses(ctx, method))
+    if found.revoked:
+        raise CredentialError(found.revoked)
+    if not found.unknown:
+        return
+    why = enquiries.demand(ctx, sa, sources.about(path, found.lacking, method), method.crl_check)
+    unknown = f"{found.unknown} ({why})" if why else found.unknown
+    if method.crl_check == CRL_ALWAYS:
+        raise CredentialError(f"{unknown}, and strongcrlcheck: 2 wants to know whether its certificate was revoked")
+    if method.crls or method.fetch is not None:
+        ctx.whisper(auth_notices.revocation_unknown(sa, unknown, method), sa.remote.address)
 
 
 def _proved(sa: IkeSa, *, local: Proven | None = None, remote: Proven | None = None) -> None:

@@ -198,8 +198,8 @@ CRL_FILE: Final = 2 * 1024 * 1024
 """Of a file of revocation lists: some forty thousand revoked certificates in PEM, read in a third of a second."""
 CRLS: Final = 16
 """Revocation lists in one file: of each authority between ours and its hosts there is one."""
-CRLS_KNOWN: Final = 64
-"""Revocation lists that are kept ready for use, and results of verifying them."""
+CRLS_KNOWN: Final = 128
+"""Revocation lists that are kept ready for use, and results of verifying them: those of files and fetched ones."""
 RSA_BITS: Final = (2048, 8192)
 """RSA keys below can be broken; those above cost a stranger nothing and us much time."""
 

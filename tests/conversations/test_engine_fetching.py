@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Handshakes that wait for lists and OCSP responders: at both ends, by each level, and what comes of late answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.conversations import plans
+from tests.conversations.dialogue import Change, Dialogue, Side, datagrams
+from tests.conversations.plans import Settings
+from tests.conversations.scenes import A4, B4
+from tests.unit.pki import Holder, answered, asking, crl, issue, method, places, root
+from xfrmd import limits
+from xfrmd.credentials import sources
+from xfrmd.credentials.revocation import lists_of
+from xfrmd.credentials.sources import Source
+from xfrmd.ike import resumable
+from xfrmd.ike.effects import AskRevocation, Effect
+from xfrmd.ike.events import PlanChanged, RevocationLearnt, TicketKeys
+from xfrmd.limits import fetching
+from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, CRL_OFF, Fetching, Ppk
+from xfrmd.model.secret import Secret
+
+CA = root()
+LIST, RESPONDER, FOREIGN = "http://crl.example/ca.crl", "http://ocsp.example/", "http://evil.example/x"
+A = issue("a", by=CA, san=["a.example"], more=places(LIST, responders=[RESPONDER]))
+B = issue("b", by=CA, san=["b.example"], more=places(LIST))
+BY_OCSP = issue("b", by=CA, san=["b.example"], more=places(responders=[RESPONDER]))
+OF_LIST = Source(LIST, (CA.der,))
+PPK = Ppk(b"tomorrow", Secret(bytes(range(32))))
+
+
+FETCH = Fetching()
+
+
+def settings(check: int, fetch: Fetching | None = FETCH) -> Settings:
+    return Settings(auth=(asking(method(CA, [A], check=check), fetch),))
+
+
+def with_ppk(ppk: Ppk | None) -> Change:
+    return lambda plan: replace(plan, pad=tuple(replace(one, ppk=ppk) for one in plan.pad))
+
+
+def pair(check: int = CRL_ALWAYS, b: Holder = B, fetch: Fetching | None = FETCH, ppk: Ppk | None = None) -> Dialogue:
+    change = with_ppk(ppk)
+    return Dialogue(settings(check, fetch), Settings(auth=(method(CA, [b]),)), a=change, b=change)
+
+
+def asked(effects: list[Effect]) -> list[Source]:
+    return [one.source for one in effects if isinstance(one, AskRevocation)]
+
+
+def begin(talk: Dialogue, initiates: str) -> list[Source]:
+    """A handshake up to where A asks."""
+    return asked(talk.talk(talk.acquire(getattr(talk, initiates))))
+
+
+def answer(talk: Dialogue, source: Source, *, octets: bytes = b"", trouble: str = "") -> list[Effect]:
+    news = sources.answer(source, octets, talk.a.engine._ctx.today()) if octets else None
+    effects = talk.a.hear(RevocationLearnt(source, news, trouble), talk.now)
+    return effects + talk.talk(effects)
+
+
+def der(*revoked: Holder) -> bytes:
+    return lists_of(crl(CA, *revoked))[0]
+
+
+def state(side: Side) -> list[str]:
+    return [one.state for one in side.engine.ike_sas()]
+
+
+BOTH = pytest.mark.parametrize("initiates", ["a", "b"])
+
+
+@BOTH
+@pytest.mark.parametrize("check", [CRL_IF_KNOWN, CRL_ALWAYS])
+@pytest.mark.parametrize("ppk", [None, PPK])
+def test_a_handshake_waits_for_its_list(initiates: str, check: int, ppk: Ppk | None) -> None:
+    talk = pair(check, ppk=ppk)
+    assert begin(talk, initiates) == [OF_LIST]
+    assert not talk.a.installed()
+    answer(talk, OF_LIST, octets=der())
+    assert len(talk.a.installed()) == len(talk.b.installed()) == 2
+    assert "revocation-unknown" not in {one.code for one in talk.a.notices()}
+    talk.pass_time(fetching.REVOCATION_WAIT[1] + 1)
+    assert state(talk.a) == ["established"]
+
+
+@BOTH
+@pytest.mark.parametrize("check", [CRL_IF_KNOWN, CRL_ALWAYS])
+def test_whom_the_list_names_is_refused(initiates: str, check: int) -> None:
+    talk = pair(check)
+    begin(talk, initiates)
+    answer(talk, OF_LIST, octets=der(B))
+    assert "certificate 'O=Example, CN=b' was revoked by" in talk.a.told("auth-failed").message
+    assert not talk.a.installed()
+    assert not talk.a.engine.ike_sas()
+
+
+@BOTH
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_responder_answers_in_place_of_a_list(initiates: str, revoked: bool) -> None:
+    talk = pair(b=BY_OCSP)
+    (source,) = begin(talk, initiates)
+    assert (source.url, source.certificate) == (RESPONDER, BY_OCSP.der)
+    answer(talk, source, octets=answered(CA, BY_OCSP, revoked=revoked))
+    assert bool(talk.a.installed()) is not revoked
+
+
+@BOTH
+@pytest.mark.parametrize(("check", "comes_in"), [(CRL_IF_KNOWN, True), (CRL_ALWAYS, False)])
+def test_a_source_that_fails(initiates: str, check: int, comes_in: bool) -> None:
+    talk = pair(check)
+    begin(talk, initiates)
+    answer(talk, OF_LIST, trouble="status 500")
+    assert bool(talk.a.installed()) is comes_in
+    told = talk.a.told("revocation-unknown" if comes_in else "auth-failed").message
+    assert f"there is no revocation list of 'O=Example, CN=Root' ({LIST}: status 500)" in told
+
+
+@BOTH
+@pytest.mark.parametrize(("check", "comes_in"), [(CRL_IF_KNOWN, True), (CRL_ALWAYS, False)])
+def test_nobody_waits_for_ever(initiates: str, check: int, comes_in: bool) -> None:
+    talk = pair(check)
+    begin(talk, initiates)
+    wait = fetching.REVOCATION_WAIT[check == CRL_ALWAYS]
+    talk.pass_time(wait - 0.5)
+    assert not talk.a.installed()
+    talk.pass_time(1.0)
+    assert bool(talk.a.installed()) is comes_in
+    told = talk.a.told("revocation-unknown" if comes_in else "auth-failed").message
+    assert f"{LIST} does not answer in time" in told
+    before = state(talk.a)
+    answer(talk, OF_LIST, octets=der())  # too late for this one
+    assert state(talk.a) == before
+
+
+def test_the_list_is_there_for_the_next_one_and_ends_whom_it_names() -> None:
+    talk = pair()
+    begin(talk, "a")
+    answer(talk, OF_LIST, octets=der())
+    plan = plans.plan(A4, [B4], settings(CRL_ALWAYS))
+    talk.talk(talk.a.hear(PlanChanged(plan), talk.now))
+    assert state(talk.a) == ["established"]
+    answer(talk, OF_LIST, octets=der(A))
+    assert state(talk.a) == ["established"]
+    answer(talk, OF_LIST, octets=der(B))
+    assert not talk.a.engine.ike_sas()
+    assert not talk.b.engine.ike_sas()
+    assert not begin(talk, "a")
+    assert "was revoked by" in talk.a.told("auth-failed").message
+
+
+def test_a_request_that_is_repeated_meanwhile_is_answered_once() -> None:
+    talk = pair()
+    (source,) = begin(talk, "b")
+    repeated = talk.pass_time(2.0)
+    assert not asked(repeated)
+    done = answer(talk, source, octets=der())
+    assert len([one for one in datagrams(done) if one.local.address == A4]) == 1
+    assert state(talk.a) == state(talk.b) == ["established"]
+
+
+def test_other_exchanges_go_on_while_one_waits() -> None:
+    talk = Dialogue(settings(CRL_ALWAYS), Settings(auth=(method(CA, [B]),)))
+    begin(talk, "b")
+    assert asked(talk.talk(talk.acquire(talk.a))) == [OF_LIST]  # the one that asks for it, asks once
+    answer(talk, OF_LIST, octets=der())
+    assert "established" in state(talk.a)
+    assert "established" in state(talk.b)
+
+
+@pytest.mark.parametrize("initiates", ["a", "b"])
+def test_hosts_that_only_the_peer_names_are_not_asked(initiates: str) -> None:
+    evil = issue(
+        "b", by=CA, san=["b.example"], more=places(FOREIGN, "http://127.0.0.1/x", responders=["http://[::1]/"])
+    )
+    talk = pair(b=evil)
+    assert not begin(talk, initiates)
+    told = talk.a.told("auth-failed").message
+    assert f"its certificate names {FOREIGN}, and the rule does not let it choose evil.example (fetch: hosts)" in told
+    talk = pair(b=evil, fetch=Fetching(hosts=(("evil.example", 80),)))
+    assert [one.url for one in begin(talk, initiates)] == [FOREIGN]
+
+
+def test_what_the_rule_names_is_asked_for_whatever_the_certificate_says() -> None:
+    bare = issue("b", by=CA, san=["b.example"])
+    talk = pair(b=bare, fetch=Fetching(lists=(LIST,), responders=("http://ocsp.other.example:8080/",)))
+    found = begin(talk, "a")
+    assert {(one.url, one.certificate) for one in found} == {
+        (LIST, b""),
+        ("http://ocsp.other.example:8080/", bare.der),
+    }
+
+
+@pytest.mark.parametrize(("check", "fetch"), [(CRL_OFF, Fetching()), (CRL_IF_KNOWN, None)])
+def test_who_does_not_want_it_asks_nobody(check: int, fetch: Fetching | None) -> None:
+    talk = pair(check, fetch=fetch)
+    assert not begin(talk, "a")
+    assert talk.a.installed()
+
+
+def test_a_policy_that_changes_while_a_handshake_waits() -> None:
+    for initiates in "ab":
+        talk = pair()
+        begin(talk, initiates)
+        other = plans.plan(A4, [B4], Settings(auth=(method(root("Other"), [issue("a", by=root("Other"))]),)))
+        effects = talk.a.hear(PlanChanged(other), talk.now)
+        talk.talk(effects)
+        answer(talk, OF_LIST, octets=der())
+        talk.pass_time(limits.NEGOTIATION_LIFETIME)
+        assert not talk.a.engine.ike_sas()
+        assert not talk.a.engine._ctx.store.learnt.waiting
+
+
+@pytest.mark.parametrize("by_responder", [False, True])
+def test_a_ticket_of_whom_they_call_revoked_counts_no_more(by_responder: bool) -> None:
+    b, source = (BY_OCSP, Source(RESPONDER, (CA.der,), BY_OCSP.der)) if by_responder else (B, OF_LIST)
+    talk = pair(CRL_IF_KNOWN, b)
+    for side in (talk.a, talk.b):
+        side.hear(TicketKeys((Secret(bytes(32)),)), talk.now)
+    begin(talk, "b")
+    if not talk.a.installed():
+        answer(talk, source, octets=answered(CA, b, revoked=False) if by_responder else der())
+    ctx = talk.a.engine._ctx
+    (sa,) = ctx.store.ike_sas()
+    proofs, pad, spent = sa.lineage.proofs.remote, sa.pad, len(ctx.store.tickets.spent)
+    assert not resumable.may_be_revoked(ctx, proofs, pad)
+    answer(talk, source, octets=answered(CA, b, revoked=True) if by_responder else der(b))
+    assert not talk.a.engine.ike_sas()
+    assert resumable.may_be_revoked(ctx, proofs, pad)
+    assert len(ctx.store.tickets.spent) > spent, "the ticket that b was given"
+    off = replace(pad, auth=(asking(method(CA, [A], check=CRL_OFF), FETCH),))
+    assert not resumable.may_be_revoked(ctx, proofs, off)

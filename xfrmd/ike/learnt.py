@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What has been fetched of revoked certificates, and which handshakes wait for more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from xfrmd.credentials import revocation
+from xfrmd.credentials.ocsp import Status
+from xfrmd.credentials.sources import Source
+from xfrmd.errors import XfrmdError
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.limits import fetching
+from xfrmd.model.pad import CRL_OFF, RootcaAuth
+
+
+class PostponedError(XfrmdError):
+    """A message cannot be judged yet. What it has led to so far may be done again."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A handshake that waits: for these sources, until then, to go on with `resume`."""
+
+    open: set[Source]
+    ends: float
+    troubles: list[str] = field(default_factory=list)
+    resume: Callable[[], None] = lambda: None
+
+
+class Learnt:
+    """Fetched lists by their address, answers of responders by certificate, and who waits."""
+
+    __slots__ = ("lists", "revoked", "statuses", "waiting")
+
+    def __init__(self) -> None:
+        self.lists: dict[str, bytes] = {}
+        self.statuses: dict[bytes, Status] = {}
+        self.revoked: dict[bytes, None] = {}
+        """Certificates that responders call revoked, as lists name them (`revocation.link`)."""
+        self.waiting: dict[IkeSa, Waiting] = {}
+
+    def put_list(self, url: str, der: bytes) -> None:
+        """Keep a list in the place of the one that was there."""
+        self.lists.pop(url, None)
+        self.lists[url] = der
+        while len(self.lists) > fetching.CRLS_FETCHED:
+            del self.lists[next(iter(self.lists))]
+
+    def lists_of(self, method: RootcaAuth) -> tuple[bytes, ...]:
+        """Those that a method looks at: of its file, and what was fetched where that is wanted."""
+        return (*method.crls, *(self.lists.values() if method.fetch is not None else ()))
+
+    def names(self, links: Sequence[bytes], method: RootcaAuth) -> bool:
+        """Does what a method looks at call one of these certificates revoked?"""
+        if method.crl_check == CRL_OFF:
+            return False
+        answered = method.fetch is not None and any(one in self.revoked for one in links)
+        return answered or revocation.listed(links, self.lists_of(method))
+
+    def put_status(self, status: Status, link: bytes, when: datetime) -> None:
+        """Keep an answer about the certificate of this link; those that hold no more go first."""
+        self.revoked.pop(link, None)
+        if status.revoked:
+            self.revoked[link] = None
+        while len(self.revoked) > fetching.OCSP_KEPT:
+            del self.revoked[next(iter(self.revoked))]
+        self.statuses.pop(status.about, None)
+        if len(self.statuses) >= fetching.OCSP_KEPT:
+            self.statuses = {about: one for about, one in self.statuses.items() if one.until >= when}
+        while len(self.statuses) >= fetching.OCSP_KEPT:
+            del self.statuses[next(iter(self.statuses))]
+        self.statuses[status.about] = status
