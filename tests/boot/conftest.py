@@ -90,7 +90,9 @@ def had_policy(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def newer(installed: Installed, tmp_path: Path) -> Path:
-    """The package with a higher version."""
+    """The package with a higher version, and the same code: what comes of state that another version has left is shown
+    by tests/unit/test_state_file alone.
+    """
     tree = tmp_path / "tree"
     subprocess.run(["dpkg-deb", "--raw-extract", installed.package, tree], check=True)
     control = tree / "DEBIAN/control"
