@@ -96,7 +96,7 @@ def test_a_peer_with_esp_alone_gets_nothing(two_hosts: topology.TwoHosts, strong
     with xfrmd(net.left, e2e.policy(qm=QM), secret=e2e.SECRET) as ours, strongswan(net.right, conf):
         assert ping(net.left, net.right.v4, 2).lost == 2
         assert "no-proposal" in ours.log
-    net.capture.assert_nothing_clear(icmp(net, 4))
+        net.capture.assert_nothing_clear(icmp(net, 4))  # a host whose IKE has ended says so in the clear
 
 
 def test_a_daemon_that_is_killed_adopts_its_ah(two_hosts: topology.TwoHosts) -> None:

@@ -138,4 +138,4 @@ def test_nobody_comes_in_unjudged_and_the_journal_says_whom_it_asked(
         with served(net.right, *web(tmp_path)):
             ours.ctl("reload")
             assert ping(net.left, net.right.v4, 3, wait=10.0).lost == 0, ours.log
-    net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+        net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))

@@ -107,7 +107,7 @@ def test_strongswan_follows_a_host_that_gets_another_address(
         assert ping(net.left, net.right.v4, 3).lost == 0, left.log + peer.log
         assert (e2e.ike_spis(left), [one.unique_id for one in peer.list_sas()]) == before, left.log + peer.log
         assert left.log.count("[moved]") == 1
-    net.capture.assert_protected(packets.flow([old, new], [net.right.v4], "icmp"))
+        net.capture.assert_protected(packets.flow([old, new], [net.right.v4], "icmp"))
 
 
 NETWORK, SERVICE = "10.9.0.0/24", "10.9.0.1"
