@@ -27,6 +27,18 @@ PLUGINS = (
     "random nonce openssl pem pkcs1 x509 pubkey revocation constraints aes sha1 sha2 hmac kdf gcm curve25519 chapoly "
     "kernel-netlink socket-default vici updown"
 )
+_LEAVING = """\
+table inet lab_leaving {
+  chain output {
+    type filter hook output priority 0;
+    icmp type destination-unreachable drop
+    icmpv6 type destination-unreachable drop
+  }
+}
+"""
+"""For a host whose charon ends: when an answer to charon's last words comes late, its kernel would say in the clear
+that nobody listens to IKE any more, and a capture that is looked at afterwards would have that.
+"""
 SETTINGS = """\
 charon-systemd {{
   load = {plugins}
@@ -197,6 +209,7 @@ def strongswan(
             raise NotReady(f"charon {error}\n{(directory / 'output').read_text()}") from error
         finally:
             readiness.close()
+            host.run("nft", "-f", "-", stdin=_LEAVING, check=False)
             process.terminate()
             process.wait(20)
 
