@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,14 +12,16 @@ from tests.conversations import plans
 from tests.conversations.dialogue import Change, Dialogue, Side, datagrams
 from tests.conversations.plans import Settings
 from tests.conversations.scenes import A4, B4
-from tests.unit.pki import Holder, answered, asking, crl, issue, method, places, root
+from tests.unit.pki import NOW, Holder, answered, asking, crl, issue, method, places, root
 from xfrmd import limits
 from xfrmd.credentials import sources
+from xfrmd.credentials.ocsp import Status
 from xfrmd.credentials.revocation import lists_of
 from xfrmd.credentials.sources import Source
 from xfrmd.ike import resumable
 from xfrmd.ike.effects import AskRevocation, Effect
 from xfrmd.ike.events import PlanChanged, RevocationLearnt, TicketKeys
+from xfrmd.ike.learnt import Learnt
 from xfrmd.limits import fetching
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, CRL_OFF, Fetching, Ppk
 from xfrmd.model.secret import Secret
@@ -234,3 +237,33 @@ def test_a_ticket_of_whom_they_call_revoked_counts_no_more(by_responder: bool) -
     assert len(ctx.store.tickets.spent) > spent, "the ticket that b was given"
     off = replace(pad, auth=(asking(method(CA, [A], check=CRL_OFF), FETCH),))
     assert not resumable.may_be_revoked(ctx, proofs, off)
+
+
+def test_older_news_do_not_undo_newer_ones() -> None:
+    """Whoever is on the way may show again what once was true, and still holds."""
+    talk = pair(CRL_ALWAYS)
+    begin(talk, "a")
+    answer(talk, OF_LIST, octets=lists_of(crl(CA, B, days=(-1, 30)))[0])
+    assert "was revoked by" in talk.a.told("auth-failed").message
+    answer(talk, OF_LIST, octets=lists_of(crl(CA, days=(-2, 30)))[0])
+    assert not begin(talk, "a")
+    assert not talk.a.installed()
+
+
+def test_what_a_responder_said_later_counts_and_of_two_at_once_the_worse() -> None:
+    known, now = Learnt(), NOW
+    link, about = b"link", b"about"
+
+    def said(hours: int, *, revoked: bool) -> None:
+        when = now + timedelta(hours=hours)
+        known.put_status(Status(about, revoked, now + timedelta(hours=9), when), link, now)
+
+    said(1, revoked=True)
+    for hours in (0, 1):
+        said(hours, revoked=False)
+        assert known.revoked
+        assert known.statuses[about].revoked
+    said(2, revoked=False)
+    assert not known.revoked
+    said(2, revoked=True)
+    assert known.statuses[about].revoked

@@ -40,7 +40,9 @@ def test_good_answers_of_every_kind_of_key(kind: str, hash_: hashes.HashAlgorith
     host = issue("host", by=ca)
     der = answered(ca, host, hash_=hash_)
     status = ours.judge(der, host.certificate, ca.certificate, NOW)
-    assert status == ours.Status(ours.about(host.certificate, ca.certificate), revoked=False, until=NOW + HOUR)
+    assert status == ours.Status(
+        ours.about(host.certificate, ca.certificate), revoked=False, until=NOW + HOUR, said=status.said
+    )
 
 
 def test_a_revoked_certificate_and_what_lists_say_beside_it() -> None:

@@ -40,6 +40,8 @@ class Status:
     about: bytes
     revoked: bool
     until: datetime
+    said: datetime
+    """When it was so (thisUpdate): what was said later counts."""
 
 
 def about(certificate: Certificate, issuer: Certificate) -> bytes:
@@ -175,6 +177,5 @@ def _status(single: ocsp.OCSPSingleResponse, subject: bytes, when: datetime) -> 
         raise CredentialError(f"the answer held until {ends or began + fresh:%Y-%m-%d %H:%M:%S} UTC")
     if single.certificate_status is ocsp.OCSPCertStatus.UNKNOWN:
         raise CredentialError("the responder does not know the certificate")
-    return Status(
-        subject, single.certificate_status is ocsp.OCSPCertStatus.REVOKED, min(ends or when + fresh, when + fresh)
-    )
+    revoked = single.certificate_status is ocsp.OCSPCertStatus.REVOKED
+    return Status(subject, revoked, min(ends or when + fresh, when + fresh), began)

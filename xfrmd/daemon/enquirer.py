@@ -189,7 +189,8 @@ class Enquirer:
         news = sources.answer(source, octets, self._today())
         if self._ways.store is not None:
             with contextlib.suppress(OSError):  # the next start fetches it again
-                self._ways.store.save(source.url, octets)
+                if not (isinstance(news, bytes) and _is_older(news, self._ways.store.load(source.url))):
+                    self._ways.store.save(source.url, octets)
         return news
 
     def _today(self) -> datetime:
@@ -244,6 +245,16 @@ class Enquirer:
                 known.due = None
                 self._start(known, anew=True)
         self._arm()
+
+
+def _is_older(der: bytes, kept: bytes | None) -> bool:
+    """Is a list older than the one that is kept, of the same authority? Whoever is on the way may show it again."""
+    try:
+        there = revocation.known(kept).parsed if kept is not None else None
+    except CredentialError:
+        return False
+    found = revocation.known(der).parsed
+    return there is not None and there.issuer == found.issuer and there.last_update_utc > found.last_update_utc
 
 
 def _remedy(known: Known, trouble: str) -> str:

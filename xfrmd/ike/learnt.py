@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from xfrmd.credentials import revocation
 from xfrmd.credentials.ocsp import Status
@@ -14,6 +14,8 @@ from xfrmd.errors import XfrmdError
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.limits import fetching
 from xfrmd.model.pad import CRL_OFF, RootcaAuth
+
+_MOMENT = timedelta(microseconds=1)
 
 
 class PostponedError(XfrmdError):
@@ -36,16 +38,24 @@ class Learnt:
     __slots__ = ("lists", "revoked", "statuses", "waiting")
 
     def __init__(self) -> None:
-        self.lists: dict[str, bytes] = {}
+        self.lists: dict[tuple[str, bytes], bytes] = {}
+        """By address and issuer: where one authority's list is, another one's may be shown."""
         self.statuses: dict[bytes, Status] = {}
-        self.revoked: dict[bytes, None] = {}
-        """Certificates that responders call revoked, as lists name them (`revocation.link`)."""
+        self.revoked: dict[bytes, datetime] = {}
+        """Certificates that responders call revoked, as lists name them (`revocation.link`), and when they said so."""
         self.waiting: dict[IkeSa, Waiting] = {}
 
     def put_list(self, url: str, der: bytes) -> None:
-        """Keep a list in the place of the one that was there."""
-        self.lists.pop(url, None)
-        self.lists[url] = der
+        """Keep a list in the place of the one that was there. An older one may be shown again by whoever is on the way:
+        what is known stays.
+        """
+        parsed = revocation.known(der).parsed
+        name = (url, parsed.issuer.public_bytes())
+        there = self.lists.get(name)
+        if there is not None and revocation.known(there).parsed.last_update_utc > parsed.last_update_utc:
+            return
+        self.lists.pop(name, None)
+        self.lists[name] = der
         while len(self.lists) > fetching.CRLS_FETCHED:
             del self.lists[next(iter(self.lists))]
 
@@ -61,10 +71,16 @@ class Learnt:
         return answered or revocation.listed(links, self.lists_of(method))
 
     def put_status(self, status: Status, link: bytes, when: datetime) -> None:
-        """Keep an answer about the certificate of this link; those that hold no more go first."""
+        """Keep an answer about the certificate of this link; those that hold no more go first. What was said later
+        counts, of what was said at once the worse.
+        """
+        there = self.statuses.get(status.about)
+        worse = self.revoked.get(link, status.said - _MOMENT)
+        if worse >= status.said or (there is not None and there.said > status.said):
+            return
         self.revoked.pop(link, None)
         if status.revoked:
-            self.revoked[link] = None
+            self.revoked[link] = status.said
         while len(self.revoked) > fetching.OCSP_KEPT:
             del self.revoked[next(iter(self.revoked))]
         self.statuses.pop(status.about, None)

@@ -232,7 +232,11 @@ def proof(sa: IkeSa) -> list[Payload]:
 
 def believe(ctx: Context, sa: IkeSa, identity: IdrPayload, proved: AuthPayload) -> str:
     """Why the responder has not shown that it knows SK_d, "" when it has: then the session goes on here."""
-    why = _why_not(sa, identity, proved, _auth(sa, sa.greeting.sk_pr, octets.of_responder(sa, identity)))
+    handshake = sa.greeting
+    assert handshake.session is not None
+    why = _why_not(sa, identity, proved, _auth(sa, handshake.sk_pr, octets.of_responder(sa, identity)))
+    # It may have answered late: what was learnt meanwhile counts.
+    why = why or resumable.why_not(ctx, handshake.session, sa.pad, sa.local.address, sa.remote.address)
     if not why:
         _go_on(ctx, sa)
     return why

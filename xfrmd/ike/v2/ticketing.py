@@ -59,7 +59,8 @@ def given(ctx: Context, sa: IkeSa, message: Message) -> list[Payload]:
     soon = ctx.now - lineage.ticket_at < limits.TICKET_INTERVAL
     session = resumable.session_of(ctx, sa, limits.TICKET_LIFETIME)
     name = ctx.entropy(NAME)
-    ticket = tickets.seal(session, name) if session is not None and not soon else b""
+    full = len(tickets.spent) >= limits.TICKETS_SPENT  # of one more it would not be known whether it was used
+    ticket = tickets.seal(session, name) if session is not None and not soon and not full else b""
     if session is None or not 0 < len(ticket) <= limits.TICKET_GIVEN:
         return [NotifyPayload(NotifyType.TICKET_NACK)]
     if lineage.ticket:
