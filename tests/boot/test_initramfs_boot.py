@@ -29,6 +29,7 @@ mountroot() {
     : >/share/up
     sleep 2
     : >/share/shut
+    sleep 1
     nft delete table inet xfrmd_boot
     : >/share/control
     sleep 1
@@ -71,7 +72,8 @@ def test_the_filter_stands_in_the_initramfs_before_its_network_and_until_the_pol
     lifted = time.time()
     log = (guest.share / "initramfs.log").read_text(errors="replace")
     assert "table inet xfrmd_boot\n" in (guest.share / "tables").read_text(), log
-    # Each is written before the filter goes, or after it has come: between them it may be either.
+    # Each is written before the filter goes, or after it has come: between them it may be either. It goes a second
+    # after the mark, as times of files and of captures come from different clocks.
     marks = ("up", "shut", "control", "closed")
     up, shut, control, closed = ((guest.share / name).stat().st_mtime for name in marks)
     outcome("initramfs", "its network is up", guest, up, shut).assert_closed()
