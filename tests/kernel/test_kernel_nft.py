@@ -84,6 +84,22 @@ def test_counters_count(host: Host, nft: NftLoader) -> None:
     assert differences(TABLE, nft.observe()) == (), "counts are no difference"
 
 
+def test_counters_are_read_while_others_change_nftables(host: Host, nft: NftLoader) -> None:
+    """So many counters that their dump is several messages, between which others commit."""
+    nft.load(render(NftTable(maps=(), chains=(), counters=tuple(f"c{number}" for number in range(200)))))
+    before = nft.generation()
+    other = host.popen("sh", "-c", "while nft 'add table ip others; delete table ip others'; do :; done")
+    try:
+        while nft.generation() == before:
+            assert other.poll() is None
+        counted = host.inside(lambda: [len(nft.counters()) for _ in range(500)])  # who opens the socket anew is in it
+    finally:
+        other.terminate()
+        other.wait()
+    assert counted == [200] * 500
+    assert nft.generation() > before + 50, "the other one has hardly changed anything"
+
+
 def test_tables_of_others_stay(host: Host, nft: NftLoader) -> None:
     host.run("nft", "add table ip xfrmd; add table inet firewall; add chain inet firewall input")
     nft.load(render(TABLE))

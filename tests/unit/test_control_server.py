@@ -20,6 +20,7 @@ from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import COMMANDS, ControlError, Json, checked, request
 from xfrmd.daemon.server import ControlServer, listen
+from xfrmd.errors import KernelError
 
 Scenario = Callable[[Path], Awaitable[None]]
 
@@ -29,6 +30,8 @@ async def answer(command: str, arguments: Json) -> Json:
         raise ControlError("unknown-spi", "no such SA", "see xfrmctl sas", details={"spi": arguments["spi"]})
     if command == "reload":
         raise RuntimeError("a fault of ours")
+    if command == "counters":
+        raise KernelError("nftables: other programs change it all the time")
     if command == "facts":
         return {"facts": {"big": "x" * 8_000_000}}
     return {"version": command, "pid": 1, "since": 0.0}
@@ -108,6 +111,16 @@ def test_a_fault_in_a_command_is_told_and_the_server_lives_on(tmp_path: Path) ->
         await asyncio.to_thread(ask, "version", {}, str(path))
 
     assert served(tmp_path, scenario) == ["control: a fault of ours"]
+
+
+def test_what_the_kernel_refuses_is_said_and_is_no_fault_of_ours(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        error = await refused(path, "counters", {})
+        assert error.code == "kernel"
+        assert "other programs change it all the time" in str(error)
+        assert error.remedy
+
+    assert served(tmp_path, scenario) == []
 
 
 def test_strangers_are_refused_before_they_are_read(tmp_path: Path) -> None:

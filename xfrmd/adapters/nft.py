@@ -115,8 +115,8 @@ class NftLoader:
         return self._call(lambda: self._socket.element(name, key))
 
     def counters(self) -> dict[str, Counted]:
-        """Our counters by name, none when there is no table."""
-        return self._counts.counters()
+        """Our counters by name, none when there is no table. KernelError, also when others change nftables always."""
+        return _steady(self._counts.counters)
 
     def element_counters(self, table: NftTable) -> dict[str, dict[ElementKey, Counted]]:
         """What each element of the table's counted maps has seen, by map. Not for two threads at once, but beside
@@ -192,7 +192,7 @@ class NftLoader:
                 continue
             if self._socket.generation() == generation:
                 return table
-        raise KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
+        raise _unsteady()
 
     def _elements(self, one: NftMap) -> dict[ElementKey, str]:
         """Of a map whose keys are none of ours, nothing: it is another one anyhow."""
@@ -208,19 +208,19 @@ class NftLoader:
 
     def _counted(self, one: NftMap, socket: NftSocket) -> dict[ElementKey, Counted]:
         """Of a map that is not there any more, or not yet, nothing."""
-        for _ in range(_TRIES):
+
+        def read() -> dict[ElementKey, Counted]:
             found: dict[ElementKey, Counted] = {}
-            try:
-                for columns in socket.elements(one):
-                    found.update(zip(columns.keys, map(Counted, columns.packets, columns.octets), strict=False))
-            except ChangedElsewhereError:
-                continue
-            except KernelError as error:
-                if error.errno == errno.ENOENT:
-                    return {}
-                raise
+            for columns in socket.elements(one):
+                found.update(zip(columns.keys, map(Counted, columns.packets, columns.octets), strict=False))
             return found
-        raise KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
+
+        try:
+            return _steady(read)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return {}
+            raise
 
     def _frame(self) -> str | None:
         """Our table without elements of maps: those come faster through netlink.
@@ -232,6 +232,18 @@ class NftLoader:
             raise _refusal(said)
         _, head, rest = f"\n{listing}".partition(f"\ntable {_TABLE} {{")
         return head.lstrip() + rest.partition("\n}\n")[0] + "\n}\n" if head else None
+
+
+def _steady(read: Callable[[], T]) -> T:
+    """What a dump gives that no change of anybody interrupts (NLM_F_DUMP_INTR): a few are waited for."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(ChangedElsewhereError):
+            return read()
+    raise _unsteady()
+
+
+def _unsteady() -> KernelError:
+    return KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
 
 
 def _exists(nft: Any, name: str) -> bool:

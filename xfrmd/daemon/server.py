@@ -20,6 +20,7 @@ from typing import Final
 from xfrmd import limits
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import SCHEMA, ControlError, Json, checked
+from xfrmd.errors import KernelError
 
 Answerer = Callable[[str, Json], Awaitable[Json]]
 """Carries a checked request out: command name and arguments to answer. Raises ControlError."""
@@ -136,6 +137,10 @@ class ControlServer:
             return {"schema": SCHEMA, "ok": True, "answer": await self._answer(command.name, arguments)}
         except ControlError as error:
             return _refusal(error)
+        except KernelError as error:
+            return _refusal(
+                ControlError("kernel", f"the kernel failed at this: {error}", "see xfrmctl status; try again")
+            )
         except Exception as error:  # noqa: BLE001 (the daemon outlives a fault in one command)
             self._broken("control", error)
             return _refusal(ControlError("internal", "the daemon failed at this", "see journalctl -u xfrmd"))
