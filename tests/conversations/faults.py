@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.conversations.faulty import FaultyNetwork, Hands
-from tests.conversations.kernel_wire import OF_EVENTS, OF_REQUESTS, Trouble
+from tests.conversations.kernel_wire import OF_DUMPS, OF_EVENTS, OF_REQUESTS, Trouble
 from tests.conversations.network import Flow, Host
 from tests.conversations.plans import SMB_REQID, Settings, plan
 from tests.conversations.scenes import A4, B4, Pair, summary, tcp
@@ -220,10 +221,13 @@ def steps_of(scenario: Scenario, who: str) -> list[str]:
     return run.names
 
 
+KINDS: Final = {"SaExpired": OF_EVENTS, "Remapped": OF_EVENTS, "DUMPSA": OF_DUMPS}
+
+
 def runs(scenario: Scenario, who: str, times: tuple[int, ...]) -> Iterator[Run]:
     """One for each step, kind of trouble and number of times."""
     for at, name in enumerate(steps_of(scenario, who)):
-        kinds = OF_EVENTS if name in ("SaExpired", "Remapped") else OF_REQUESTS
+        kinds = KINDS.get(name, OF_REQUESTS)
         for trouble in kinds:
             for often in times:
                 yield Run(scenario, who, at, trouble, often)

@@ -33,6 +33,7 @@ class Trouble(enum.Enum):
     UNHEARD = "not done, and no answer"
     UNANSWERED = "done, and no answer"
     OVERRUN = "done, and the answer is lost"
+    INTERRUPTED = "a dump of two states of the kernel"
     LOST = "an event that did not fit into the buffer"
     MISSED = "an event of which nothing is known"
 
@@ -43,7 +44,8 @@ REFUSALS: Final = {
     Trouble.ENOBUFS: errno.ENOBUFS,
 }
 OF_EVENTS: Final = (Trouble.LOST, Trouble.MISSED)
-OF_REQUESTS: Final = tuple(one for one in Trouble if one not in OF_EVENTS)
+OF_DUMPS: Final = tuple(one for one in Trouble if one not in OF_EVENTS)
+OF_REQUESTS: Final = tuple(one for one in OF_DUMPS if one is not Trouble.INTERRUPTED)
 
 
 @dataclass
@@ -158,9 +160,12 @@ class WireSocket:
         elif trouble is Trouble.OVERRUN:
             self.answers.append(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)))
         else:
+            flags = netlink.NLM_F_DUMP_INTR if trouble is Trouble.INTERRUPTED else 0
+            if flags:
+                del found[::2]
             self.answers += [_framed(message, Msg.NEWSA, body) for body in found]
             if dump:
-                self.answers.append(_framed(message, netlink.NLMSG_DONE, struct.pack("=i", 0)))
+                self.answers.append(_framed(message, netlink.NLMSG_DONE, struct.pack("=i", 0), flags))
             elif refused or message.flags & netlink.NLM_F_ACK:
                 self.answers.append(_error(message, refused))
 
@@ -179,8 +184,8 @@ class WireSocket:
         self.closed = True
 
 
-def _framed(request: netlink.Message, kind: int, body: bytes) -> bytes:
-    return netlink.HEADER.pack(netlink.HEADER.size + len(body), kind, 0, request.seq, 0) + body
+def _framed(request: netlink.Message, kind: int, body: bytes, flags: int = 0) -> bytes:
+    return netlink.HEADER.pack(netlink.HEADER.size + len(body), kind, flags, request.seq, 0) + body
 
 
 def _error(request: netlink.Message, number: int) -> bytes:

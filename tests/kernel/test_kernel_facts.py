@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,3 +153,23 @@ def test_a_lease_is_noticed_and_its_end(host: Host, resolv_conf: Path) -> None:
     seen = host.inside(lambda: asyncio.run(watch()))
     assert [[str(one) for one in facts.dhcp_servers] for facts in seen] == [[], ["10.1.0.2"], []]
     assert [[str(one) for one in facts.wins_servers] for facts in seen] == [[], ["10.1.0.44"], []]
+
+
+MANY = 1500
+"""Addresses: the kernel needs several buffers for them, and looks anew for its place among them at each."""
+
+
+def test_an_address_that_stays_is_found_while_others_come_and_go(host: Host, resolv_conf: Path) -> None:
+    host.run("ip", "-batch", "-", stdin="\n".join(f"addr add 10.2.{n >> 8}.{n & 255}/32 dev eth0" for n in range(MANY)))
+    # The kernel puts addresses of a narrow scope ahead of those of a wide one: the place of each of these changes.
+    churn = "\n".join(f"addr {what} 10.3.0.{n}/32 dev eth0 scope host" for what in ("add", "del") for n in range(100))
+    wanted = {address(f"10.2.{n >> 8}.{n & 255}", 32) for n in range(MANY)}
+    for _ in range(10):
+        with host.popen("ip", "-batch", "-", stdin=subprocess.PIPE) as others:
+            assert others.stdin is not None
+            others.stdin.write(churn)
+            others.stdin.close()
+            while others.poll() is None:
+                found = host.inside(lambda: gather(Places(resolv_conf)))
+                assert wanted <= {one for interface in found.interfaces for one in interface.addresses}
+        assert others.returncode == 0

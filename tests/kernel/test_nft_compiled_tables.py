@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -11,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from pyroute2 import netns as namespaces
 
+from lab.netns import Host, ip_batch
 from tests.unit.compiler_cases import HOST, facts, one, policy, rule
 from tests.worlds.engines import ALWAYS
 from xfrmd import limits
@@ -54,12 +55,11 @@ def namespace() -> Iterator[str]:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     name = f"xfrmd-nft-{threading.get_native_id()}"
-    try:
-        namespaces.create(name)
-    except PermissionError:
+    if os.geteuid() != 0:
         pytest.skip("making a network namespace needs root")
+    ip_batch([f"netns add {name}"])
     yield name
-    namespaces.remove(name)
+    ip_batch([f"netns del {name}"])
 
 
 def loadable(table: NftTable, namespace: str) -> NftTable:
@@ -107,7 +107,7 @@ NEAR = facts("10.1.0.5/24", "fd00:1::5/64")
 def pair(namespace: str) -> Iterator[tuple[str, str]]:
     """Our host's namespace and, behind a link, another one's."""
     far = f"{namespace}-far"
-    namespaces.create(far)
+    ip_batch([f"netns add {far}"])
     run(namespace, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", far)
     for name, addresses in ((namespace, ("10.1.0.5/24", "fd00:1::5/64")), (far, ("10.1.0.9/24", "fd00:1::9/64"))):
         run(name, "ip", "link", "set", "lo", "up")
@@ -115,23 +115,16 @@ def pair(namespace: str) -> Iterator[tuple[str, str]]:
         for address in addresses:
             run(name, "ip", "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
     yield namespace, far
-    namespaces.remove(far)
+    ip_batch([f"netns del {far}"])
 
 
 def udp(name: str, family: int, bound: tuple[str, int]) -> socket.socket:
     """A UDP socket in a namespace."""
-    made: list[socket.socket] = []
-
-    def make() -> None:
-        namespaces.pushns(name)
-        made.append(socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM))
-
-    thread = threading.Thread(target=make)  # a thread of its own: it alone changes its namespace
-    thread.start()
-    thread.join()
-    made[0].bind(bound)
-    made[0].settimeout(2)
-    return made[0]
+    kind = socket.AF_INET6 if family == 6 else socket.AF_INET
+    made = Host(name).inside(lambda: socket.socket(kind, socket.SOCK_DGRAM))
+    made.bind(bound)
+    made.settimeout(2)
+    return made
 
 
 def arrives(sender: socket.socket, receiver: socket.socket, to: tuple[str, int]) -> bool:

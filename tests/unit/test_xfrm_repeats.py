@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from tests.conversations.kernel_model import KernelModel
-from tests.conversations.kernel_wire import KernelWire, Steps, Trouble
+from tests.conversations.kernel_wire import OF_DUMPS, OF_REQUESTS, KernelWire, Steps, Trouble
 from tests.unit.test_daemon_core import HERE, sa
 from xfrmd.adapters.xfrm.requests import NoAnswerError
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
@@ -43,7 +43,7 @@ def test_keys_do_not_go_there_twice(trouble: Trouble) -> None:
     assert made.opened == 2, "an answer that comes late is nobody's"
 
 
-@pytest.mark.parametrize("trouble", [one for one in Trouble if one is not Trouble.EEXIST])
+@pytest.mark.parametrize("trouble", [one for one in OF_REQUESTS if one is not Trouble.EEXIST])
 def test_a_removal_is_repeated_and_what_is_gone_by_then_was_removed(trouble: Trouble) -> None:
     made, sock = wire(trouble)
     made.steps.arm(None)
@@ -51,6 +51,19 @@ def test_a_removal_is_repeated_and_what_is_gone_by_then_was_removed(trouble: Tro
     made.steps.arm(0, trouble)
     sock.remove_sa(ENTRY.protocol, ENTRY.spi, ENTRY.dst)
     assert made.kernel.sas == {}
+
+
+@pytest.mark.parametrize("trouble", [one for one in OF_DUMPS if one is not Trouble.EEXIST])
+def test_a_look_that_fails_or_is_of_two_states_is_made_again_and_then_told(trouble: Trouble) -> None:
+    made, sock = wire(trouble)
+    made.steps.arm(None)
+    sock.add_sa(ENTRY)
+    made.steps.arm(0, trouble)
+    assert [one.spi for one in sock.sas()] == [256]
+    made.steps.arm(0, trouble, 2)
+    with pytest.raises(KernelError):
+        sock.sas()
+    assert len(sock.sas()) == 1
 
 
 def test_what_fails_twice_has_failed_and_a_reason_that_stays_is_not_tried_again() -> None:

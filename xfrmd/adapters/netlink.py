@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -36,6 +37,8 @@ NETLINK_EXT_ACK: Final = 11
 NETLINK_NO_ENOBUFS: Final = 5
 SO_RCVBUFFORCE: Final = 33
 
+PASSING: Final = (errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT)
+"""What may be over a moment later: such a request is made once more, where that can do no harm."""
 RECEIVE_SIZE: Final = 256 * 1024
 """Larger than any single buffer the kernel fills for a dump (32 KiB)."""
 
@@ -126,9 +129,9 @@ def _kernel_words(message: Message) -> str:
     return found.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode("ascii", "backslashreplace")
 
 
-def describe(errno: int, text: str) -> str:
+def describe(number: int, text: str) -> str:
     """An error of the kernel for people."""
-    plain = os.strerror(errno)
+    plain = os.strerror(number)
     return f"{plain} ({text})" if text else plain
 
 

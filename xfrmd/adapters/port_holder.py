@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from xfrmd import limits
-from xfrmd.adapters import netlink
+from xfrmd.adapters import netlink, netlink_dump
 from xfrmd.errors import KernelError
 
 # <linux/sock_diag.h>, <linux/inet_diag.h>
@@ -53,23 +53,22 @@ def _holds(process: Path, wanted: set[str]) -> bool:
     return False
 
 
+def _opened() -> socket.socket:
+    return netlink.open_socket(_NETLINK_SOCK_DIAG)
+
+
 def _diagnosed(family: int, port: int) -> Iterator[bytes]:
-    """What the kernel tells of each UDP socket of a family, by sock_diag. Raises KernelError or OSError."""
+    """What the kernel tells of each UDP socket of a family, by sock_diag. Raises KernelError."""
     body = _REQUEST.pack(family, socket.IPPROTO_UDP, 0, _ALL_STATES, socket.htons(port), 0)
-    with netlink.open_socket(_NETLINK_SOCK_DIAG) as asked:
-        asked.send(netlink.frame(_BY_FAMILY, netlink.NLM_F_DUMP, 1, body))
-        while True:
-            for message in netlink.messages(asked.recv(netlink.RECEIVE_SIZE)):
-                if message.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
-                    return
-                if len(message.body) >= _REPLY_SIZE and _SOURCE_PORT.unpack_from(message.body)[0] == port:
-                    yield message.body
+    for message in netlink_dump.steady(lambda: netlink_dump.dump(_opened, "UDP sockets", _BY_FAMILY, body)):
+        if len(message.body) >= _REPLY_SIZE and _SOURCE_PORT.unpack_from(message.body)[0] == port:
+            yield message.body
 
 
 def _cgroup(port: int) -> int | None:
     """The id of the cgroup in which the port's socket was made; None when the kernel does not tell."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(KernelError, OSError):
+        with contextlib.suppress(KernelError):
             for body in _diagnosed(family, port):
                 found = netlink.attributes(body, _REPLY_SIZE).get(_CGROUP_ID, b"")
                 if len(found) == _ID.size:

@@ -12,14 +12,13 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
+from xfrmd.adapters.netlink_dump import interrupted
 from xfrmd.adapters.xfrm import uapi
 from xfrmd.adapters.xfrm.uapi import Msg
 from xfrmd.errors import KernelError
 
 GONE: Final = (errno.ENOENT, errno.ESRCH)
 """What the kernel says of something that is to be removed and is not there."""
-PASSING: Final = (errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT)
-"""What may be over a moment later: such a request is made once more, where that can do no harm."""
 T = TypeVar("T")
 
 
@@ -171,7 +170,7 @@ class RequestSocket:
         try:
             return work()
         except KernelError as error:
-            if error.errno not in PASSING:
+            if error.errno not in netlink.PASSING:
                 raise
             self.repeats += 1
             return work()
@@ -188,6 +187,9 @@ class RequestSocket:
             for message in self._receive():
                 if message.seq != number:
                     continue
+                if message.flags & netlink.NLM_F_DUMP_INTR:
+                    self._forsake()
+                    raise interrupted(kind.name)
                 if message.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
                     end = netlink.answer(message)
                     if end.errno:

@@ -9,7 +9,7 @@ from xfrmd.adapters import netlink
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.adapters.xfrm import policies, states, uapi
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
-from xfrmd.adapters.xfrm.requests import GONE, PASSING, NoAnswerError, Request, RequestSocket
+from xfrmd.adapters.xfrm.requests import GONE, NoAnswerError, Request, RequestSocket
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.adapters.xfrm.uapi import Msg
 from xfrmd.errors import KernelError
@@ -72,7 +72,7 @@ class XfrmSocket(RequestSocket):
         except NoAnswerError:
             raise
         except KernelError as error:
-            if error.errno not in PASSING:
+            if error.errno not in netlink.PASSING:
                 raise
             self.repeats += 1
             self.one(request)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The network is read anew when the kernel could not tell it at one go, and otherwise not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xfrmd.adapters import netlink, network
+from xfrmd.adapters.netlink_dump import TRIES
+from xfrmd.adapters.network import GETADDR, GETLINK, GETROUTE, NEWADDR, NEWLINK, NEWROUTE
+from xfrmd.errors import KernelError
+
+NAMES = {GETLINK: "links", GETADDR: "addresses", GETROUTE: "routes"}
+
+
+def link(index: int, name: str) -> bytes:
+    return struct.pack("=BxHiII", 0, 1, index, 0, 0) + netlink.attribute(3, name.encode() + b"\0")
+
+
+def own(index: int, octets: bytes) -> bytes:
+    return struct.pack("=BBBBI", 2, 24, 0, 0, index) + netlink.attribute(2, octets)
+
+
+def route(gateway: bytes, table: int = 254, length: int = 0) -> bytes:
+    return struct.pack("=8BI", 2, length, 0, 0, table, 0, 0, 1, 0) + netlink.attribute(5, gateway)
+
+
+@dataclass
+class Kernel:
+    """Answers dumps; to the first of `kind`, so many `times`, with `trouble`: a number of an error, or "interrupted"
+    at a message or at the end, or "silent", or "lost".
+    """
+
+    kind: int = 0
+    trouble: str | int = 0
+    times: int = 0
+    late_link: bool = False
+    """Is the link of the address known from the second look on only?"""
+    asked: Counter[int] = field(default_factory=Counter)
+    pauses: list[float] = field(default_factory=list)
+
+    def open(self) -> Wire:
+        return Wire(self)
+
+    def bodies(self, kind: int) -> tuple[int, list[bytes]]:
+        match kind:
+            case network.GETLINK:
+                late = self.late_link and self.asked[kind] == 1
+                return NEWLINK, [link(2, "eth0"), *([] if late else [link(7, "eth1")])]
+            case network.GETADDR:
+                return NEWADDR, [own(7, bytes([10, 0, 0, 1]))]
+            case _:
+                return NEWROUTE, [route(bytes([10, 0, 0, 9])), route(bytes([10, 0, 0, 8]), table=9)]
+
+
+@dataclass
+class Wire:
+    kernel: Kernel
+    answers: list[bytes | OSError] = field(default_factory=list)
+
+    def send(self, data: bytes, /) -> int:
+        (request,) = netlink.messages(data)
+        kernel = self.kernel
+        kernel.asked[request.type] += 1
+        trouble: str | int = 0
+        if request.type == kernel.kind and kernel.asked[request.type] <= kernel.times:
+            trouble = kernel.trouble
+        if trouble == "silent":
+            self.answers.append(TimeoutError())
+            return len(data)
+        if trouble == "lost":
+            self.answers.append(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)))
+            return len(data)
+        kind, bodies = kernel.bodies(request.type)
+        for body in bodies:
+            flags = netlink.NLM_F_DUMP_INTR if trouble == "interrupted" else 0
+            self.answers.append(netlink.HEADER.pack(16 + len(body), kind, flags, request.seq, 0) + body)
+        flags = netlink.NLM_F_DUMP_INTR if trouble == "interrupted at the end" else 0
+        code = -trouble if isinstance(trouble, int) else 0
+        done = netlink.HEADER.pack(20, netlink.NLMSG_DONE, flags, request.seq, 0) + struct.pack("=i", code)
+        self.answers.append(done)
+        return len(data)
+
+    def recv(self, size: int, /) -> bytes:
+        assert size == netlink.RECEIVE_SIZE
+        answer = self.answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        self.answers.clear()
+
+
+def assert_read(kernel: Kernel) -> None:
+    found = network.read_network(kernel.open, kernel.pauses.append)
+    assert {one.name: [str(own.address) for own in one.addresses] for one in found.interfaces} == {
+        "eth0": [],
+        "eth1": ["10.0.0.1"],
+    }
+    assert [str(one) for one in found.default_gateways] == ["10.0.0.9"]
+    assert found.indexes == {2: "eth0", 7: "eth1"}
+
+
+TROUBLES = ["interrupted", "interrupted at the end", "silent", "lost", errno.ENOMEM, errno.EINTR]
+
+
+@pytest.mark.parametrize("kind", NAMES, ids=NAMES.values())
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_dump_that_fails_for_a_moment_is_made_again(kind: int, trouble: str | int) -> None:
+    kernel = Kernel(kind, trouble, 1)
+    assert_read(kernel)
+    assert kernel.asked[kind] == 2
+
+
+@pytest.mark.parametrize("kind", NAMES, ids=NAMES.values())
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_one_that_always_fails_is_told(kind: int, trouble: str | int) -> None:
+    kernel = Kernel(kind, trouble, 1000)
+    with pytest.raises(KernelError, match=NAMES[kind]) as raised:
+        network.read_network(kernel.open, kernel.pauses.append)
+    assert raised.value.errno
+    assert sum(kernel.pauses) < 0.2, "an event loop waits"
+    assert kernel.asked[kind] == TRIES
+
+
+def test_a_refusal_that_will_stay_is_told_at_once() -> None:
+    kernel = Kernel(GETADDR, errno.EPERM, 1)
+    with pytest.raises(KernelError, match="addresses: Operation not permitted"):
+        network.read_network(kernel.open, kernel.pauses.append)
+    assert kernel.asked[GETADDR] == 1
+
+
+def test_an_address_of_a_link_that_came_meanwhile_is_no_address_of_nobody() -> None:
+    kernel = Kernel(late_link=True)
+    assert_read(kernel)
+    assert kernel.asked[GETLINK] == 2
+
+
+@given(st.sampled_from([NEWLINK, NEWADDR, NEWROUTE]), st.binary(max_size=60))
+def test_damaged_answers_are_told(kind: int, body: bytes) -> None:
+    class Damaged(Kernel):
+        def bodies(self, asked: int) -> tuple[int, list[bytes]]:
+            found = super().bodies(asked)
+            return (kind, [body]) if found[0] == kind else found
+
+    try:
+        network.read_network(Damaged().open, lambda _: None)
+    except KernelError:
+        return
