@@ -10,6 +10,7 @@ from xfrmd import limits
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
+from xfrmd.model.secret import Secret
 
 
 def failure(peer: str, level: Level = Level.WARNING) -> Notice:
@@ -46,3 +47,11 @@ def test_a_peer_that_works_again_has_no_failures_but_its_history() -> None:
     ledger.installed(sa(9, inbound=False))
     record = ledger.peers["192.0.2.2"]
     assert (record.failures, record.failed_at, record.worked_at) == (0, 5.0, 5.0)
+
+
+def test_keys_are_forgotten_once_the_kernel_has_them() -> None:
+    ledger, entry = Ledger(lambda: 5.0), sa(9, inbound=False)
+    keyed = replace(entry, encryption_key=Secret(b"key"), integrity_key=Secret(b"other"))
+    ledger.installed(keyed)
+    kept = ledger.sas[keyed.key].sa
+    assert (kept.encryption_key.reveal(), kept.integrity_key.reveal(), kept.spi) == (b"", b"", 9)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -24,6 +25,18 @@ def test_requests_are_taken_once_and_in_order() -> None:
     assert window.judge(2, b"third") is Arrival.AHEAD
     window.responded(b"second", b"answer 2")
     assert window.judge(0, b"first") is Arrival.STALE
+
+
+def test_a_request_is_known_again_by_its_print_and_after_a_restart_even_of_a_version_that_kept_it_whole() -> None:
+    window, request = Window(), bytes(range(256)) * 8
+    window.responded(request, b"answer")
+    saved = window.saved()
+    assert len(saved.request) == 32
+    for found in (saved, dataclasses.replace(saved, request=request)):
+        again = Window.restored(found)
+        assert again.judge(0, request) is Arrival.REPEATED
+        assert again.judge(0, request[1:]) is Arrival.STALE
+        assert again.saved() == saved
 
 
 # rfc 7296: retransmit-initiator retransmit-identical

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from xfrmd import limits
@@ -13,6 +13,7 @@ from xfrmd.model.addresses import Address
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.sad import SadEntry
+from xfrmd.model.secret import Secret
 
 SaKey = tuple[Address, ProtocolId, int]
 """As SadEntry.key: destination, protocol, SPI."""
@@ -20,8 +21,11 @@ PEER_FIELDS: Final = ("peer", "remote")
 """Fields of a notice that name the peer it speaks of, first found wins."""
 
 
+_NO_KEY: Final = Secret(b"")
+
+
 class Installed(NamedTuple):
-    """An SA in the kernel. `at` is wall-clock time, seconds since 1970."""
+    """An SA in the kernel, without its keys. `at` is wall-clock time, seconds since 1970."""
 
     sa: SadEntry
     at: float
@@ -50,7 +54,7 @@ class Ledger:
 
     def installed(self, sa: SadEntry) -> None:
         """The kernel took an SA. Its peer works."""
-        self.sas[sa.key] = Installed(sa, self.clock())
+        self.sas[sa.key] = Installed(replace(sa, encryption_key=_NO_KEY, integrity_key=_NO_KEY), self.clock())
         self.counters["sas-installed"] += 1
         if not sa.inbound:
             record = self._peer(str(sa.dst))

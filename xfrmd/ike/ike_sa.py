@@ -6,7 +6,6 @@ from __future__ import annotations
 import enum
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -327,7 +326,8 @@ class IkeSa:
     lineage: Lineage
     created: float
     window: Window = field(default_factory=Window)
-    tasks: deque[Task] = field(default_factory=deque)
+    tasks: list[Task] = field(default_factory=list)
+    """Those that wait, mostly none: a deque would take 700 octets for that."""
     task: Task | None = None
     """The one whose request is outstanding."""
     handshake: Handshake | None = None

@@ -39,7 +39,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SavedWindow:
-    """Message IDs of both directions, our outstanding request and the last response we gave."""
+    """Message IDs of both directions, our outstanding request and the last response we gave. `request` is the peer's
+    last one, or its SHA-256.
+    """
 
     next_id: int
     expected: int

@@ -82,7 +82,7 @@ def refused_child(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -
     if notify in AGAIN:
         retry_later(ctx, sa, task)
     elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
-        sa.tasks.appendleft(task)
+        sa.tasks.insert(0, task)
     elif notify == NotifyType.NO_ADDITIONAL_SAS and want is not None:
         sa.lineage.full = True
         ctx.agenda.orphans.append(want)

@@ -285,9 +285,9 @@ def pump(ctx: Context, sa: IkeSa) -> None:
         if sa.state is not row.state:
             if sa.state not in (IkeState.REPLACED, IkeState.DELETING):
                 return  # it waits for the handshake
-            sa.tasks.popleft()
+            sa.tasks.pop(0)
             continue
-        task = sa.tasks.popleft()
+        task = sa.tasks.pop(0)
         payloads = row.begin(ctx, sa, task)
         if payloads is not None:
             sa.task = task

@@ -43,7 +43,7 @@ def needed(sa: IkeSa, task: Task, message: SealedMessage) -> bool:
     if isinstance(choice, Mismatch) or not choice.suite.additional:
         return False
     task.follow = FollowUp(message, choice.suite.additional, _link(message))
-    sa.tasks.appendleft(task)
+    sa.tasks.insert(0, task)
     return True
 
 
@@ -70,7 +70,7 @@ def response(sa: IkeSa, task: Task, message: SealedMessage) -> SealedMessage | N
     if not follow.left:
         return follow.answer
     follow.link = _link(message)
-    sa.tasks.appendleft(task)
+    sa.tasks.insert(0, task)
     return None
 
 

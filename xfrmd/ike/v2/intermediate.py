@@ -55,7 +55,7 @@ def begin(sa: IkeSa, choice: Choice) -> None:
     """Remember which key exchanges are still to come."""
     sa.greeting.intermediate = Intermediate(choice.suite.additional)
     if sa.initiator:
-        sa.tasks.extendleft(Task(TaskKind.INTERMEDIATE, method=one) for one in reversed(choice.suite.additional))
+        sa.tasks[:0] = [Task(TaskKind.INTERMEDIATE, method=one) for one in choice.suite.additional]
 
 
 # Initiator

@@ -99,7 +99,7 @@ def move(ctx: Context, local: Address, remote: Address, pad: PadEntry) -> IkeSa 
     home(ctx, lineage)
     ctx.tell(path_notices.moved(sa, "we are", sa.local.address, local))
     _go(ctx, sa, Endpoint(local, sa.local.port), sa.remote, pad)
-    sa.tasks.appendleft(Task(TaskKind.MOVE))
+    sa.tasks.insert(0, Task(TaskKind.MOVE))
     lifecycle.doom(ctx, lineage, *lineage.children.values())
     if sa.window.busy:
         sending.again(ctx, sa)
@@ -182,7 +182,7 @@ def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
         raise RefusalError(NotifyType.UNACCEPTABLE_ADDRESSES)
     ctx.tell(path_notices.moved(sa, "the peer is", sa.remote.address, remote.address))
     _go(ctx, sa, local, remote, pad)
-    sa.tasks.appendleft(Task(TaskKind.ROUTABLE))
+    sa.tasks.insert(0, Task(TaskKind.ROUTABLE))
     lifecycle.doom(ctx, sa.lineage, *sa.lineage.children.values())
 
 

@@ -110,7 +110,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     elif notify in AGAIN:
         retry_later(ctx, sa, task)
     elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
-        sa.tasks.appendleft(task)
+        sa.tasks.insert(0, task)
     elif notify == NotifyType.CHILD_SA_NOT_FOUND:
         _lost(ctx, sa, old)
     elif notify == NotifyType.NO_ADDITIONAL_SAS:

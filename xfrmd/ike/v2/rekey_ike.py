@@ -108,7 +108,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     elif notify in AGAIN:
         retry_later(ctx, sa, task)
     elif notify == NotifyType.INVALID_KE_PAYLOAD and error is not None and other_method(task, error):
-        sa.tasks.appendleft(task)
+        sa.tasks.insert(0, task)
     else:
         ctx.tell(notices.hold_off(sa, "the IKE SA", notify.name), sa.remote.address)
         ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + limits.RETRY_AFTER_FAILURE)

@@ -112,7 +112,7 @@ def _proceed(ctx: Context, sa: IkeSa, message: ClearMessage) -> None:
         init.float_port(sa)
     sending.answered(ctx, sa)
     lifecycle.enter(ctx, sa, IkeState.AUTHENTICATING)
-    sa.tasks.appendleft(Task(TaskKind.AUTH, want=handshake.want))
+    sa.tasks.insert(0, Task(TaskKind.AUTH, want=handshake.want))
     handshake.want = None
     ctx.touch(sa)
 
