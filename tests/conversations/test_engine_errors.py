@@ -127,7 +127,7 @@ def test_an_unknown_critical_payload_in_ike_auth_makes_no_ike_sa() -> None:
         answer = read(talk.a, datagrams(talk.deliver(forge(talk.a, ExchangeType.IKE_AUTH, marked, 1)))[0])
         why = NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD if critical else NotifyType.AUTHENTICATION_FAILED
         assert [one.notify for one in answer.every(NotifyPayload)] == [why]
-        assert talk.b.engine._ctx.store.half_open_count == 0
+        assert talk.b.engine.snapshot().half_open == 0
         assert talk.b.engine.ike_sas() == ()
 
 

@@ -287,14 +287,16 @@ def test_where_a_tunnel_ends_outlives_the_process() -> None:
     assert peers(net.a) == [C4]
 
 
-def test_a_flood_that_wants_to_be_redirected_costs_no_state_and_few_answers() -> None:
+def test_a_flood_that_wants_to_be_redirected_costs_no_state_and_is_soon_asked_for_cookies() -> None:
     net = Gateways()
     (first,) = datagrams(net.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), net.now))
-    answers = 0
-    for number in range(limits.CLEAR_ANSWERS + 50):
+    told = []
+    for number in range(1, limits.CLEAR_ANSWERS + 51):
         data = number.to_bytes(8, "little") + first.data[8:]
-        answers += len(datagrams(net.b.hear(DatagramReceived(first.remote, first.local, data), net.now)))
-    assert answers == limits.CLEAR_ANSWERS
+        (answer,) = datagrams(net.b.hear(DatagramReceived(first.remote, first.local, data), net.now))
+        told.append(parse_clear(answer.data).payloads[0])
+    kinds = [one.notify for one in told if isinstance(one, NotifyPayload)]
+    assert kinds == [NotifyType.REDIRECT] * limits.CLEAR_ANSWERS + [NotifyType.COOKIE] * 50
     assert net.b.engine.snapshot().half_open == 0
 
 

@@ -52,6 +52,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1000.0 + self._waiting.slept
 
+    def work(self, seconds: float) -> None:
+        """What is being done takes so long."""
+        self._waiting.slept += seconds
+
 
 def simulate(scene: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a scene in a loop of its own. AssertionError when an exception came out that nobody awaited."""

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -110,7 +111,10 @@ class UdpSockets:
 
     def _readable(self, port: int, sock: socket.socket) -> None:
         """Read a bounded batch, so that a flood leaves the loop time for everything else."""
+        end = time.monotonic() + limits.DATAGRAM_SLICE
         for _ in range(limits.DATAGRAM_BATCH):
+            if time.monotonic() > end:
+                return
             try:
                 data, control, flags, source = sock.recvmsg(limits.DATAGRAM_SIZE + 1, 256)
             except (BlockingIOError, InterruptedError):
@@ -129,7 +133,11 @@ class UdpSockets:
         local, interface = _destination(control)
         if octets is None or local is None or not isinstance(source, tuple):
             return
-        remote = Address.parse(str(source[0]).partition("%")[0])
+        text = str(source[0])
+        if local.family == 4:
+            remote = Address.from_bytes(socket.inet_aton(text))
+        else:
+            remote = Address.from_bytes(socket.inet_pton(socket.AF_INET6, text.partition("%")[0]))
         if is_link_local(remote):
             self._remember(remote, interface)
         self._receive(DatagramReceived(Endpoint(local, port), Endpoint(remote, int(source[1])), octets))

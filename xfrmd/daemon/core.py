@@ -68,6 +68,7 @@ class Core:
         self._busy = False
         self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
         self._loop = asyncio.get_running_loop()
 
     def post(self, event: Event) -> None:
@@ -103,17 +104,22 @@ class Core:
                     self._events.append(follows)
 
     def _arm(self) -> None:
-        """Set the timer to the engine's next deadline."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Set the timer to the engine's next deadline, unless it is: most events move none."""
         deadline = self._engine.next_deadline()
+        if deadline == self._armed_for and (self._timer is None) == (deadline is None):
+            return
+        self.stop()
         if deadline is not None:
+            self._armed_for = deadline
             when = max(deadline, self._loop.time(), self._paused_until) + TIMER_SLACK
-            self._timer = self._loop.call_at(when, self.post, TimerFired())
+            self._timer = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self.stop()
+        self.post(TimerFired())
 
     def stop(self) -> None:
         """Fire no more timers."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer = self._armed_for = None

@@ -32,6 +32,7 @@ from xfrmd.daemon.enforcement import Enforcement
 from xfrmd.daemon.enquirer import Enquirer, Ways, by_http
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.house import House
+from xfrmd.daemon.inbox import Inbox
 from xfrmd.daemon.installing import Late
 from xfrmd.daemon.ledger import Ledger, SaKey
 from xfrmd.daemon.opening import remove_sas
@@ -160,7 +161,8 @@ class Service:
         self.notifier = Notifier(settings.environ)
         self.errands = Errands(Faults(journal.tell))
         self.kernel = Kernel(journal, settings.boot_files, self._hear, self._lost)
-        self.datagrams = UdpSockets(self._datagram)
+        self.inbox = Inbox(self._datagram)
+        self.datagrams = UdpSockets(self.inbox.take)
         self.hold = PacketHold(
             self.kernel.reqid,
             lambda reqid, packet: self.house.core.post(Acquire(reqid, packet)),
@@ -170,7 +172,6 @@ class Service:
         self.house = self._house()
         self.kernel.enforce = self.house.enforcement.overlay
         self.kernel.is_busy = lambda: self.house.enforcement.busy
-        self._stopping = False
         self.others = Others(self.house.enforcement, self.kernel.spd, self.errands, journal.tell, self._mended)
 
     def _house(self) -> House:
@@ -235,9 +236,7 @@ class Service:
         self.watch.late(what, step, error)
 
     def _datagram(self, event: DatagramReceived) -> None:
-        # While stopping, nobody begins anew: a first message has no responder's SPI yet (RFC 7296 3.1).
-        if not (self._stopping and event.data[8:16] == bytes(8)):
-            self.house.core.post(event)
+        self.house.core.post(event)
 
     def _plan_changed(self, plan: Plan, negotiates: bool) -> None:
         self.others.forget()
@@ -313,7 +312,11 @@ class Service:
         """All counters by part."""
         return {
             "ike": self.house.engine.counters(),
-            "udp": self.datagrams.counters,
+            "udp": {
+                **self.datagrams.counters,
+                "first-messages": self.inbox.waiting,
+                "first-messages-dropped": self.inbox.dropped,
+            },
             "hold": {**self.hold.counters, "waiting": len(self.hold)},
             "daemon": {
                 **self.house.ledger.counters,
@@ -327,7 +330,7 @@ class Service:
 
     async def say_goodbye(self) -> None:
         """Tell the peers, give their answers a moment, and take our SAs out of the kernel."""
-        self._stopping = True
+        self.inbox.close()
         self.kernel.events.close()
         self.hold.close()
         self.house.core.post(Delete(None))

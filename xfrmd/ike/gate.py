@@ -11,6 +11,7 @@ from typing import Final
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
+from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.events import DatagramReceived, Endpoint
@@ -90,21 +91,22 @@ class Gate:
     # rfc 7296: init-repeat-told-apart
     def _greeting(self, ctx: Context, header: Header, event: DatagramReceived) -> None:
         """A first request: again, or new if there is room and, under load, a cookie."""
-        known = ctx.store.half_open(event.remote, header.spi_i)
+        half_open = ctx.store.half_open
+        known = half_open.find(event.remote, header.spi_i)
         if known is not None:
             exchange.receive(ctx, known, header, event)
             return
-        if ctx.store.half_open_count >= limits.HALF_OPEN_COOKIE and not self._has_cookie(ctx, header, event):
-            return
-        if ctx.store.half_open_count >= limits.HALF_OPEN_LAST:
-            ctx.journal.count(Count.FULL)
+        loaded = half_open.load(ctx.now) >= limits.HALF_OPEN_COOKIE or self._spent(ctx)
+        if loaded and not (self._has_cookie(ctx, header, event) and _has_room(ctx, event.remote)):
             return
         try:
             _GREETINGS[header.exchange](ctx, event.local, event.remote, parse_clear(event.data))
         except RemoteProtocolError as error:
             ctx.journal.count(Count.REFUSED if error.notify else Count.MALFORMED)
-            if error.notify and self._may_answer(ctx):
+            if error.notify and (loaded or self._may_answer(ctx)):  # a cookie has shown that it is no reflection
                 init.refuse(ctx, event.local, event.remote, header, answer_of(error))
+        if loaded:
+            half_open.book(event.remote, header.spi_i)
 
     def _has_cookie(self, ctx: Context, header: Header, event: DatagramReceived) -> bool:
         """Does the message lead with a cookie of ours (RFC 7296 2.6)? If not, it gets one."""
@@ -113,15 +115,41 @@ class Gate:
             return True
         if cookie is not None:
             ctx.journal.count(Count.NO_COOKIE)
+        if len(event.data) < limits.COOKIE_ASKER:
+            ctx.journal.count(Count.MALFORMED)
+            return False
         fresh = self._cookies.bake(event.remote, header.spi_i, ctx.now)
         init.ask_for_cookie(ctx, event.local, event.remote, header, fresh)
         return False
 
     def _may_answer(self, ctx: Context) -> bool:
+        if self._spent(ctx):
+            return False
+        self._answers += 1
+        return True
+
+    def _spent(self, ctx: Context) -> bool:
+        """Have as many been refused in the clear as may be in one second?"""
         if ctx.now - self._second >= 1.0 or ctx.now < self._second:
             self._second, self._answers = ctx.now, 0
-        self._answers += 1
-        return self._answers <= limits.CLEAR_ANSWERS
+        return self._answers >= limits.CLEAR_ANSWERS
+
+
+def _has_room(ctx: Context, remote: Endpoint) -> bool:
+    """Is there room for another half-open IKE SA of this peer, if need be in the place of the oldest? (Decision 44)"""
+    half_open = ctx.store.half_open
+    if not half_open.admits(remote.address, ctx.now):
+        ctx.journal.count(Count.SUSPECT)
+        ctx.whisper(notices.suspect(remote.address), remote.address)
+        return False
+    if len(half_open) >= limits.HALF_OPEN_LAST:
+        oldest = half_open.oldest(ctx.now)
+        if oldest is None:
+            ctx.journal.count(Count.FULL)
+            return False
+        ctx.journal.count(Count.CROWDED_OUT)
+        lifecycle.close(ctx, oldest, linger=False)
+    return True
 
 
 # rfc 7296: spi-nonzero

@@ -308,6 +308,17 @@ def _soft(key: WantKey, rule: str) -> dict[str, str]:
     return found | ({"rule": rule} if rule else {})
 
 
+def suspect(address: Address) -> Notice:
+    """A host, or others of its network, begins IKE SAs of which nothing comes."""
+    return Notice(
+        Level.WARNING,
+        "suspect-host",
+        f"{address}, or others of its network, began many negotiations of which nothing came: it may begin few",
+        {"peer": str(address)},
+        "look at what runs there; if they are honest peers, their journals say why they do not go on",
+    )
+
+
 def peer(sa: IkeSa) -> str:
     """The peer by its address, and whose IKE it seems to have."""
     vendor = sa.lineage.vendor

@@ -17,7 +17,7 @@ def take(ctx: Context) -> EngineView:
         counters=counters(ctx),
         failures=tuple(FailureView(*failure) for failure in ctx.journal.failures()),
         negotiating=len(ctx.demand),
-        half_open=ctx.store.half_open_count,
+        half_open=len(ctx.store.half_open),
     )
 
 

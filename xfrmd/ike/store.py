@@ -11,6 +11,7 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.elsewhere import Elsewhere
 from xfrmd.ike.events import Endpoint
+from xfrmd.ike.half_open import HalfOpen
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
 from xfrmd.ike.learnt import Learnt
 from xfrmd.ike.soft_sa import SoftSa
@@ -29,11 +30,11 @@ class Store:
         "_by_spi",
         "_by_spi_in",
         "_by_spi_out",
-        "_half_open",
         "_lineage_of",
         "_lineages",
         "dynamic",
         "elsewhere",
+        "half_open",
         "learnt",
         "soft",
         "tickets",
@@ -41,7 +42,6 @@ class Store:
 
     def __init__(self) -> None:
         self._by_spi: dict[bytes, IkeSa] = {}
-        self._half_open: dict[tuple[Endpoint, bytes], IkeSa] = {}
         self._lineages: dict[_Pair, dict[Lineage, None]] = {}
         self._by_spi_in: dict[int, ChildSa] = {}
         self._by_spi_out: dict[tuple[Address, int], ChildSa] = {}
@@ -50,6 +50,8 @@ class Store:
         self.soft: dict[tuple[int, Selector], SoftSa] = {}
         self.dynamic: dict[tuple[int, Selector], DynamicFilter] = {}
         """By reqid and outbound selector, as soft SAs are."""
+        self.half_open = HalfOpen()
+        """IKE SAs that are no lineage's yet, as the peer has proved nothing."""
         self.elsewhere = Elsewhere()
         """Hosts and tunnels that are not where they were."""
         self.learnt = Learnt()
@@ -65,13 +67,13 @@ class Store:
         sa.lineage.ike_sas.append(sa)
         sa.lineage.current = sa.lineage.current or sa
         if sa.state is IkeState.HALF_OPEN:
-            self._half_open[(sa.lineage.remote, sa.spi_i)] = sa
+            self.half_open.add(sa)
         else:
             self._lineages.setdefault((sa.local.address, sa.remote.address), {})[sa.lineage] = None
 
     def opened(self, sa: IkeSa) -> None:
         """The peer of a half-open IKE SA has proved itself; from now on its lineage is one to work with."""
-        del self._half_open[(sa.lineage.remote, sa.spi_i)]
+        self.half_open.proved(sa)
         self._lineages.setdefault((sa.local.address, sa.remote.address), {})[sa.lineage] = None
 
     def move(self, lineage: Lineage, local: Endpoint, remote: Endpoint) -> None:
@@ -89,8 +91,7 @@ class Store:
     def leave(self, sa: IkeSa) -> None:
         """The IKE SA is closed: it leaves its lineage and is found by its SPI alone."""
         lineage = sa.lineage
-        if self._half_open.get((lineage.remote, sa.spi_i)) is sa:
-            del self._half_open[(lineage.remote, sa.spi_i)]
+        self.half_open.left(sa)
         if sa in lineage.ike_sas:
             lineage.ike_sas.remove(sa)
         if lineage.current is sa:
@@ -109,15 +110,6 @@ class Store:
     def ike_sa(self, spi: bytes) -> IkeSa | None:
         """The IKE SA with this SPI of ours."""
         return self._by_spi.get(spi)
-
-    def half_open(self, remote: Endpoint, spi_i: bytes) -> IkeSa | None:
-        """The half-open IKE SA that this peer asked for with this SPI of its own."""
-        return self._half_open.get((remote, spi_i))
-
-    @property
-    def half_open_count(self) -> int:
-        """How many IKE SAs have proved nothing yet."""
-        return len(self._half_open)
 
     def lineages(self, local: Address, remote: Address) -> list[Lineage]:
         """Lineages with this peer, newest first: more than limits.LINEAGES only a peer can have that plays tricks."""

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What comes under an IKE SA is heard before first messages of strangers, however many wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tests.properties.simulated_loop import SimulatedLoop, simulate
+from xfrmd import limits
+from xfrmd.daemon.inbox import Inbox
+from xfrmd.ike.events import DatagramReceived, Endpoint
+from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import build_clear
+from xfrmd.ike.v2.payloads import NotifyPayload
+from xfrmd.model.addresses import Address
+
+HERE, THERE = (Endpoint(Address.parse(text), 500) for text in ("10.0.0.2", "10.0.0.1"))
+WORK = 0.004
+"""Seconds that a first message takes here."""
+
+
+def first(number: int, notify: int | None = None) -> DatagramReceived:
+    header = Header.of(number.to_bytes(8), NO_SPI, ExchangeType.IKE_SA_INIT, 0, initiator=True, response=False)
+    payloads = [] if notify is None else [NotifyPayload(notify, bytes(16))]
+    return DatagramReceived(HERE, THERE, build_clear(header, payloads))
+
+
+def under_sa(number: int) -> DatagramReceived:
+    header = Header.of(bytes(8), number.to_bytes(8), ExchangeType.INFORMATIONAL, 1, initiator=True, response=False)
+    return DatagramReceived(HERE, THERE, build_clear(header, []))
+
+
+def heard(scene: Callable[[Inbox, list[DatagramReceived]], None]) -> tuple[list[DatagramReceived], int]:
+    """What was heard in which order when all is done, and how many were dropped. A first message takes its time."""
+
+    async def run() -> tuple[list[DatagramReceived], int]:
+        loop, order = asyncio.get_running_loop(), []
+        assert isinstance(loop, SimulatedLoop)
+
+        def post(datagram: DatagramReceived) -> None:
+            order.append(datagram)
+            loop.work(WORK)
+
+        inbox = Inbox(post)
+        scene(inbox, order)
+        await asyncio.sleep(60)  # of simulated time, which passes only where nothing waits
+        assert inbox.waiting == 0
+        return order, inbox.dropped
+
+    return simulate(run)
+
+
+def test_what_comes_under_an_ike_sa_goes_before_all_first_messages() -> None:
+    strangers = [first(number) for number in range(1, 10)]
+
+    def scene(inbox: Inbox, order: list[DatagramReceived]) -> None:
+        for one in strangers:
+            inbox.take(one)
+        assert order == []
+        inbox.take(under_sa(1))
+        assert order == [under_sa(1)]
+
+    assert heard(scene) == ([under_sa(1), *strangers], 0)
+
+
+def test_sockets_are_read_between_slices_of_first_messages() -> None:
+    strangers = [first(number) for number in range(1, 10)]
+
+    def scene(inbox: Inbox, _: list[DatagramReceived]) -> None:
+        for one in strangers:
+            inbox.take(one)
+        asyncio.get_running_loop().call_soon(inbox.take, under_sa(1))
+
+    order, _ = heard(scene)
+    assert order.index(under_sa(1)) == 3, "the first after 10 ms"
+    assert len(order) == 10
+
+
+def test_neither_those_with_a_cookie_nor_those_without_keep_the_others_waiting() -> None:
+    bare = [first(number) for number in range(1, 4)]
+    shown = [first(number, NotifyType.COOKIE) for number in range(11, 14)]
+    other = first(21, NotifyType.NAT_DETECTION_SOURCE_IP)
+
+    def scene(inbox: Inbox, _: list[DatagramReceived]) -> None:
+        for one in (*bare, other, *shown):
+            inbox.take(one)
+
+    assert heard(scene)[0] == [shown[0], bare[0], shown[1], bare[1], shown[2], bare[2], other]
+
+
+def test_first_messages_beyond_the_room_are_dropped_and_counted() -> None:
+    def scene(inbox: Inbox, _: list[DatagramReceived]) -> None:
+        for number in range(limits.GREETINGS_WAITING + 5):
+            inbox.take(first(number + 1))
+        inbox.take(first(99_999, NotifyType.COOKIE))
+
+    order, dropped = heard(scene)
+    assert dropped == 5
+    assert first(99_999, NotifyType.COOKIE) in order
+
+
+def test_while_stopping_nobody_begins_and_what_is_under_way_ends() -> None:
+    def scene(inbox: Inbox, _: list[DatagramReceived]) -> None:
+        inbox.take(first(1))
+        inbox.close()
+        inbox.take(first(2))
+        inbox.take(under_sa(1))
+
+    assert heard(scene) == ([under_sa(1)], 0)

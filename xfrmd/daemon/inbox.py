@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Datagrams on their way to the engine: those of IKE SAs at once, first messages of strangers after them, in slices.
+
+Anyone can send first messages, as many as the link carries. They wait here, not in the sockets, where what peers say
+under their IKE SAs would wait behind them: a rekey, or the proof of an honest host that has just been answered. Those
+that lead with a cookie and those that do not have their turns one by one. Decision 44.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+from typing import Final
+
+from xfrmd import limits
+from xfrmd.ike.events import DatagramReceived
+from xfrmd.ike.v2.constants import NO_SPI, NotifyType, PayloadType
+
+_SPI_R: Final = slice(8, 16)
+_FIRST_PAYLOAD: Final = 16
+_NOTIFY: Final = bytes([PayloadType.NOTIFY])
+_NOTIFY_TYPE: Final = slice(34, 36)
+_COOKIE: Final = NotifyType.COOKIE.to_bytes(2)
+"""Of a message whose first payload is a Notify (RFC 7296 3.1, 3.10)."""
+
+
+class Inbox:
+    """`post` hears a datagram at once."""
+
+    def __init__(self, post: Callable[[DatagramReceived], None]) -> None:
+        self._post = post
+        self._loop = asyncio.get_running_loop()
+        self._bare: collections.deque[DatagramReceived] = collections.deque()
+        self._with_cookie: collections.deque[DatagramReceived] = collections.deque()
+        self._at_work = False
+        self._closed = False
+        self.dropped = 0
+        """First messages for which there was no room."""
+
+    def take(self, datagram: DatagramReceived) -> None:
+        """A datagram has come."""
+        data = datagram.data
+        if data[_SPI_R] != NO_SPI:
+            self._post(datagram)
+            return
+        if self._closed:
+            return
+        shown = data[_FIRST_PAYLOAD : _FIRST_PAYLOAD + 1] == _NOTIFY and data[_NOTIFY_TYPE] == _COOKIE
+        queue = self._with_cookie if shown else self._bare
+        if len(queue) >= limits.GREETINGS_WAITING:
+            self.dropped += 1
+            return
+        queue.append(datagram)
+        self._go_on()
+
+    def close(self) -> None:
+        """Nobody begins anything any more; what is under way goes on."""
+        self._closed = True
+        self._bare.clear()
+        self._with_cookie.clear()
+
+    @property
+    def waiting(self) -> int:
+        """First messages that wait."""
+        return len(self._bare) + len(self._with_cookie)
+
+    def _go_on(self) -> None:
+        """Work at the next turn of the loop, which reads the sockets before it comes here again."""
+        if not self._at_work and self.waiting:
+            self._at_work = True
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        end = self._loop.time() + limits.GREETINGS_SLICE
+        while self.waiting:
+            for queue in (self._with_cookie, self._bare):
+                if queue:
+                    self._post(queue.popleft())
+            if self._loop.time() >= end:
+                break
+        self._at_work = False
+        self._go_on()

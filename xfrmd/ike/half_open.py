@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""IKE SAs whose peers have proved nothing yet, and the books of who leaves such behind.
+
+A host that means it goes on at once, and so does each of two thousand behind one NAT: what tells an attacker, whose
+address a cookie has proved, is not how much it asks for but that nothing comes of it. Decision 44.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+from xfrmd import limits
+from xfrmd.ike.events import Endpoint
+from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.model.addresses import Address
+
+_Key = tuple[Endpoint, bytes]
+"""Who asked, and with which SPI."""
+_Name = tuple[int, int, int]
+"""A host or a network: IP version, bits cut off, what is left of the address."""
+_ADDRESS: Final = {4: 0, 6: 64}
+"""Bits behind what counts as one host: whoever has an IPv6 address has all of its /64."""
+_PREFIX: Final = {4: 8, 6: 80}
+"""Bits behind what counts as one network: /24 and /48."""
+
+
+class _Book:
+    """Of one host or network: when each was begun of which nothing has come yet, oldest first."""
+
+    __slots__ = ("begun", "until")
+
+    def __init__(self) -> None:
+        self.begun: dict[_Key, float] = {}
+        self.until = 0.0
+        """Nothing more before this time."""
+
+
+class HalfOpen:
+    """Half-open IKE SAs by who asked for them. Those of which nothing has come are counted for as long as one may be
+    half-open, whether they are there still or not.
+    """
+
+    __slots__ = ("_begun", "_books", "_sas")
+
+    def __init__(self) -> None:
+        self._sas: dict[_Key, IkeSa] = {}
+        self._begun: dict[_Key, float] = {}
+        self._books: dict[_Name, _Book] = {}
+
+    def __len__(self) -> int:
+        """IKE SAs that have proved nothing yet."""
+        return len(self._sas)
+
+    def find(self, remote: Endpoint, spi_i: bytes) -> IkeSa | None:
+        """The half-open IKE SA that this peer asked for with this SPI of its own."""
+        return self._sas.get((remote, spi_i))
+
+    def add(self, sa: IkeSa) -> None:
+        """Somebody has asked."""
+        key = (sa.lineage.remote, sa.spi_i)
+        self._strike(key)
+        self._sas[key] = sa
+        self._begun[key] = sa.created
+
+    def book(self, remote: Endpoint, spi_i: bytes) -> None:
+        """A cookie has shown that it was this host that asked: from now on it answers for what it has begun."""
+        key = (remote, spi_i)
+        begun = self._begun.get(key)
+        if begun is not None:
+            for name in _names(remote.address):
+                self._books.setdefault(name, _Book()).begun[key] = begun
+
+    def proved(self, sa: IkeSa) -> None:
+        """The peer has proved itself."""
+        key = (sa.lineage.remote, sa.spi_i)
+        if self._sas.get(key) is sa:
+            del self._sas[key]
+            self._strike(key)
+
+    def left(self, sa: IkeSa) -> None:
+        """It is gone, and nothing has come of it."""
+        key = (sa.lineage.remote, sa.spi_i)
+        if self._sas.get(key) is sa:
+            del self._sas[key]
+
+    def load(self, now: float) -> int:
+        """Of how many nothing has come. From limits.HALF_OPEN_COOKIE on who asks must show that it is there."""
+        while self._begun:
+            key, begun = next(iter(self._begun.items()))
+            if begun > now - limits.HALF_OPEN_LIFETIME and len(self._begun) <= limits.HALF_OPEN_BOOKS:
+                break
+            self._strike(key)
+        return len(self._begun)
+
+    def admits(self, remote: Address, now: float) -> bool:
+        """May somebody at this address, which a cookie has proved, begin another one? Hosts and networks of whom too
+        much has come to nothing may now and then.
+        """
+        books = zip(map(self._books.get, _names(remote)), _LEAST, strict=True)
+        suspect = [book for book, least in books if book is not None and _stale(book, least, now)]
+        if any(now < book.until for book in suspect):
+            return False
+        for book in suspect:
+            book.until = now + limits.HALF_OPEN_PAUSE
+        return True
+
+    def oldest(self, now: float) -> IkeSa | None:
+        """The one to give up where there is no room, None while all may still be on their way."""
+        sa = next(iter(self._sas.values()), None)
+        return sa if sa is not None and sa.created <= now - limits.HALF_OPEN_GRACE else None
+
+    def _strike(self, key: _Key) -> None:
+        self._begun.pop(key, None)
+        for name in _names(key[0].address):
+            book = self._books.get(name)
+            if book is not None and book.begun.pop(key, None) is not None and not book.begun:
+                del self._books[name]
+
+
+_LEAST: Final = (limits.HALF_OPEN_STALE, limits.HALF_OPEN_STALE_NETWORK)
+
+
+def _names(address: Address) -> tuple[_Name, _Name]:
+    """Host and network."""
+    host, network = _ADDRESS[address.family], _PREFIX[address.family]
+    return (address.family, host, address.value >> host), (address.family, network, address.value >> network)
+
+
+def _stale(book: _Book, least: int, now: float) -> bool:
+    """Are there so many that have had the time to go on, and did not?"""
+    begun = next(itertools.islice(book.begun.values(), least - 1, None), None)
+    return begun is not None and begun <= now - limits.HALF_OPEN_GRACE
