@@ -93,6 +93,16 @@ def test_a_host_of_whose_negotiations_nothing_comes_may_begin_few_more() -> None
     assert target.connect(Address.parse("192.0.2.9")), "nor are neighbours"
 
 
+def test_one_host_does_not_lock_its_network_out() -> None:
+    target = Target()
+    attacker = at("192.0.2.1")
+    for _ in range(4 * limits.HALF_OPEN_STALE_NETWORK):
+        target.ask(attacker)
+    target.pass_time(limits.HALF_OPEN_GRACE)
+    assert [target.ask(attacker) for _ in range(2)] == [True, False]
+    assert all(target.connect(Address.parse(f"192.0.2.{number}")) for number in range(10, 20))
+
+
 def test_a_host_is_forgiven_when_it_stops() -> None:
     target = Target()
     attacker = at("192.0.2.1")

@@ -15,7 +15,7 @@ from tests.conversations.test_engine_tunnels import A_HOST, A_NET, B_HOST, B_NET
 from tests.unit.pki import NOW
 from xfrmd import limits
 from xfrmd.ike.effects import DropHeld, Effect, MoveTunnel, SendDatagram
-from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, PlanChanged, TimerFired
+from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, Delete, PlanChanged, TicketKeys, TimerFired
 from xfrmd.ike.saved import decode
 from xfrmd.ike.v2 import redirect
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
@@ -24,6 +24,7 @@ from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NoncePayload, NotifyPayload, Payload
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
+from xfrmd.model.secret import Secret
 
 C4, STRANGE = Address.parse("10.0.0.3"), Address.parse("10.0.0.9")
 
@@ -176,6 +177,25 @@ def test_who_was_sent_here_by_the_gateway_that_it_would_be_sent_to_is_served() -
 
 
 # rfc 5685: loops
+# rfc 5685: init-redirect
+def test_a_ticket_does_not_keep_a_peer_at_a_gateway_that_sends_its_peers_away() -> None:
+    net = Gateways(to=None)
+    key = Secret(bytes(32))
+    net.b.hear(TicketKeys((key,)), net.now)
+    net.ask()
+    kept = dict(net.a.engine._ctx.store.tickets.held)
+    assert kept
+    net.b = Side(B4, net.gateway(B4, C4), 22, net.wall)
+    net.b.hear(TicketKeys((key,)), net.now)
+    net.a.hear(Delete(None), net.now)
+    net.a.engine._ctx.store.tickets.held.update(kept)
+    sent = [one for one in net.ask() if isinstance(one, SendDatagram)]
+    assert [one.data[18] for one in sent[:4]] == [ExchangeType.IKE_SESSION_RESUME] * 2 + [ExchangeType.IKE_SA_INIT] * 2
+    assert net.ends == [(B4, C4)]
+    assert not net.b.engine.ike_sas()
+    assert net.c.engine.ike_sas()
+
+
 def test_redirects_in_a_row_are_counted_whoever_they_come_from() -> None:
     net = Gateways(to=None)
     net.compiles = False

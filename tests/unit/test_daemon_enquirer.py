@@ -55,11 +55,12 @@ class Place:
     """An enquirer, and all that it meets."""
 
     def __init__(self, directory: Path) -> None:
-        self.web: dict[str, bytes | FetchError] = {LIST: der(), RESPONDER: answered(CA, B)}
+        self.web: dict[str, bytes | Exception] = {LIST: der(), RESPONDER: answered(CA, B)}
         self.asked: list[str] = []
         self.held: asyncio.Event | None = None
         self.heard: asyncio.Queue[tuple[Source, News | None, str]] = asyncio.Queue()
         self.told: list[Notice] = []
+        self.broken: list[tuple[str, Exception]] = []
         self.rule = ""
         self.directory = directory / "revocation"
         self.store = FetchedLists(self.directory, Disk())
@@ -70,7 +71,9 @@ class Place:
 
     def another(self) -> Enquirer:
         ways = Ways(self.fetch, self.wall, lambda _: self.rule, self.store)
-        return Enquirer(ways, lambda *news: self.heard.put_nowait(news), self.told.append)
+        return Enquirer(
+            ways, lambda *news: self.heard.put_nowait(news), self.told.append, lambda *fault: self.broken.append(fault)
+        )
 
     def wall(self) -> float:
         return NOW.timestamp() + self.loop.time() - self.began
@@ -80,7 +83,7 @@ class Place:
         if self.held is not None:
             await self.held.wait()
         found = self.web[request.url]
-        if isinstance(found, FetchError):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -169,6 +172,20 @@ def test_what_failed_is_left_alone_for_longer_each_time(tmp_path: Path) -> None:
         assert [one for one in place.notices() if "500" in one] == [f"{RESPONDER}: it answers with status 500"]
         place.web[RESPONDER] = answered(CA, B)
         place.leap(200)
+        place.enquirer.ask(OF_B)
+        assert (await place.news())[1] is not None
+
+    played(story, tmp_path)
+
+
+def test_a_fault_of_ours_is_told_and_is_no_answer_for_who_waits(tmp_path: Path) -> None:
+    async def story(place: Place) -> None:
+        place.web[RESPONDER] = fault = ZeroDivisionError("a fault of ours")
+        place.enquirer.ask(OF_B)
+        assert await place.news() == (OF_B, None, "an internal error")
+        assert place.broken == [("revocation", fault)]
+        place.web[RESPONDER] = answered(CA, B)
+        place.leap(DAY)
         place.enquirer.ask(OF_B)
         assert (await place.news())[1] is not None
 

@@ -79,12 +79,17 @@ class Known:
 
 
 class Enquirer:
-    """`learnt` hears what comes of each question, `tell` what the operator should know."""
+    """`learnt` hears what comes of each question, `tell` what the operator should know, `broken` of faults of ours."""
 
     def __init__(
-        self, ways: Ways, learnt: Callable[[Source, News | None, str], None], tell: Callable[[Notice], None]
+        self,
+        ways: Ways,
+        learnt: Callable[[Source, News | None, str], None],
+        tell: Callable[[Notice], None],
+        broken: Callable[[str, Exception], None],
     ) -> None:
         self._ways = ways
+        self._broken = broken
         self._learnt = learnt
         self._tell = tell
         self._turns = asyncio.Semaphore(fetching.AT_ONCE)
@@ -155,6 +160,8 @@ class Enquirer:
             trouble = f"{error}{self._held(source, error.address)}"
         except CredentialError as error:
             trouble = str(error)
+        except Exception as error:  # noqa: BLE001 (whoever waits for the answer is told all the same)
+            self._broken("revocation", error)
         finally:
             known.task = None
         if source not in self.known:

@@ -24,6 +24,7 @@ from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.adapters.xfrm.spd import Spd
 from xfrmd.compiler.compile import NO_PLAN
 from xfrmd.credentials.secret_files import secret_reader
+from xfrmd.credentials.sources import News, Source
 from xfrmd.daemon.boot import BootFilter, BootState
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.core import Core, Faults
@@ -181,7 +182,7 @@ class Service:
         self.custody = Custody(state_file(self.settings.environ, self.notifier, tell), engine, tell)
         overlays = self.kernel.overlays
         ways = Ways(by_http(self.facts), time.time, self.kernel.rule, self.settings.fetched_lists)
-        enquirer = Enquirer(ways, lambda *news: self.house.core.post(RevocationLearnt(*news)), tell)
+        enquirer = Enquirer(ways, self._learnt, tell, self.errands.faults)
         executor = _hands(self, ledger, self._late, enquirer)
         core = Core(engine, executor.carry, self.errands.faults, changes.happened, self.custody.keep)
         self.watch = SaWatch(
@@ -234,6 +235,9 @@ class Service:
 
     def _late(self, what: str, step: str, error: KernelError) -> None:
         self.watch.late(what, step, error)
+
+    def _learnt(self, source: Source, news: News | None, trouble: str) -> None:
+        self.house.core.post(RevocationLearnt(source, news, trouble))
 
     def _datagram(self, event: DatagramReceived) -> None:
         self.house.core.post(event)

@@ -67,9 +67,13 @@ class HalfOpen:
         """A cookie has shown that it was this host that asked: from now on it answers for what it has begun."""
         key = (remote, spi_i)
         begun = self._begun.get(key)
-        if begun is not None:
-            for name in _names(remote.address):
-                self._books.setdefault(name, _Book()).begun[key] = begun
+        if begun is None:
+            return
+        host, network = _names(remote.address)
+        book = self._books.setdefault(host, _Book())
+        book.begun[key] = begun
+        if len(book.begun) <= limits.HALF_OPEN_STALE:  # what is more than one host's is held against that host alone
+            self._books.setdefault(network, _Book()).begun[key] = begun
 
     def proved(self, sa: IkeSa) -> None:
         """The peer has proved itself."""

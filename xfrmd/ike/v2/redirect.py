@@ -157,16 +157,21 @@ def hear(sa: IkeSa, message: Message) -> None:
     sa.lineage.leads = any(message.notify(kind) is not None for kind in kinds)
 
 
+def sends_away(pad: PadEntry, message: ClearMessage) -> bool:
+    """Is whoever begins like this to be sent elsewhere?"""
+    came = message.notify(NotifyType.REDIRECTED_FROM)
+    asked = came is not None or message.notify(NotifyType.REDIRECT_SUPPORTED) is not None
+    back = came is not None and _read(came.data)[0] == pad.redirect_to
+    return pad.redirect_to is not None and asked and not back
+
+
 # rfc 5685: init-redirect loops
 def send_away(pad: PadEntry, message: ClearMessage) -> None:
     """Refuse an IKE_SA_INIT by a REDIRECT, where the rule says so and the peer understands it. Who was sent here by the
     gateway that it would be sent to is served.
     """
-    nonce, came = message.first(NoncePayload), message.notify(NotifyType.REDIRECTED_FROM)
-    asked = came is not None or message.notify(NotifyType.REDIRECT_SUPPORTED) is not None
-    if pad.redirect_to is None or not asked or nonce is None:
-        return
-    if came is not None and _read(came.data)[0] == pad.redirect_to:
+    nonce = message.first(NoncePayload)
+    if pad.redirect_to is None or nonce is None or not sends_away(pad, message):
         return
     data = _gateway(pad.redirect_to) + nonce.data
     raise RefusalError(NotifyType.REDIRECT, payloads=(NotifyPayload(NotifyType.REDIRECT, data),))

@@ -160,6 +160,8 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
     ticket, nonce = message.notify(NotifyType.TICKET_OPAQUE), message.first(NoncePayload)
     assert ticket is not None
     assert nonce is not None
+    if redirect.sends_away(pad, message):  # by the IKE_SA_INIT that it begins with then
+        raise RefusalError(NotifyType.TICKET_NACK, "it is served elsewhere")
     session = _opened(ctx, ticket.data, pad, (local, remote))
     spis = (message.header.spi_i, ctx.fresh_ike_spi())
     sa = IkeSa(False, *spis, local, remote, pad, Lineage(local, remote), ctx.now)
