@@ -61,8 +61,9 @@ bench: .venv/ready ## measure, beside the peers, and print tables
 fuzz: .venv/ready ## a million mutated datagrams; XFRMD_FUZZ_COUNT for more
 	$(PYTEST) -q tests/fuzz
 
-soak: .venv/ready ## thirty simulated days of restarts, crashes, changes and rekeys, in about an hour; XFRMD_DAYS for fewer (root)
-	XFRMD_DAYS=$${XFRMD_DAYS:-30} $(PYTHON) -m lab.suite --time-travel --silence 36000 tests/simulated/test_thirty_days.py
+soak: .venv/ready ## simulated: thirty days of everything, XFRMD_DAYS for fewer; a year with strongSwan, XFRMD_YEAR (root)
+	XFRMD_DAYS=$${XFRMD_DAYS:-30} XFRMD_YEAR=$${XFRMD_YEAR:-365} $(PYTHON) -m lab.suite --time-travel --silence 36000 \
+	    tests/simulated/test_thirty_days.py tests/simulated/test_year.py
 
 clean: ## remove what was built here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
