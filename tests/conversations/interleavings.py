@@ -9,6 +9,7 @@ hosts change nothing for one another: of two orders that differ in such neighbou
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -84,8 +85,8 @@ class HeldNetwork(Network):
     at no moment may a host send what the other cannot open.
     """
 
-    def __init__(self, steady: bool) -> None:
-        super().__init__(1)
+    def __init__(self, steady: bool, seed: int = 1) -> None:
+        super().__init__(seed)
         self.flying: dict[tuple[int, int], SendDatagram] | None = None
         self.steady = steady
         self._numbers = (itertools.count(), itertools.count())
@@ -146,21 +147,25 @@ class Order:
     wishes: Sequence[Wish]
     bounds: Bounds
     choices: Sequence[int]
+    lots: random.Random | None = None
+    """Who chooses after that, instead of the first."""
     steps: list[Step] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     """How many choices there were at each step."""
+    whole: bool = False
+    """False: another order is the same but for neighbours at different hosts, and is run instead."""
 
     def live(self) -> bool:
-        """Take all steps, let all come to rest, and demand what must hold. False when it ends as another order does."""
+        """Take all steps, let all come to rest, and demand what must hold. False where another order stands for it."""
         wishes, before, faults, ticks = dict(enumerate(self.wishes)), set[Step](), 0, 0
         self.network.hold()
         while len(self.steps) < self.bounds.depth:
             possible = self._possible(wishes, faults, ticks)
-            fresh = [step for step in possible if self._is_first_of_its_kind(step, before)]
+            fresh = [step for step in possible if self.lots or self._is_first_of_its_kind(step, before)]
             if not fresh:
                 # All that is possible was so before the last step, and its order with that one is another run's.
                 return False
-            number = self.choices[len(self.steps)] if len(self.steps) < len(self.choices) else 0
+            number = self._choice(len(fresh))
             step = fresh[number]
             self.steps.append(step)
             self.widths.append(len(fresh))
@@ -175,6 +180,11 @@ class Order:
         self.network.release()
         self._come_to_rest()
         return True
+
+    def _choice(self, width: int) -> int:
+        if len(self.steps) < len(self.choices):
+            return self.choices[len(self.steps)]
+        return self.lots.randrange(width) if self.lots is not None else 0
 
     def _possible(self, wishes: dict[int, Wish], faults: int, ticks: int) -> list[Step]:
         flying = self.network.flying or {}
@@ -238,16 +248,9 @@ def orders(
 ) -> Iterator[Order]:
     """All orders, each lived through. AssertionError with the order's steps for one that ends badly."""
     choices: list[int] = []
-    steady = not any(wish.name.startswith("delete") for wish in wishes)
     while True:
-        held = network(steady)
-        order = Order(_hosts(held), held, wishes, bounds, choices)
-        try:
-            whole = order.live()
-        except Exception as error:
-            taken = ", ".join(map(str, order.steps))
-            raise AssertionError(f"{', '.join(map(str, wishes))}: {taken}: {error}") from error
-        if whole:
+        order = lived(wishes, bounds, network, choices)
+        if order.whole:
             yield order
         numbers = [*choices, *[0] * (len(order.widths) - len(choices))]
         while numbers and numbers[-1] + 1 >= order.widths[len(numbers) - 1]:
@@ -256,3 +259,21 @@ def orders(
             return
         numbers[-1] += 1
         choices = numbers
+
+
+def lived(
+    wishes: Sequence[Wish],
+    bounds: Bounds,
+    network: Callable[[bool], HeldNetwork] = HeldNetwork,
+    choices: Sequence[int] = (),
+    lots: random.Random | None = None,
+) -> Order:
+    """One order, lived through to its end. AssertionError with its steps if that is a bad one."""
+    held = network(not any(wish.name.startswith("delete") for wish in wishes))
+    order = Order(_hosts(held), held, wishes, bounds, choices, lots)
+    try:
+        order.whole = order.live()
+    except Exception as error:
+        taken = ", ".join(map(str, order.steps))
+        raise AssertionError(f"{', '.join(map(str, wishes))}: {taken}: {error}") from error
+    return order

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.conversations.exploring import by_lot
 from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Wish, orders
 from tests.conversations.network import Host
 from xfrmd.ike.effects import Effect, InstallSa
@@ -54,6 +55,24 @@ def test_three_wishes_in_many_orders(wishes: Sequence[Wish]) -> None:
 @pytest.mark.parametrize("wishes", PAIRS, ids=named)
 def test_two_wishes_with_a_message_that_is_lost_or_comes_twice_or_late(wishes: Sequence[Wish], bounds: Bounds) -> None:
     assert explored(wishes, bounds, MOST) >= 40
+
+
+FOUND = {268: "deleted while the peer's rekey waits for our answer: its successor stayed at one end"}
+"""Orders drawn by lot that once ended badly."""
+LOTS = int(os.environ.get("XFRMD_ORDERS_LOTS", "1000"))
+
+
+@pytest.mark.parametrize("number", FOUND, ids=FOUND.get)
+def test_what_was_found_by_lot_ends_well(number: int) -> None:
+    by_lot(number)
+
+
+def test_orders_drawn_by_lot() -> None:
+    """Two to five wishes, four faults, three early timers, other nonces each time. `python -m
+    tests.conversations.exploring` goes on where this ends.
+    """
+    for number in range(LOTS):
+        by_lot(number)
 
 
 def test_orders_differ_and_all_of_them_are_run() -> None:

@@ -131,7 +131,10 @@ def delete(ctx: Context, event: Delete) -> None:
     sa = ctx.store.ike_sa(event.spi)
     if sa is not None:  # one that has just been replaced stands for the one in its place
         resumable.revoke(ctx, sa.lineage)
-        lifecycle.delete(ctx, sa.lineage.current or sa, "deleted by the operator")
+        # With what a rekey under way has made: the peer, which gives it up when it hears of the end, knows none of it.
+        heirs = [one for one in sa.lineage.ike_sas if lifecycle.alive(one) and one is not sa.lineage.current]
+        for one in (*heirs, sa.lineage.current or sa):
+            lifecycle.delete(ctx, one, "deleted by the operator")
     child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None
     lineage = ctx.store.lineage_of(child) if child is not None else None
     if child is not None and lineage is not None and child.state is not ChildState.DELETING:
