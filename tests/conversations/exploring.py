@@ -15,14 +15,19 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
-from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Wish, lived, orders
+from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Order, Wish, connected, orders
+from tests.conversations.mortal import Wire
+from tests.conversations.plans import Settings
 
 RANDOM = Bounds(depth=40, faults=4, ticks=3)
-CHUNK = 200
-"""Orders drawn by lot between two words."""
+EPISODE = 20
+"""Orders that two hosts live through one after the other."""
+CHUNK = 20
+"""Such episodes in one job."""
+LASTING = Settings(ike_seconds=10_000_000, child_seconds=10_000_000)
+"""Nothing is rekeyed but on a wish."""
 
 
 class Job(NamedTuple):
@@ -48,9 +53,20 @@ def wishes_by_lot(lots: random.Random) -> tuple[Wish, ...]:
 
 
 def by_lot(number: int) -> None:
-    """One order, the same for the same number. AssertionError when it ends badly."""
+    """EPISODE orders of two hosts, one after the other, the same for the same number. AssertionError when one ends
+    badly.
+    """
     lots = random.Random(number)
-    lived(wishes_by_lot(lots), RANDOM, partial(HeldNetwork, seed=number), lots=lots)
+    network = HeldNetwork(steady=True, seed=number)
+    scene, wire = connected(network, LASTING), Wire()
+    for place in range(EPISODE):
+        wishes = wishes_by_lot(lots)
+        network.steady = not any(wish.name.startswith("delete") for wish in wishes)
+        order = Order(scene, network, wishes, RANDOM, (), lots, wire=wire)
+        try:
+            order.live()
+        except Exception as error:
+            raise AssertionError(f"order {place + 1} of {EPISODE}: {order}: {error}") from error
 
 
 def done(job: Job) -> Outcome:
@@ -66,7 +82,7 @@ def done(job: Job) -> Outcome:
     for number in range(job.first, job.first + CHUNK):
         try:
             by_lot(number)
-            count += 1
+            count += EPISODE
         except AssertionError as error:
             bad.append(f"number {number}: {error}")
     return Outcome(job.kind, count, tuple(bad))
@@ -89,8 +105,8 @@ def whole(depth: int) -> Iterator[Job]:
 
 
 def lots(first: int, count: int) -> Iterator[Job]:
-    """Orders drawn by lot."""
-    for number in range(first, first + count, CHUNK):
+    """At least so many drawn by lot."""
+    for number in range(first, first + -(-count // EPISODE), CHUNK):
         yield Job(f"by lot, to depth {RANDOM.depth}", (), RANDOM, number)
 
 
@@ -121,7 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="exploring", description="Orders of events of two engines.")
     parser.add_argument("--depth", type=int, default=8, help="events to which all orders are tried (8); 0: none")
     parser.add_argument("--lots", type=int, default=100_000, help="orders drawn by lot (100,000)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first of those")
+    parser.add_argument("--first", type=int, default=0, help="number of the first episode of those (0)")
     options = parser.parse_args()
     jobs = [*(whole(options.depth) if options.depth else ()), *lots(options.first, options.lots)]
     return 0 if run(jobs) else 1

@@ -126,9 +126,11 @@ class HeldNetwork(Network):
             assert opens(sending.sa, received.sa)
 
 
-def _hosts(network: HeldNetwork) -> Pair:
+DEFAULTS = Settings()
+
+
+def connected(network: HeldNetwork, settings: Settings = DEFAULTS) -> Pair:
     """Two connected hosts."""
-    settings = Settings()
     a = network.add("A", A4, Engine(plan(A4, [B4], settings), network.entropy()))
     b = network.add("B", B4, Engine(plan(B4, [A4], settings), network.entropy()))
     scene = Pair(network, a, b)
@@ -149,11 +151,17 @@ class Order:
     choices: Sequence[int]
     lots: random.Random | None = None
     """Who chooses after that, instead of the first."""
+    named: Sequence[str] = ()
+    """Steps by their names, in place of choices: an order that was found."""
+    wire: Wire = field(default_factory=Wire)
     steps: list[Step] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     """How many choices there were at each step."""
     whole: bool = False
     """False: another order is the same but for neighbours at different hosts, and is run instead."""
+
+    def __str__(self) -> str:
+        return f"{', '.join(map(str, self.wishes))}: {', '.join(map(str, self.steps))}"
 
     def live(self) -> bool:
         """Take all steps, let all come to rest, and demand what must hold. False where another order stands for it."""
@@ -161,11 +169,11 @@ class Order:
         self.network.hold()
         while len(self.steps) < self.bounds.depth:
             possible = self._possible(wishes, faults, ticks)
-            fresh = [step for step in possible if self.lots or self._is_first_of_its_kind(step, before)]
+            fresh = [step for step in possible if self.lots or self.named or self._is_first_of_its_kind(step, before)]
             if not fresh:
                 # All that is possible was so before the last step, and its order with that one is another run's.
                 return False
-            number = self._choice(len(fresh))
+            number = self._choice(fresh)
             step = fresh[number]
             self.steps.append(step)
             self.widths.append(len(fresh))
@@ -181,10 +189,12 @@ class Order:
         self._come_to_rest()
         return True
 
-    def _choice(self, width: int) -> int:
+    def _choice(self, fresh: list[Step]) -> int:
+        if len(self.steps) < len(self.named):
+            return [str(step) for step in fresh].index(self.named[len(self.steps)])
         if len(self.steps) < len(self.choices):
             return self.choices[len(self.steps)]
-        return self.lots.randrange(width) if self.lots is not None else 0
+        return self.lots.randrange(len(fresh)) if self.lots is not None else 0
 
     def _possible(self, wishes: dict[int, Wish], faults: int, ticks: int) -> list[Step]:
         flying = self.network.flying or {}
@@ -238,9 +248,9 @@ class Order:
             flow = scene.flow(host, 0.1)
             network.run(network.now + 0.2)
             assert (flow.delivered > 0, flow.lost, flow.waiting) == (True, [], 0), summary(scene)
-        wire = Wire()
         for host in scene.hosts:
-            wire.watch(host.sent)
+            self.wire.watch(host.sent)
+            host.sent.clear()
 
 
 def orders(
@@ -266,14 +276,13 @@ def lived(
     bounds: Bounds,
     network: Callable[[bool], HeldNetwork] = HeldNetwork,
     choices: Sequence[int] = (),
-    lots: random.Random | None = None,
+    named: Sequence[str] = (),
 ) -> Order:
     """One order, lived through to its end. AssertionError with its steps if that is a bad one."""
     held = network(not any(wish.name.startswith("delete") for wish in wishes))
-    order = Order(_hosts(held), held, wishes, bounds, choices, lots)
+    order = Order(connected(held), held, wishes, bounds, choices, named=named)
     try:
         order.whole = order.live()
     except Exception as error:
-        taken = ", ".join(map(str, order.steps))
-        raise AssertionError(f"{', '.join(map(str, wishes))}: {taken}: {error}") from error
+        raise AssertionError(f"{order}: {error}") from error
     return order
