@@ -57,7 +57,7 @@ def test_two_wishes_with_a_message_that_is_lost_or_comes_twice_or_late(wishes: S
     assert explored(wishes, bounds, MOST) >= 40
 
 
-LOTS = int(os.environ.get("XFRMD_ORDERS_LOTS", "2000"))
+LOTS = int(os.environ.get("XFRMD_ORDERS_LOTS", "1000"))
 
 
 def test_orders_drawn_by_lot() -> None:
