@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from bench import engine
+from bench.floods import flood_table
 from bench.packets import CLASSES
 from bench.report import Column, Row, Table, alternated, over, tell
 from bench.worker import measure
@@ -40,8 +41,13 @@ class Sizes:
     restarts: int
     clients: tuple[int, int, int, int]
     """Of each responder, how often a fresh one has that many, the rules of the one with many, kinds of handshake."""
+    floods: tuple[tuple[str, int], ...]
+    """Kinds of floods (bench.floods.MODES), each with messages a second, 0 for all that the sender can."""
+    flooded: float
+    """Seconds of each."""
 
 
+FLOODS: Final = (("", 0), ("forged", 2_000), ("forged", 20_000))
 # fmt: off
 FULL: Final = Sizes(
     loads=((1_000, 5), (10_000, 3), (100_000, 3)), changed=(1_000, 100_000), changes=50,
@@ -49,6 +55,7 @@ FULL: Final = Sizes(
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
     clients=(300, 3, 5_000, 5),
+    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0)), flooded=10.0,
 )
 QUICK: Final = Sizes(
     loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,
@@ -56,6 +63,7 @@ QUICK: Final = Sizes(
     negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
     boots=((10, 21), (1_000, 11)), starts=((10, 1), (1_000, 1)), restarts=1,
     clients=(100, 1, 1_000, 5),
+    floods=FLOODS, flooded=3.0,
 )
 TINY: Final = Sizes(
     loads=((40, 1),), changed=(10, 40), changes=2,
@@ -63,6 +71,7 @@ TINY: Final = Sizes(
     negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
     boots=((10, 1),), starts=((10, 1),), restarts=1,
     clients=(4, 1, 5, 1),
+    floods=(("forged", 1_000),), flooded=0.2,
 )
 """For tests of this program: nothing is measured, all of it is done."""
 # fmt: on
@@ -346,6 +355,11 @@ def responders(sizes: Sizes) -> Table:
     )
 
 
+def floods(sizes: Sizes) -> Table:
+    """Floods of first messages."""
+    return flood_table(measure("flooded", sizes.floods, sizes.flooded))
+
+
 TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "load": load,
     "change": change,
@@ -360,5 +374,6 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "restart": restart,
     "handshakes": handshakes,
     "responders": responders,
+    "floods": floods,
 }
 NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}

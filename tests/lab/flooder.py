@@ -4,7 +4,8 @@
 `python -m tests.lab.flooder MODE TARGET SECONDS RATE LINK`, in its host. Modes: `forged`: IKE_SA_INITs from made-up
 addresses of 198.18.0.0/15, put on the wire below IP, to the hardware address LINK; `cookies`: from its own address,
 with the cookie that it is told, and nothing after that. RATE: messages a second, 0 for as many as it can. It ends by
-itself, and prints in JSON what was sent, and how many of those were answered with a key exchange.
+itself, or on SIGTERM, and prints in JSON what was sent, in how many seconds, and how many of those were answered with a
+key exchange.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import json
 import os
 import random
 import select
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -34,6 +37,7 @@ FORGED: Final = int(IPv4Address("198.18.0.0"))
 FRAMES: Final = 8192
 _SUITE: Final = Suite("AES128-GCM", "", "SHA256", "X25519")
 _LONGEST: Final = 60.0
+_ENOUGH: Final = threading.Event()
 
 
 def greeting() -> ClearMessage:
@@ -55,7 +59,7 @@ def _paced(seconds: float, rate: float) -> Iterator[int]:
     begun = time.monotonic()
     end = begun + min(seconds, _LONGEST)
     number = 0
-    while (now := time.monotonic()) < end:
+    while (now := time.monotonic()) < end and not _ENOUGH.is_set():
         if rate and number >= (now - begun) * rate:
             time.sleep(0.001)
             continue
@@ -63,7 +67,7 @@ def _paced(seconds: float, rate: float) -> Iterator[int]:
         number += 1
 
 
-def forged(target: str, link: str, seconds: float, rate: float) -> dict[str, int]:
+def forged(target: str, link: str, seconds: float, rate: float) -> dict[str, float]:
     """From made-up addresses. `link`: the hardware address of the target."""
     first, lots = greeting(), random.Random(1)
     head = bytes.fromhex(link.replace(":", "")) + bytes.fromhex("020000000001") + b"\x08\x00"
@@ -71,7 +75,7 @@ def forged(target: str, link: str, seconds: float, rate: float) -> dict[str, int
     for _ in range(FRAMES):
         source = str(IPv4Address(FORGED + lots.randrange(1 << 17)))
         frames.append(head + datagram(source, target, 500, 500, asked(first, spi=lots.randbytes(8))))
-    sent = 0
+    sent, begun = 0, time.monotonic()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
         sock.bind(("eth0", 0))
         for number in _paced(seconds, rate):
@@ -80,13 +84,13 @@ def forged(target: str, link: str, seconds: float, rate: float) -> dict[str, int
             except OSError:  # the wire has no room
                 continue
             sent += 1
-    return {"sent": sent, "answered": 0}
+    return {"sent": sent, "answered": 0, "seconds": time.monotonic() - begun}
 
 
-def cookies(target: str, seconds: float, rate: float) -> dict[str, int]:
+def cookies(target: str, seconds: float, rate: float) -> dict[str, float]:
     """From here, with cookies."""
     first = greeting()
-    sent = answered = 0
+    sent, answered, begun = 0, 0, time.monotonic()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((target, 500))
         sock.setblocking(False)
@@ -99,12 +103,13 @@ def cookies(target: str, seconds: float, rate: float) -> dict[str, int]:
                 answered += any(isinstance(one, KePayload) for one in answer.payloads)
                 if told is not None:
                     sock.send(asked(first, cookie=told, spi=answer.header.spi_i))
-    return {"sent": sent, "answered": answered}
+    return {"sent": sent, "answered": answered, "seconds": time.monotonic() - begun}
 
 
 def main() -> None:
     """As the first lines say."""
     mode, target, seconds, rate, link = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: _ENOUGH.set())
     how = (
         forged(target, link, float(seconds), float(rate))
         if mode == "forged"
