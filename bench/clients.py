@@ -78,6 +78,9 @@ class Clients:
     server: Address = field(init=False)
     waiting: Iterator[Address] = field(init=False)
     under_way: dict[Address, int] = field(default_factory=dict)
+    begun: dict[Address, float] = field(default_factory=dict)
+    longest: float = 0.0
+    """Seconds of the handshake that took longest."""
     connected: int = 0
     complaints: list[str] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,6 +98,7 @@ class Clients:
         """Have clients begin as long as the window is not full."""
         while len(self.under_way) < self.work.window and (one := next(self.waiting, None)) is not None:
             self.under_way[one] = 0
+            self.begun[one] = time.monotonic()
             self._handle(Initiate(REQID, one, self.server))
         if not self.under_way:
             self.done.set()
@@ -124,6 +128,7 @@ class Clients:
         self.under_way[client] += 1
         if self.under_way[client] == 2:
             del self.under_way[client]
+            self.longest = max(self.longest, time.monotonic() - self.begun.pop(client))
             self.connected += 1
 
     async def run(self) -> float:
@@ -166,7 +171,8 @@ def main(text: str) -> None:
         seconds = asyncio.run(clients.run())
     except TimeoutError:
         sys.exit(f"{len(clients.under_way)} clients are not connected in {LIMIT} s: {clients.complaints[:5]}")
-    print(json.dumps({"connected": clients.connected, "seconds": seconds, "complaints": len(clients.complaints)}))
+    told = {"connected": clients.connected, "seconds": seconds, "longest": clients.longest}
+    print(json.dumps(told | {"complaints": len(clients.complaints)}))
 
 
 if __name__ == "__main__":

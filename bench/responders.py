@@ -163,14 +163,15 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _connect(host: Host, work: Work) -> None:
-    """Have clients connect. RuntimeError when one does not."""
+def connect(host: Host, work: Work) -> dict[str, float]:
+    """Have clients connect, and what they tell of it. RuntimeError when one does not."""
     done = host.run(sys.executable, "-m", "bench.clients", work.to_json(), check=False, timeout=_LIMIT)
     if done.returncode:
         raise RuntimeError(f"clients: exit status {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     if told["connected"] != work.count:
         raise RuntimeError(f"of {work.count} clients: {told}")
+    return told
 
 
 def responded(suite: Suite, keys: str, kind: str, count: int) -> Row:
@@ -182,10 +183,10 @@ def responded(suite: Suite, keys: str, kind: str, count: int) -> Row:
         pki = Pki.make(keys, Path(name)) if keys else None
         authority = name if keys else ""
         with KINDS[kind](net.right, suite, pki) as pid:
-            _connect(net.left, Work(suite, CLIENTS, 1, WARM_UP, WINDOW, net.right.v4, authority))
+            connect(net.left, Work(suite, CLIENTS, 1, WARM_UP, WINDOW, net.right.v4, authority))
             before = cpu_of(pid), resident(pid)
             work = Work(suite, CLIENTS, 1 + WARM_UP, count, WINDOW, net.right.v4, authority)
-            _connect(net.left, work)
+            connect(net.left, work)
             return {
                 "ms": (cpu_of(pid) - before[0]) / count * 1e3,
                 "kb": (resident(pid) - before[1]) / count / 1e3,

@@ -45,6 +45,8 @@ class Sizes:
     """Kinds of floods (bench.floods.MODES), each with messages a second, 0 for all that the sender can."""
     flooded: float
     """Seconds of each."""
+    crowd: int
+    """Peers of one daemon."""
 
 
 FLOODS: Final = (("", 0), ("forged", 2_000), ("forged", 20_000))
@@ -55,7 +57,7 @@ FULL: Final = Sizes(
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
     clients=(300, 3, 5_000, 5),
-    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0)), flooded=10.0,
+    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0)), flooded=10.0, crowd=2_000,
 )
 QUICK: Final = Sizes(
     loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,
@@ -63,7 +65,7 @@ QUICK: Final = Sizes(
     negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
     boots=((10, 21), (1_000, 11)), starts=((10, 1), (1_000, 1)), restarts=1,
     clients=(100, 1, 1_000, 5),
-    floods=FLOODS, flooded=3.0,
+    floods=FLOODS, flooded=3.0, crowd=200,
 )
 TINY: Final = Sizes(
     loads=((40, 1),), changed=(10, 40), changes=2,
@@ -71,7 +73,7 @@ TINY: Final = Sizes(
     negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
     boots=((10, 1),), starts=((10, 1),), restarts=1,
     clients=(4, 1, 5, 1),
-    floods=(("forged", 1_000),), flooded=0.2,
+    floods=(("forged", 1_000),), flooded=0.2, crowd=4,
 )
 """For tests of this program: nothing is measured, all of it is done."""
 # fmt: on
@@ -360,6 +362,25 @@ def floods(sizes: Sizes) -> Table:
     return flood_table(measure("flooded", sizes.floods, sizes.flooded))
 
 
+def crowd(sizes: Sizes) -> Table:
+    """Thousands of peers of one daemon."""
+    columns = (
+        Column("peers", "peers", ",d"),
+        Column("ours_kb", "kB per peer", ".1f"),
+        Column("charon_kb", "charon", ".1f"),
+        Column("kb_ratio", "ratio", ".2f"),
+        Column("status", "`status`, s", ".2f"),
+        Column("sas", "`sas`, s", ".2f"),
+        Column("counters", "`counters`, s", ".2f"),
+    )
+    notes = (
+        "In a kernel of the lab, a pre-shared key and X25519: growth of the daemon for each peer's IKE SA and child SA "
+        "pair, ours with its state kept for the next run, and seconds from a question to all of its answer."
+    )
+    rows = tuple(measure("crowd", sizes.crowd, lab=True))
+    return Table("crowd", "Thousands of peers", columns, rows, notes)
+
+
 TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "load": load,
     "change": change,
@@ -375,5 +396,6 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "handshakes": handshakes,
     "responders": responders,
     "floods": floods,
+    "crowd": crowd,
 }
 NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}

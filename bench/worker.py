@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import boot, floods, life, loading, packets, responders, spd
+from bench import boot, crowd, floods, life, loading, packets, responders, spd
 
 WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "ours": loading.ours,
@@ -31,6 +31,7 @@ WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "restarted": life.restarted,
     "responders": responders.responders,
     "flooded": floods.flooding,
+    "crowd": crowd.crowd,
 }
 
 LAB: Final = Path(__file__).parents[1] / "lab" / "run"

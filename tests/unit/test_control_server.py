@@ -16,10 +16,11 @@ from tempfile import gettempdir
 
 import pytest
 
+from xfrmd import limits
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import COMMANDS, ControlError, Json, checked, request
-from xfrmd.daemon.server import ControlServer, listen
+from xfrmd.daemon.server import ControlServer, listen, pieces
 from xfrmd.errors import KernelError
 
 Scenario = Callable[[Path], Awaitable[None]]
@@ -254,3 +255,12 @@ def test_files_and_values_may_come_along() -> None:
     arguments = {"text": "", "file": "", "files": {"a.yaml": "x"}, "variables": {"a": "b", "c": ["d", "e"]}}
     assert checked(request("apply", arguments))[1] == arguments
     assert checked(request("diff", arguments))[1] == arguments
+
+
+def test_a_long_answer_is_the_same_line_in_pieces_of_few_entries() -> None:
+    for length in (0, 1, limits.SHOWN_AT_ONCE, limits.SHOWN_AT_ONCE + 1, 3 * limits.SHOWN_AT_ONCE):
+        entries = [{"spi": f"{number:08x}", "name": 'a "quoted" é'} for number in range(length)]
+        message: Json = {"schema": 1, "ok": True, "answer": {"before": [1], "sas": entries, "after": {}}}
+        found = list(pieces(message))
+        assert b"".join(found) == json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        assert all(piece.count(b"spi") <= limits.SHOWN_AT_ONCE for piece in found)

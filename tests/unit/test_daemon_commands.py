@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from xfrmd import limits
 from xfrmd.adapters.facts import Origins
 from xfrmd.adapters.leases.found import HeldLease
 from xfrmd.adapters.leases.lease import Lease
@@ -113,6 +114,9 @@ class Kernel:
         found = (sa for sa in self.sas() if (sa.protocol, sa.spi, sa.dst) == (protocol, spi, dst))
         return next(found, None)
 
+    def sas_apart(self) -> Sequence[ObservedSa]:
+        return self.sas()
+
     def sas(self) -> Sequence[ObservedSa]:
         return (
             ObservedSa(ProtocolId.ESP, 0xA1, THERE, HERE, 7, 0, 4096, 3, 0, 0, 0, 0),
@@ -177,6 +181,12 @@ class Engine:
 
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         return self.views
+
+    def each_ike_sa(self) -> Iterator[IkeSaView]:
+        return iter(self.views)
+
+    def totals(self) -> tuple[int, int]:
+        return len(self.views), sum(len(view.children) for view in self.views)
 
     def counters(self) -> dict[str, int]:
         return {"malformed": 2, "replayed": 0}
@@ -780,3 +790,20 @@ def test_ages_and_amounts_read_well() -> None:
         "5.0 GiB",
         "7.0 TiB",
     ]
+
+
+def test_many_sas_are_listed_some_at_a_time_and_others_have_their_turn() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        place.engine.views = (ike_sa(7, 1.0),) * (20 * limits.SHOWN_AT_ONCE)
+        listing, turns = asyncio.create_task(place.do("sas")), 0
+        while not listing.done():
+            turns += 1
+            await asyncio.sleep(0)
+        answer = listing.result()
+        assert len(answer["ike_sas"]) == len(answer["child_sas"]) == 20 * limits.SHOWN_AT_ONCE
+        assert answer["child_sas"][-1]["octets_in"] == 4096
+        assert turns >= 20
+
+    run(scenario)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.unit.compiler_cases import facts, one, policy, rule
@@ -94,6 +94,9 @@ class Edges:
         self.done.append(("ask", spi))
         return ObservedSa(protocol, spi, dst, dst, 7, 0, self.octets, 1, 0, 0, 0, 0)
 
+    def sas_apart(self) -> Sequence[Any]:
+        return self.sas()
+
     def sas(self) -> Sequence[Any]:
         return ()
 
@@ -133,6 +136,12 @@ class ScriptedEngine:
 
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         return ()
+
+    def each_ike_sa(self) -> Iterator[IkeSaView]:
+        return iter(())
+
+    def totals(self) -> tuple[int, int]:
+        return 0, 0
 
     def counters(self) -> Mapping[str, int]:
         return {}

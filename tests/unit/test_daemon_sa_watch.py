@@ -37,6 +37,9 @@ class Kernel(Edges):
     def __post_init__(self) -> None:
         super().__init__()
 
+    def sas_apart(self) -> list[ObservedSa]:
+        return self.sas()
+
     def sas(self) -> list[ObservedSa]:
         if self.refusal:
             raise self.refusal

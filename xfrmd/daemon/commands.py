@@ -33,7 +33,8 @@ async def version(house: House, _: Json) -> Json:
 async def status(house: House, _: Json) -> Json:
     """All in short."""
     boot = await asyncio.to_thread(house.boot)
-    degraded, sas, counters = house.degraded(), house.engine.ike_sas(), house.counters()
+    degraded, counters = house.degraded(), house.counters()
+    ike_sas, child_sas = house.engine.totals()
     return {
         "state": "degraded" if degraded else "running",
         "since": house.since,
@@ -42,8 +43,8 @@ async def status(house: House, _: Json) -> Json:
         "kernel": views.kernel(degraded),
         "boot": views.boot(boot),
         "revocation": views.revocation(house.enquirer.known.values() if house.enquirer else ()),
-        "ike_sas": len(sas),
-        "child_sas": sum(len(sa.children) for sa in sas),
+        "ike_sas": ike_sas,
+        "child_sas": child_sas,
         "peers": views.peers(house.ledger),
         "held": dict(counters.get("hold", {})),
         "drops": {name: dict(values) for name, values in counters.items() if name != "hold"},
@@ -51,9 +52,17 @@ async def status(house: House, _: Json) -> Json:
 
 
 async def sas(house: House, _: Json) -> Json:
-    """IKE SAs and child SAs."""
+    """IKE SAs and child SAs: some at a time, as handshakes go on meanwhile."""
     plan = house.enforcement.now.plan if house.enforcement.now else None
-    return views.sas(house.engine.ike_sas(), house.ledger, house.sas.sas(), plan, house.clocks())
+    listing = await asyncio.to_thread(lambda: views.Listing(house.sas.sas_apart(), plan))
+    answer: Json = {"ike_sas": [], "child_sas": []}
+    for number, view in enumerate(house.engine.each_ike_sa(), 1):
+        clocks = house.clocks()
+        answer["ike_sas"].append(views.ike_sa(view, clocks))
+        answer["child_sas"] += listing.children(view, house.ledger, clocks)
+        if number % limits.SHOWN_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return answer
 
 
 async def plan(house: House, _: Json) -> Json:
@@ -128,7 +137,7 @@ def _has(house: House, spi: bytes) -> bool:
 
 
 def _count(house: House) -> int:
-    return sum(1 + len(view.children) for view in house.engine.ike_sas())
+    return sum(house.engine.totals())
 
 
 async def delete(house: House, arguments: Json) -> Json:
@@ -137,7 +146,7 @@ async def delete(house: House, arguments: Json) -> Json:
     before = _count(house)
     house.core.post(Delete(spi))
     gone = await house.changes.until(
-        lambda: not house.engine.ike_sas() if spi is None else not _has(house, spi), arguments.get("wait") or 0
+        lambda: not any(house.engine.totals()) if spi is None else not _has(house, spi), arguments.get("wait") or 0
     )
     return {"deleted": max(before - _count(house), 0), "gone": gone}
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from xfrmd.adapters.facts import Origins
@@ -37,6 +37,12 @@ class Engine(Protocol):
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         """Its SAs, for people."""
 
+    def each_ike_sa(self) -> Iterator[IkeSaView]:
+        """The same one by one; it may hear events in between."""
+
+    def totals(self) -> tuple[int, int]:
+        """How many IKE SAs and child SAs there are."""
+
     def counters(self) -> Mapping[str, int]:
         """What it dropped and did, by name."""
 
@@ -68,6 +74,9 @@ class SaDatabase(Protocol):
 
     def sas(self) -> Sequence[ObservedSa]:
         """All SAs with their counters, whoever installed them."""
+
+    def sas_apart(self) -> Sequence[ObservedSa]:
+        """The same, for a thread beside the one that everything else is called in."""
 
 
 class HoldQueue(Protocol):

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -146,9 +146,39 @@ class ControlServer:
             return _refusal(ControlError("internal", "the daemon failed at this", "see journalctl -u xfrmd"))
 
     async def _send(self, writer: asyncio.StreamWriter, message: Json) -> None:
-        # In ASCII, because a client's words come back in answers, and what JSON can escape is not always Unicode.
-        writer.write(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
-        await asyncio.wait_for(_drained(writer), self._patience)
+        async with asyncio.timeout(self._patience):
+            for piece in pieces(message):
+                writer.write(piece)
+                await _drained(writer)  # as the reader takes it: a long answer is not held twice
+                await asyncio.sleep(0)  # and others have their turn
+
+
+def pieces(message: Json) -> Iterator[bytes]:
+    """A message as one line, in pieces: lists in it and in its answer are cut, so that none takes long to make."""
+    answer = message.get("answer")
+    if not isinstance(answer, dict) or not any(map(_long, answer.values())):
+        yield _text(message) + b"\n"
+        return
+    yield _text({name: value for name, value in message.items() if name != "answer"})[:-1] + b',"answer":{'
+    for number, (name, value) in enumerate(answer.items()):
+        yield (b"," if number else b"") + _text(name) + b":"
+        yield from _list(value) if _long(value) else (_text(value),)
+    yield b"}}\n"
+
+
+def _long(value: object) -> bool:
+    return isinstance(value, list) and len(value) > limits.SHOWN_AT_ONCE
+
+
+def _list(values: list[object]) -> Iterator[bytes]:
+    for begin in range(0, len(values), limits.SHOWN_AT_ONCE):
+        yield (b"," if begin else b"[") + _text(values[begin : begin + limits.SHOWN_AT_ONCE])[1:-1]
+    yield b"]"
+
+
+def _text(value: object) -> bytes:
+    # In ASCII, because a client's words come back in answers, and what JSON can escape is not always Unicode.
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 async def _drained(writer: asyncio.StreamWriter) -> None:

@@ -338,7 +338,7 @@ class Service:
         self.kernel.events.close()
         self.hold.close()
         self.house.core.post(Delete(None))
-        await self.house.changes.until(lambda: not self.house.engine.ike_sas(), limits.STOP_WAIT)
+        await self.house.changes.until(lambda: not any(self.house.engine.totals()), limits.STOP_WAIT)
         try:
             self.kernel.remove_sas()
         except KernelError as error:

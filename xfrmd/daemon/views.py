@@ -275,29 +275,29 @@ def child_sa(
     return answer
 
 
-def sas(
-    views: Iterable[IkeSaView], ledger: Ledger, observed: Iterable[ObservedSa], plan: Plan | None, clocks: Clocks
-) -> Json:
-    """All SAs. `observed` are those of the kernel, with their counters."""
-    rules = {protect.reqid: protect.origin.rule for protect in plan.protect} if plan else {}
-    views = tuple(views)
-    in_kernel = {(sa.dst, sa.protocol, sa.spi): sa for sa in observed}
+class Listing:
+    """What child SAs are shown with: the kernel's counters and the rules' names. May be made in another thread."""
 
-    def half(key: SaKey) -> _Half:
-        return _Half(ledger.sas.get(key), in_kernel.get(key))
+    def __init__(self, observed: Iterable[ObservedSa], plan: Plan | None) -> None:
+        self._rules = {protect.reqid: protect.origin.rule for protect in plan.protect} if plan else {}
+        self._in_kernel: dict[SaKey, ObservedSa] = {(sa.dst, sa.protocol, sa.spi): sa for sa in observed}
 
-    children = [
-        child_sa(
-            ike,
-            child,
-            rules,
-            (
-                half((ike.local.address, child.protocol, child.spi_in)),
-                half((ike.remote.address, child.protocol, child.spi_out)),
-            ),
-            clocks,
-        )
-        for ike in views
-        for child in ike.children
-    ]
-    return {"ike_sas": [ike_sa(view, clocks) for view in views], "child_sas": children}
+    def children(self, ike: IkeSaView, ledger: Ledger, clocks: Clocks) -> list[Json]:
+        """The child SAs of one IKE SA."""
+
+        def half(key: SaKey) -> _Half:
+            return _Half(ledger.sas.get(key), self._in_kernel.get(key))
+
+        return [
+            child_sa(
+                ike,
+                child,
+                self._rules,
+                (
+                    half((ike.local.address, child.protocol, child.spi_in)),
+                    half((ike.remote.address, child.protocol, child.spi_out)),
+                ),
+                clocks,
+            )
+            for child in ike.children
+        ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from xfrmd.ike import (
@@ -141,6 +141,14 @@ class Engine:
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         """The IKE SAs with their child SAs, without those that are only remembered to repeat a response."""
         return snapshot.ike_sas(self._ctx)
+
+    def each_ike_sa(self) -> Iterator[IkeSaView]:
+        """The same one by one: however many there are, the engine can go on in between (see snapshot)."""
+        return snapshot.each_ike_sa(self._ctx)
+
+    def totals(self) -> tuple[int, int]:
+        """How many IKE SAs and child SAs there are."""
+        return snapshot.totals(self._ctx)
 
     def soft_sas(self) -> tuple[SoftSaView, ...]:
         """What passes in the clear because its peer does not speak IKE."""

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from xfrmd.credentials.names import spoken
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context, TimerKind
-from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.ike_sa import IkeSa, IkeState
 from xfrmd.ike.views import ChildSaView, EngineView, FailureView, IkeSaView, SoftSaView
 
 
@@ -24,6 +26,19 @@ def take(ctx: Context) -> EngineView:
 def ike_sas(ctx: Context) -> tuple[IkeSaView, ...]:
     """The IKE SAs that are not closed. Child SAs stand with the current one of their lineage."""
     return tuple(_ike_sa(ctx, sa) for sa in ctx.store.ike_sas())
+
+
+def each_ike_sa(ctx: Context) -> Iterator[IkeSaView]:
+    """The same one by one, each as it is when it is asked for: in between the engine may go on. Without those that have
+    come or closed since.
+    """
+    return (_ike_sa(ctx, sa) for sa in ctx.store.ike_sas() if sa.state is not IkeState.CLOSED)
+
+
+def totals(ctx: Context) -> tuple[int, int]:
+    """How many IKE SAs and child SAs `ike_sas` has."""
+    found = ctx.store.ike_sas()
+    return len(found), sum(len(sa.lineage.children) for sa in found if sa.lineage.current is sa)
 
 
 def soft_sas(ctx: Context) -> tuple[SoftSaView, ...]:

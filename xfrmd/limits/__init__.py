@@ -438,6 +438,10 @@ MANAGER_JOBS: Final = 256 * 1024
 CONTROL_REQUEST: Final = POLICY_FILE_SIZE + 16 * 1024 * 1024
 """One request carries a whole policy file, with its line ends and quotes escaped."""
 CONTROL_CLIENTS: Final = 64
+SHOWN_AT_ONCE: Final = 64
+"""SAs that are made into an answer, and entries of a list that are made into text, until others have their turn: a
+millisecond or two.
+"""
 CONTROL_TIMEOUT: Final = 30.0
 """For the next octets of a request, and for a reader to take its answer."""
 APPLY_TIMEOUT: Final = 600.0

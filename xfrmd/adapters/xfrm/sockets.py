@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from xfrmd.adapters import netlink
@@ -96,6 +97,11 @@ class XfrmSocket(RequestSocket):
     def sas(self) -> tuple[ObservedSa, ...]:
         """All ESP and AH SAs of the namespace, whoever installed them."""
         return self.dump(Msg.GETSA, Msg.NEWSA, states.decode)
+
+    def sas_apart(self) -> tuple[ObservedSa, ...]:
+        """The same by a socket of its own: another thread may use this one meanwhile. To read 20,000 takes a while."""
+        with contextlib.closing(XfrmSocket()) as apart:
+            return apart.sas()
 
     def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
         """One SA with its counters, None when there is no such."""

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Thousands of peers of one daemon, ours and charon, in the lab's kernel: memory for each, and how long our answers
+about all of them take.
+
+Clients come by the batch, each with an IKE SA and a child SA pair in the kernel, and then fall silent. Ours keeps its
+state for the next run, as under a service manager.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+from bench.clients import Work
+from bench.pair import PSK, Suite
+from bench.report import Row, Value, alternated, over, tell
+from bench.responders import CASES, CLIENTS, KINDS, WARM_UP, WINDOW, connect, ours_text, resident
+from lab import topology
+from lab.netns import Host
+from lab.strongswan import missing_packages
+from lab.xfrmd_host import xfrmd
+from xfrmd.control.client import ask
+
+_CASE: Final = "PSK, X25519"
+_BATCH: Final = 500
+_QUESTIONS: Final = ("status", "sas", "counters")
+_PATIENCE: Final = 120.0
+
+Asker = Callable[[str], float]
+"""Asks the daemon for something; seconds until all of the answer is read."""
+
+
+@contextlib.contextmanager
+def _ours(host: Host, suite: Suite) -> Iterator[tuple[int, Asker]]:
+    method = 'psk: {file: "{psk}"}'
+    with xfrmd(host, ours_text(suite, method), secret=PSK.secret.reveal().decode(), lasting=True) as daemon:
+        assert daemon.process is not None
+        control = str(daemon.control)
+
+        def asked(command: str) -> float:
+            begun = time.monotonic()
+            ask(command, {}, control, timeout=_PATIENCE)
+            return time.monotonic() - begun
+
+        yield daemon.process.pid, asked
+
+
+@contextlib.contextmanager
+def _charon(host: Host, suite: Suite) -> Iterator[tuple[int, None]]:
+    with KINDS["charon"](host, suite, None) as pid:
+        yield pid, None
+
+
+_KINDS: Final = {"ours": _ours, "charon": _charon}
+
+
+def gathered(kind: str, count: int) -> Row:
+    """A fresh daemon with so many peers: kB for each, and seconds of our answers."""
+    suite, _ = CASES[_CASE]
+    with topology.two_hosts() as net:
+        net.left.run("ip", "route", "add", "local", CLIENTS, "dev", "lo")
+        net.right.run("ip", "route", "add", CLIENTS, "via", net.left.v4)
+        with _KINDS[kind](net.right, suite) as (pid, asked):
+            connect(net.left, Work(suite, CLIENTS, 1, WARM_UP, WINDOW, net.right.v4))
+            before = resident(pid)
+            for come in range(0, count, _BATCH):
+                number = min(_BATCH, count - come)
+                connect(net.left, Work(suite, CLIENTS, 1 + WARM_UP + come, number, WINDOW, net.right.v4))
+            row: Row = {"kb": (resident(pid) - before) / count / 1e3}
+            return row if asked is None else {**row, **{name: asked(name) for name in _QUESTIONS}}
+
+
+def crowd(count: int) -> list[Row]:
+    """One row: both daemons. Ours alone where there is no charon."""
+    kinds = [kind for kind in _KINDS if kind == "ours" or not missing_packages()]
+    jobs = {f"{count} peers, {kind}": partial(gathered, kind, count) for kind in kinds}
+    found = dict(zip(kinds, alternated(jobs, 1, tell).values(), strict=True))
+    row: dict[str, Value] = {"peers": count, **{f"{kind}_kb": one["kb"] for kind, one in found.items()}}
+    row |= {name: found["ours"][name] for name in _QUESTIONS}
+    if "charon" in found:
+        row["kb_ratio"] = over(found["ours"], found["charon"], "kb")
+    return [row]
