@@ -42,8 +42,11 @@ def _ours(host: Host, suite: Suite) -> Iterator[tuple[int, Asker]]:
 
         def asked(command: str) -> float:
             begun = time.monotonic()
-            ask(command, {}, control, timeout=_PATIENCE)
-            return time.monotonic() - begun
+            answer = ask(command, {}, control, timeout=_PATIENCE)
+            taken = time.monotonic() - begun
+            if command == "sas" and len(answer["ike_sas"]) != len(answer["child_sas"]):
+                raise RuntimeError("an IKE SA without its child SA")
+            return taken
 
         yield daemon.process.pid, asked
 

@@ -23,7 +23,7 @@ def test_a_step_that_fails_in_any_way_leaves_nothing_behind(scenario: Scenario, 
 
 
 def _looks_away(hands: Hands) -> None:
-    hands.watch._remove_strangers = lambda _: None  # type: ignore[assignment,method-assign]  # what the daemon did before
+    hands.watch._remove_strangers = lambda *_: None  # type: ignore[method-assign]  # what the daemon did before
 
 
 def test_a_watch_that_looks_away_is_found_out() -> None:

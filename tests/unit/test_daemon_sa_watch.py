@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -163,3 +164,33 @@ def test_lifetimes_without_an_end_are_never_due(scene: Scene) -> None:
     scene.now += 10**9
     scene.watch.look()
     assert scene.events == []
+
+
+def test_what_comes_and_goes_while_the_kernel_tells_is_neither_expired_nor_a_stranger(scene: Scene) -> None:
+    late = sa(300, inbound=False)
+
+    def meanwhile() -> list[ObservedSa]:
+        there = list(scene.kernel.there)
+        scene.ledger.installed(late)
+        scene.ledger.removed(scene.inbound.key)
+        return there
+
+    scene.kernel.sas_apart = meanwhile  # type: ignore[method-assign]  # this time the kernel takes long
+    asyncio.run(scene.watch.look_apart())
+    assert scene.events == []
+    assert scene.kernel.done == []
+    assert set(scene.ledger.sas) == {scene.outbound.key, late.key}
+
+
+def test_a_look_apart_sees_what_a_look_sees(scene: Scene) -> None:
+    del scene.kernel.there[0]
+    stranger = observed(sa(300, inbound=False))
+    scene.kernel.there.append(stranger)
+    assert asyncio.run(scene.watch.look_apart()) == limits.SA_USE_INTERVAL[1]
+    assert scene.events == [
+        SaExpired(256, scene.inbound.protocol, scene.inbound.dst, hard=True, why="the kernel no longer has it")
+    ]
+    assert scene.kernel.done == [("remove", stranger.protocol, 300, str(stranger.dst))]
+    scene.kernel.refusal = KernelError("no memory", 12)
+    assert asyncio.run(scene.watch.look_apart()) == limits.SA_USE_INTERVAL[0]
+    assert [notice.code for notice in scene.told] == ["kernel-behind"]

@@ -84,7 +84,7 @@ async def _start(service: Service) -> ControlServer:
         raise start_error(error) from error
     server = ControlServer(_answerer(service), service.errands.faults)
     await server.start(control)
-    service.errands.every(limits.SA_USE_INTERVAL[0], "SA counters", service.watch.look)
+    service.errands.every(limits.SA_USE_INTERVAL[0], "SA counters", service.watch.look_apart)
     stores = service.house.stores
     service.errands.every(
         limits.DIRECTORY_RETRY, "directory", lambda: service.errands.start("directory", stores.ask_again())

@@ -108,7 +108,10 @@ def start_error(error: KernelError) -> StartError:
     return StartError(f"{error}{_REMEDIES.get(code, '')}", code)
 
 
-async def every(seconds: float, what: str, step: Callable[[], float | None], faults: Faults) -> None:
+Step = Callable[[], float | Awaitable[float] | None]
+
+
+async def every(seconds: float, what: str, step: Step, faults: Faults) -> None:
     """Take a step again and again; a fault in one is told and the next is taken all the same. A step may say after how
     many seconds the next one is due.
     """
@@ -117,7 +120,8 @@ async def every(seconds: float, what: str, step: Callable[[], float | None], fau
         await asyncio.sleep(seconds if pause is None else pause)
         pause = None
         try:
-            pause = step()
+            found = step()
+            pause = await found if isinstance(found, Awaitable) else found
         except Exception as error:  # noqa: BLE001 (a fault in one step must not end all later ones)
             faults(what, error)
 
@@ -142,7 +146,7 @@ class Errands:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def every(self, seconds: float, what: str, step: Callable[[], float | None]) -> None:
+    def every(self, seconds: float, what: str, step: Step) -> None:
         """Take a step again and again (see `every`)."""
         self.start(what, every(seconds, what, step, self.faults))
 

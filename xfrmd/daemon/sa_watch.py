@@ -9,13 +9,14 @@ failed, kernel and IKE agree again after the next look; what was asked of the ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from xfrmd import limits
 from xfrmd.adapters.xfrm.events import XfrmEvent
 from xfrmd.adapters.xfrm.states import ObservedSa
-from xfrmd.daemon.ledger import Ledger, SaKey
+from xfrmd.daemon.ledger import Installed, Ledger, SaKey
 from xfrmd.daemon.ports import SaDatabase
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import SaExpired, SaUsed
@@ -97,34 +98,58 @@ class SaWatch:
 
     def look(self) -> float:
         """Compare and catch up; seconds until the next look."""
+        known = dict(self._ledger.sas)
         try:
-            seen = {(sa.dst, sa.protocol, sa.spi): sa for sa in self._sas.sas()}
-            self._remove_strangers(seen)
+            seen = _by_key(self._sas.sas())
+        except KernelError as error:
+            return self._blind(error)
+        return self._compare(known, seen)
+
+    async def look_apart(self) -> float:
+        """The same, while others have their turn: with 10,000 peers the kernel takes long to tell of all its SAs. Of
+        what has come or gone meanwhile the next look tells.
+        """
+        known = dict(self._ledger.sas)
+        try:
+            seen = await asyncio.to_thread(lambda: _by_key(self._sas.sas_apart()))
+        except KernelError as error:
+            return self._blind(error)
+        return self._compare(known, seen)
+
+    def _blind(self, error: KernelError) -> float:
+        if str(error) == self._trouble:
+            self._look_soon()
+        else:
+            self._trouble = str(error)
+            self.late("kernel and IKE were not compared", "look", error)
+        return limits.SA_USE_INTERVAL[0]
+
+    def _compare(self, known: Mapping[SaKey, Installed], seen: Mapping[SaKey, ObservedSa]) -> float:
+        """`seen` was in the kernel after `known` was in the ledger."""
+        try:
+            self._remove_strangers(known, seen)
             self._backlog.catch_up()
         except KernelError as error:
-            if str(error) == self._trouble:
-                self._look_soon()
-            else:
-                self._trouble = str(error)
-                self.late("kernel and IKE were not compared", "look", error)
-            return limits.SA_USE_INTERVAL[0]
+            return self._blind(error)
         self._trouble = ""
-        self._expire(seen)
+        self._expire(known, seen)
         return self._count(seen)
 
-    def _remove_strangers(self, seen: Mapping[SaKey, ObservedSa]) -> None:
+    def _remove_strangers(self, known: Mapping[SaKey, Installed], seen: Mapping[SaKey, ObservedSa]) -> None:
         for key, sa in seen.items():
-            if sa.ours and key not in self._ledger.sas:
+            if sa.ours and key not in self._ledger.sas and key not in known:
                 self._ledger.counters["sas-unknown"] += 1
                 self._sas.remove_sa(sa.protocol, sa.spi, sa.dst)
 
-    def _expire(self, seen: Mapping[SaKey, ObservedSa]) -> None:
+    def _expire(self, known: Mapping[SaKey, Installed], seen: Mapping[SaKey, ObservedSa]) -> None:
         """What the kernel has told, or should have."""
         now = self._wall()
         self._due &= self._ledger.sas.keys()
         for key in list(self._ledger.sas):
             dst, protocol, spi = key
             if key not in seen:
+                if known.get(key) is not self._ledger.sas.get(key):
+                    continue  # it has come, or was changed, since the kernel was asked
                 self._ledger.counters["expiries-untold"] += 1
                 self._ledger.removed(key)
                 self._post(SaExpired(spi, protocol, dst, hard=True, why=_UNTOLD))
@@ -143,9 +168,13 @@ class SaWatch:
             sa = seen.get(key)
             if sa is None:
                 continue
-            self._octets[key] = sa.octets
+            self._octets[key] = max(sa.octets, before.get(key, 0))
             if sa.octets > before.get(key, 0):
                 (heard if known.sa.inbound else sent).add(sa.src if known.sa.inbound else sa.dst)
                 self._post(SaUsed(sa.spi, sa.protocol, sa.dst, sa.octets))
         busy, quiet = limits.SA_USE_INTERVAL
         return busy if sent - heard else quiet
+
+
+def _by_key(sas: Iterable[ObservedSa]) -> dict[SaKey, ObservedSa]:
+    return {(sa.dst, sa.protocol, sa.spi): sa for sa in sas}
