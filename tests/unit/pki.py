@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
@@ -121,6 +121,7 @@ def issue(
     start: dt.datetime = NOW - DAY,
     end: dt.datetime = NOW + 365 * DAY,
     hash_: Any = hashes.SHA256,
+    pss: bool = False,
     bare: bool = False,
     own_key: Any = None,
 ) -> Holder:
@@ -150,7 +151,8 @@ def issue(
     for extension, critical in (*extensions, *more):
         builder = builder.add_extension(extension, critical)
     plain = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
-    return Holder(builder.sign(signer, None if plain else hash_()), own_key)
+    padded = padding.PSS(padding.MGF1(hash_()), padding.PSS.DIGEST_LENGTH) if pss else None
+    return Holder(builder.sign(signer, None if plain else hash_(), rsa_padding=padded), own_key)
 
 
 def root(name: str = "Root", kind: str = "p256", **more: Any) -> Holder:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
@@ -62,6 +63,11 @@ def test_whom_the_authority_has_authorized_may_answer() -> None:
 
 
 EXPIRED = issue("OCSP", by=CA, purposes=SIGNING, end=NOW - DAY, start=NOW - 9 * DAY)
+RSA = root("RSA", kind="rsa")
+WEAK = issue("OCSP", by=RSA, purposes=SIGNING, hash_=hashes.SHA224, pss=True)
+STRANGE = issue(
+    "OCSP", by=CA, purposes=SIGNING, more=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"x"), True)]
+)
 BAD = {
     "no answer": (b"\x30\x00", "cannot be read"),
     "try later": (
@@ -76,6 +82,9 @@ BAD = {
         answered(CA, HOST, by=issue("OCSP", by=STRANGER, purposes=SIGNING)), "signature of the answer is not good",
     ),
     "by a delegate of the past": (answered(CA, HOST, by=EXPIRED), "signature of the answer is not good"),
+    "by a delegate with an unknown critical extension": (
+        answered(CA, HOST, by=STRANGE), "signature of the answer is not good",
+    ),
     "stale": (answered(CA, HOST, start=-3 * HOUR, end=-HOUR), "held until 2030-05-31 23:00:00 UTC"),
     "stale without an end": (answered(CA, HOST, start=-3 * HOUR, end=None), "held until 2030-05-31 22:00:00 UTC"),
     "of tomorrow": (answered(CA, HOST, start=24 * HOUR, end=48 * HOUR), "holds only from 2030-06-02"),
@@ -88,6 +97,14 @@ BAD = {
 def test_answers_that_prove_nothing(case: tuple[bytes, str]) -> None:
     with pytest.raises(CredentialError, match=case[1]):
         judged(case[0])
+
+
+def test_a_delegate_whose_certificate_is_signed_over_a_weak_hash_is_none() -> None:
+    host = issue("host", by=RSA)
+    strong = issue("OCSP", by=RSA, purposes=SIGNING, pss=True)
+    assert not ours.judge(answered(RSA, host, by=strong), host.certificate, RSA.certificate, NOW).revoked
+    with pytest.raises(CredentialError, match="signature of the answer is not good"):
+        ours.judge(answered(RSA, host, by=WEAK), host.certificate, RSA.certificate, NOW)
 
 
 def test_every_octet_counts() -> None:

@@ -20,6 +20,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from xfrmd import limits
+from xfrmd.credentials import paths
 from xfrmd.credentials.certificates import SIGNATURES, Certificate, PublicKey, parse
 from xfrmd.errors import CredentialError
 from xfrmd.limits import fetching
@@ -139,9 +140,7 @@ def _is_delegate(one: Certificate, issuer: Certificate, when: datetime) -> bool:
         return False
     if usage is not None and not usage.digital_signature:
         return False
-    if not one.parsed.not_valid_before_utc <= when <= one.parsed.not_valid_after_utc:
-        return False
-    if one.parsed.signature_algorithm_oid not in SIGNATURES:
+    if paths.wrong_alone(one, when):
         return False
     try:
         one.parsed.verify_directly_issued_by(issuer.parsed)

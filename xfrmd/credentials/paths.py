@@ -76,7 +76,7 @@ def find(
 def _extend(search: _Search, path: tuple[Certificate, ...]) -> tuple[Certificate, ...] | None:
     """The path, continued up to an authority and found good; None when nothing leads there (`reasons` tell why)."""
     last = path[-1]
-    wrong = _wrong_alone(last, search.when)
+    wrong = wrong_alone(last, search.when)
     if wrong:
         search.reasons.append((len(path), f"certificate {last.subject!r} {wrong}"))
         return None
@@ -118,7 +118,7 @@ def _signed(search: _Search, one: Certificate, issuer: Certificate, depth: int) 
     return True
 
 
-def _wrong_alone(one: Certificate, when: datetime | None) -> str:
+def wrong_alone(one: Certificate, when: datetime | None) -> str:
     """What is wrong with a certificate wherever it stands, "" when nothing is."""
     if when is not None and when < one.parsed.not_valid_before_utc:
         return f"is valid only from {one.parsed.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC on"
