@@ -10,8 +10,9 @@ import pytest
 
 from tests.conversations import plans
 from tests.conversations.dialogue import Change, Dialogue, Side, datagrams, established, forge, read, same
-from tests.conversations.plans import ALL_REQID, GCM_P256, SMB_REQID, Settings
+from tests.conversations.plans import ALL_REQID, GCM_P256, GCM_X25519, SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
+from tests.conversations.test_engine_additional import MLKEM768
 from tests.conversations.test_engine_crash import question
 from tests.unit.pki import DAY, NOW, crl, issue, method, root
 from xfrmd import limits
@@ -30,6 +31,7 @@ from xfrmd.ike.v2.payloads import NoncePayload, NotifyPayload, Payload
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, Identity, IdType, Ppk
 from xfrmd.model.plan import Plan
+from xfrmd.model.proposals import Transform
 from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Selector
 from xfrmd.transforms.keymat import ike_keys
@@ -93,6 +95,20 @@ def works(talk: Dialogue) -> None:
     assert (a.local_spi, a.remote_spi) == (b.remote_spi, b.local_spi)
     (one,), (other,) = a.children, b.children
     assert (one.spi_in, one.spi_out) == (other.spi_out, other.spi_in)
+
+
+# rfc 7296: critical-in-auth
+@pytest.mark.parametrize("suite", [GCM_P256, (*GCM_X25519, MLKEM768)], ids=["plain", "additional"])
+def test_an_error_after_ike_auth_ends_a_resumed_ike_sa_whatever_key_exchanges_the_one_before_had(
+    suite: tuple[Transform, ...],
+) -> None:
+    """IKE_SESSION_RESUME is one exchange, with no additional ones behind it."""
+    story = Story(Settings(ike=(suite,)))
+    story.lose()
+    assert exchanges(story.resume()) == RESUMED
+    talk = story.talk
+    talk.deliver(forge(talk.a, ExchangeType.INFORMATIONAL, [NotifyPayload(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD)]))
+    assert talk.b.engine.ike_sas() == ()
 
 
 # rfc 5723: resume ticket-asked

@@ -30,6 +30,7 @@ def said(sa: IkeSa, message: Message) -> NotifyPayload | None:
 
 def _follows_auth(sa: IkeSa, message: Message) -> bool:
     """Is it the first request of an initiator that has read our IKE_AUTH response? One exchange for IKE_SA_INIT and one
-    for each additional key exchange have come before IKE_AUTH.
+    for each additional key exchange have come before IKE_AUTH, or IKE_SESSION_RESUME alone (RFC 5723 4.3).
     """
-    return not sa.initiator and message.header.message_id == 2 + len(sa.agreed_suite.additional)
+    additional = 0 if sa.lineage.resumed else len(sa.agreed_suite.additional)
+    return not sa.initiator and message.header.message_id == 2 + additional
