@@ -57,7 +57,7 @@ FULL: Final = Sizes(
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
     clients=(300, 3, 5_000, 5),
-    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0)), flooded=10.0, crowd=2_000,
+    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0), ("nat", 2_000)), flooded=10.0, crowd=2_000,
 )
 QUICK: Final = Sizes(
     loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,

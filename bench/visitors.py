@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Honest peers of a host that is flooded: some come, one after the other, and one that is there rekeys its IKE SA.
 
-`python -m bench.visitors BLOCK SERVER SECONDS`, in the host where all addresses of the block are local. Prints a line
-when the first are connected, waits for one, and after so many seconds prints how long each took, in JSON. They begin
-IKE SAs alone (RFC 6023), and those that came leave again.
+`python -m bench.visitors BLOCK SERVER SECONDS COUNT`, in the host where all addresses of the block are local. Prints a
+line when the first are connected, waits for one, and after so many seconds prints how long each took, in JSON. They
+begin IKE SAs alone (RFC 6023), and those that came leave again. COUNT: so many come at once instead, and stay.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from xfrmd.model.notice import Notice
 LIMIT: Final = 20.0
 """Seconds after which one is given up."""
 PAUSE: Final = 0.1
+TICK: Final = 0.2
 WARM_UP: Final = 10
 
 
@@ -82,6 +83,21 @@ class Visitors:
             self._core.post(Delete(spi))
         return taken, one
 
+    async def crowd(self, count: int) -> list[float]:
+        """So many come at once. Seconds of each, in steps of TICK; LIMIT for those that are not connected by then."""
+        first = self._block.value + self._come + 1
+        begun, missing = time.monotonic(), {Address(4, first + number) for number in range(count)}
+        for one in sorted(missing, key=lambda one: one.value):
+            self._core.post(InitiateIke(one, self._server))
+            await asyncio.sleep(0)  # answers are read meanwhile, as by as many hosts
+        taken = list[float]()
+        while missing and time.monotonic() - begun < LIMIT:
+            await asyncio.sleep(TICK)
+            come = missing & {sa.local.address for sa in self._engine.ike_sas() if sa.state == "established"}
+            taken += [time.monotonic() - begun] * len(come)
+            missing -= come
+        return taken + [LIMIT] * len(missing)
+
     async def rekey(self, one: Address) -> float:
         """A peer that is there rekeys. Seconds."""
         old = self._spis(one)
@@ -98,7 +114,7 @@ async def _again(seconds: float, step: Callable[[], Awaitable[float]]) -> list[f
     return taken
 
 
-async def stay(block: str, server: str, seconds: float) -> None:
+async def stay(block: str, server: str, seconds: float, count: int) -> None:
     """As the first lines say."""
     loop = asyncio.get_running_loop()
     visitors = Visitors(block, server)
@@ -110,11 +126,11 @@ async def stay(block: str, server: str, seconds: float) -> None:
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     connects, rekeys = await asyncio.gather(
-        _again(seconds, visitors.visit),
+        visitors.crowd(count) if count else _again(seconds, visitors.visit),
         _again(seconds, lambda: visitors.rekey(friend)),
     )
     print(json.dumps({"connects": connects, "rekeys": rekeys}), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(stay(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+    asyncio.run(stay(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))
