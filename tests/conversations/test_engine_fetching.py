@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tests.conversations import plans
-from tests.conversations.dialogue import Change, Dialogue, Side, datagrams
+from tests.conversations.dialogue import Change, Dialogue, Side, datagrams, established
 from tests.conversations.plans import Settings
 from tests.conversations.scenes import A4, B4
 from tests.unit.pki import NOW, Holder, answered, asking, crl, issue, method, places, root
@@ -21,7 +21,7 @@ from xfrmd.credentials.sources import Source
 from xfrmd.ike import resumable
 from xfrmd.ike.effects import AskRevocation, Effect
 from xfrmd.ike.events import PlanChanged, RevocationLearnt, TicketKeys
-from xfrmd.ike.learnt import Learnt
+from xfrmd.ike.learnt import Learnt, Waiting
 from xfrmd.limits import fetching
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, CRL_OFF, Fetching, Ppk
 from xfrmd.model.secret import Secret
@@ -100,6 +100,25 @@ def test_whom_the_list_names_is_refused(initiates: str, check: int) -> None:
     assert "certificate 'O=Example, CN=b' was revoked by" in talk.a.told("auth-failed").message
     assert not talk.a.installed()
     assert not talk.a.engine.ike_sas()
+
+
+def test_an_answer_ends_a_handshake_that_waits_for_it_too_and_that_one_does_not_go_on() -> None:
+    """What follows from the first may end the second: one believed end replaces others of the same peer."""
+    talk = pair()
+    begin(talk, "b")
+    waiting = talk.a.engine._ctx.store.learnt.waiting
+    (one,) = waiting.values()
+    other = established(talk.b)
+    went = []
+
+    def ends_the_other() -> None:
+        went.append("one")
+        del waiting[other]
+
+    waiting[other] = Waiting({OF_LIST}, one.ends, resume=lambda: went.append("other"))
+    one.resume = ends_the_other
+    answer(talk, OF_LIST, octets=der())
+    assert went == ["one"]
 
 
 @BOTH

@@ -68,11 +68,14 @@ def learnt(ctx: Context, event: RevocationLearnt) -> None:
         link = revocation.link(own.known(event.source.certificate))
         known.put_status(news, link, ctx.today())
         _end(ctx, lambda links: news.revoked and link in links)
-    for waiting in [one for one in known.waiting.values() if event.source in one.open]:
-        waiting.open.discard(event.source)
+    waiting = [(sa, one) for sa, one in known.waiting.items() if event.source in one.open]
+    for _, one in waiting:
+        one.open.discard(event.source)
         if event.trouble:
-            waiting.troubles.append(f"{event.source.url}: {event.trouble}")
-        waiting.resume()
+            one.troubles.append(f"{event.source.url}: {event.trouble}")
+    for sa, one in waiting:
+        if known.waiting.get(sa) is one:  # what those before it led to may have ended it
+            one.resume()
 
 
 def _end(ctx: Context, named: Callable[[Iterable[bytes]], bool]) -> None:
