@@ -58,8 +58,9 @@ demo: .venv/ready ## two hosts, one policy, a protected ping, then certificates,
 bench: .venv/ready ## measure, beside the peers, and print tables
 	$(PYTHON) -m bench
 
-fuzz: .venv/ready ## a million mutated datagrams; XFRMD_FUZZ_COUNT for more
+fuzz: .venv/ready ## a million mutated datagrams (XFRMD_FUZZ_COUNT for more), then a minute of guided fuzzing for each kind of octets
 	$(PYTEST) -q tests/fuzz
+	$(PYTHON) -m tests.fuzz.guided
 
 soak: .venv/ready ## simulated: thirty days of everything, XFRMD_DAYS for fewer; a year with strongSwan, XFRMD_YEAR (root)
 	XFRMD_DAYS=$${XFRMD_DAYS:-30} XFRMD_YEAR=$${XFRMD_YEAR:-365} $(PYTHON) -m lab.suite --time-travel --silence 36000 \
