@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.unit import pki
 from xfrmd.credentials import signatures
@@ -114,6 +116,48 @@ def test_sha_1_is_told_and_refused() -> None:
 @pytest.mark.parametrize("method", [1, 9, 11, 14, 200])
 def test_no_octets_do_harm(kind: str, method: int, data: bytes) -> None:
     assert signatures.verify(holder(kind).certificate.key, method, OCTETS, data) != ""
+
+
+def _cube_root(number: int) -> int:
+    """The smallest whole number whose cube is not below."""
+    low, high = 0, 1 << (number.bit_length() // 3 + 1)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if middle**3 >= number else (middle + 1, high)
+    return low
+
+
+@pytest.mark.parametrize("padding_octets", [8, 20])
+def test_a_signature_that_anybody_can_make_for_an_exponent_of_three(padding_octets: int) -> None:
+    """Bleichenbacher's of 2006, and CVE-2018-16151, CVE-2018-16152, CVE-2026-50721: what follows the hash in the padded
+    block is looked at, too, so that a cube that begins as it should is no signature.
+    """
+    secret = rsa.generate_private_key(3, 2048)
+    key = secret.public_key()
+    honest = secret.sign(OCTETS, padding.PKCS1v15(), hashes.SHA256())
+    assert signatures.verify(key, DIGITAL_SIGNATURE, OCTETS, bytes((len(PKCS1),)) + PKCS1 + honest) == ""
+    digest = hashlib.sha256(OCTETS).digest()
+    info = bytes.fromhex("3031300d060960864801650304020105000420") + digest
+    head = b"\x00\x01" + b"\xff" * padding_octets + b"\x00" + info
+    root = _cube_root(int.from_bytes(head.ljust(256, b"\0")))
+    assert (root**3).to_bytes(256).startswith(head), "it is a forgery worth the name"
+    assert pow(root, 3, key.public_numbers().n) == root**3
+    data = bytes((len(PKCS1),)) + PKCS1 + root.to_bytes(256)
+    assert signatures.verify(key, DIGITAL_SIGNATURE, OCTETS, data) != ""
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "ed25519", "ed448"])
+def test_signatures_of_zeros_and_of_the_neutral_point_are_none(kind: str) -> None:
+    """CVE-2013-2944: a signature that was taken though it verified nothing."""
+    who = holder(kind)
+    method, data = signatures.sign(who.secret, OCTETS, ALL)
+    head = data[: 1 + data[0]]
+    size = len(data) - len(head)
+    for signature in (bytes(size), b"\x30\x06\x02\x01\x00\x02\x01\x00", b"\x01" + bytes(size - 1)):
+        assert signatures.verify(who.certificate.key, method, OCTETS, head + signature) != ""
+    if kind in CLASSIC:
+        number, length = CLASSIC[kind]
+        assert signatures.verify(who.certificate.key, number, OCTETS, bytes(length)) != ""
 
 
 def test_a_torn_announcement() -> None:
