@@ -553,6 +553,21 @@ def test_a_peer_that_gives_none_is_as_before() -> None:
     assert read(talk.a, datagrams(answer)[0]).payloads == ()
 
 
+# rfc 5723: once
+def test_a_ticket_of_what_the_peer_no_longer_knows_counts_no_more() -> None:
+    """The peer has lost all, its ticket too, and says so by INITIAL_CONTACT: who shows that ticket later is another."""
+    story = Story()
+    talk, old = story.talk, story.held()
+    assert old is not None
+    talk.now = 5.0
+    talk.a = Side(A4, plans.plan(A4, [B4], story.settings), 55, talk.wall)
+    assert exchanges(story.resume()) == WHOLE
+    works(talk)
+    talk.a = Side(A4, plans.plan(A4, [B4], story.settings), 66, talk.wall)
+    talk.a.engine._ctx.store.tickets.held[B4] = old
+    assert exchanges(story.resume())[:6] == REFUSED
+
+
 def test_who_asks_for_tickets_again_and_again_is_told_no() -> None:
     story = Story()
     talk = story.talk

@@ -325,6 +325,7 @@ def _forget_older(ctx: Context, sa: IkeSa) -> None:
             if old is sa or old.remote_id != sa.remote_id or old.settled >= sa.created:
                 continue
             if neighbours.same_host(sa, old):
+                resumable.revoke(ctx, lineage)
                 lifecycle.close(ctx, old, linger=False, restart=True)
             else:
                 neighbours.doubt(ctx, old)
