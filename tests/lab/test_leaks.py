@@ -12,6 +12,7 @@ import time
 import pytest
 
 from lab import packets, topology
+from lab.netns import Host
 from lab.traffic import Flood, Ping, Udp, ping, udp_echo
 from tests.lab import e2e, leaks
 from tests.lab.injection import sink
@@ -113,6 +114,15 @@ class Eager:
                 continue
 
 
+def sas_of(host: Host, address: str) -> list[str]:
+    """SAs with this end. Without the kernel's own notes that it has asked for one (SPI 0), which stay for minutes: an
+    IPv6 socket goes on sending from an address that has gone, and its packet may meet the policy a moment before it
+    goes, too.
+    """
+    every = host.run("ip", "xfrm", "state").stdout.replace("\nsrc ", "\0src ").split("\0")
+    return [one for one in every if address in one and "spi 0x00000000" not in one]
+
+
 @pytest.mark.parametrize(("version", "new"), [(4, "10.1.0.77/24"), (6, "fd01::77/64")], ids=["ipv4", "ipv6"])
 def test_an_address_that_comes_and_goes(two_hosts: topology.TwoHosts, version: int, new: str) -> None:
     net = two_hosts
@@ -128,9 +138,7 @@ def test_an_address_that_comes_and_goes(two_hosts: topology.TwoHosts, version: i
         arrived.wait_for(b"eager")
         net.capture.assert_protected(flow)
         net.left.run("ip", "addr", "del", new, "dev", "eth0")
-        e2e.wait_until(
-            lambda: source not in net.left.run("ip", "xfrm", "state").stdout, "the address's SAs leave the kernel"
-        )
+        e2e.wait_until(lambda: not sas_of(net.left, source), "the address's SAs leave the kernel")
         assert source not in net.left.run("ip", "xfrm", "policy").stdout
         net.left.run("ip", "addr", "add", new, *change)
         before = eager.sent
