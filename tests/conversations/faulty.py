@@ -7,23 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from tests.conversations.kernel_wire import KernelWire, Steps, Trouble
-from tests.conversations.network import PERFECT, Faults, Host, Negotiator, Network
+from tests.conversations.network import PERFECT, Faults, Host, Network
 from xfrmd.adapters.xfrm.sockets import XfrmSocket
 from xfrmd.compiler.compile import NO_PLAN
+from xfrmd.daemon import heritage
 from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger
+from xfrmd.daemon.opening import remove_sas
 from xfrmd.daemon.overlay import Kind, Name, Overlays
 from xfrmd.daemon.sa_watch import SaWatch
+from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.effects import DropHeld, Effect, InstallSa, ReleaseHeld, SendDatagram, SendKeepalive
-from xfrmd.ike.events import Endpoint, Event, Remapped, SaExpired, SaUsed
+from xfrmd.ike.engine import Engine
+from xfrmd.ike.events import Endpoint, Event, PlanChanged, Remapped, SaExpired, SaUsed
+from xfrmd.ike.saved import Saved, decode
+from xfrmd.ike.views import EngineView
 from xfrmd.model.addresses import Address
-from xfrmd.model.notice import Notice
-from xfrmd.model.plan import Overlay
+from xfrmd.model.notice import Level, Notice
+from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
 from xfrmd.model.spd import Direction, SpdAction, SpdEntry
+
+DOWN = 0.5
+"""Seconds without a daemon."""
+
+
+class Dead:
+    """In the place of an engine: a process that is not there."""
+
+    def handle(self, _: Event, __: float) -> list[Effect]:
+        return []
+
+    def next_deadline(self) -> float | None:
+        return None
+
+    def snapshot(self) -> EngineView:
+        raise AssertionError("nobody is there to be asked")
 
 
 class Beside(Overlays):
@@ -45,7 +68,11 @@ class Hands:
     network: FaultyNetwork
     host: Host
     steps: Steps
+    plan: Plan = NO_PLAN
     follows: list[Event] = field(default_factory=list)
+    kept: dict[str, bytes] = field(default_factory=dict)
+    """What outlives the process."""
+    dead: bool = False
 
     def __post_init__(self) -> None:
         network, host = self.network, self.host
@@ -89,7 +116,64 @@ class Hands:
 
     def look(self) -> None:
         """Again and again."""
-        self.network.plan(self.network.now + self.watch.look(), self.look)
+        if not self.dead:
+            self.network.plan(self.network.now + self.watch.look(), self.look)
+
+    def keep(self) -> None:
+        """As `Custody` does after each event."""
+        engine = self.host.engine
+        for name, content in engine.changes() if isinstance(engine, Engine) else ():
+            if content is None:
+                self.kept.pop(name, None)
+            else:
+                self.kept[name] = content.reveal()
+
+    def die(self) -> None:
+        """The process ends, and another one begins soon; the kernel goes on."""
+        self.dead, self.host.engine = True, Dead()
+        self.network.plan(self.network.now + DOWN, self._rise)
+
+    def _rise(self) -> None:
+        next_life = Hands(self.network, self.host, self.steps, self.plan)
+        next_life.wire.wanted = self.wire.wanted
+        next_life.xfrm.repeats, next_life.ledger.counters = self.xfrm.repeats, self.ledger.counters
+        self.network.hands[self.host.name] = next_life
+        next_life.begin(self.kept)
+
+    def begin(self, kept: dict[str, bytes]) -> None:
+        """What `xfrmd.daemon.main` does with what an earlier run has left."""
+        saved = decode(kept.values())
+        for one in saved.filters:
+            self.overlays.expect(Kind.DYNAMIC, one.reqid, one.selector)
+        self.overlays.plan_changed(self.plan)
+        self.host.clear, self.host.filters = (self.overlays.names(kind) for kind in (Kind.SOFT, Kind.DYNAMIC))
+        self.host.engine = Engine(NO_PLAN, self.network.entropy())
+        self._give(PlanChanged(self.plan))
+        self.kept = {}
+        try:
+            heritage.adopt(self._service(saved))  # type: ignore[arg-type]  # the parts of it that are asked for
+        except KernelError as error:
+            text = "the service manager starts it again"
+            self._tell(Notice(Level.ERROR, "not-started", f"not started: {error}", {}, text))
+            self.kept = kept
+            self.die()
+            return
+        self.look()
+
+    def _service(self, saved: Saved) -> SimpleNamespace:
+        kernel = SimpleNamespace(xfrm=self.xfrm, remove_sas=lambda known: remove_sas(self.xfrm, known))
+        house = SimpleNamespace(
+            core=SimpleNamespace(post=self._give),
+            clocks=lambda: Clocks(self.network.now, self.network.now),
+            ledger=self.ledger,
+        )
+        return SimpleNamespace(
+            custody=SimpleNamespace(take=lambda: saved),
+            errands=SimpleNamespace(faults=SimpleNamespace(count=0)),
+            kernel=kernel,
+            house=house,
+            watch=self.watch,
+        )
 
     def _give(self, event: Event) -> None:
         self.network.give(self.host, event)
@@ -131,32 +215,42 @@ class FaultyNetwork(Network):
 
     def __init__(self, seed: int = 1, faults: Faults = PERFECT) -> None:
         super().__init__(seed, faults)
-        self.hands: dict[Address, Hands] = {}
+        self.hands: dict[str, Hands] = {}
 
-    def add(self, name: str, address: Address, engine: Negotiator) -> Host:
-        host = super().add(name, address, engine)
-        self.hands[address] = hands = Hands(self, host, Steps())
+    def join(self, name: str, address: Address, plan: Plan) -> Host:
+        """A host with this policy."""
+        host = self.add(name, address, Engine(plan, self.entropy()))
+        self.hands[name] = hands = Hands(self, host, Steps(), plan)
         hands.look()
         return host
+
+    def move(self, host: Host, address: Address) -> None:
+        """A host has another address in the place of the one it had."""
+        del self.hosts[host.address]
+        self.hosts[address] = host
+        host.address = host.kernel.own = address
 
     def plan(self, when: float, action: Callable[[], object]) -> None:
         self._plan(when, action)
 
     def tell(self, host: Host, event: Event) -> list[Effect]:
         """From outside. That an SA carries something the daemon sees when it looks, and not before."""
+        if self.hands[host.name].dead:
+            return []
         if isinstance(event, SaExpired | Remapped):
-            self.hands[host.address].kernel_tells(event)
+            self.hands[host.name].kernel_tells(event)
         elif not isinstance(event, SaUsed):
             return self.give(host, event)
         return []
 
     def give(self, host: Host, event: Event) -> list[Effect]:
         """For the engine, and what follows from it."""
+        hands = self.hands[host.name]
         effects = super().tell(host, event)
-        follows = self.hands[host.address].follows
-        while follows:
-            super().tell(host, follows.pop(0))
+        while hands.follows:
+            super().tell(host, hands.follows.pop(0))
+        hands.keep()
         return effects
 
     def _carry_out(self, host: Host, effect: Effect) -> None:
-        self.hands[host.address].carry(effect)
+        self.hands[host.name].carry(effect)

@@ -89,9 +89,9 @@ class KernelModel:
         ]
         return max(fitting, key=lambda entry: entry.number, default=None)
 
-    def inbound(self, spi: int) -> InstalledSa | None:
-        """The SA that an ESP packet to us names."""
-        return self.sas.get((self.own, ProtocolId.ESP, spi))
+    def inbound(self, spi: int, protocol: ProtocolId = ProtocolId.ESP) -> InstalledSa | None:
+        """The SA that a packet to us names."""
+        return self.sas.get((self.own, protocol, spi))
 
     def live(self, *, inbound: bool) -> list[SadEntry]:
         """SAs of one direction, oldest first."""

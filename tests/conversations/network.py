@@ -268,8 +268,11 @@ class Network:
             self._plan(self.now + flow.interval, lambda: self._send_packet(host, flow))
 
     def _receive_packet(self, sent: SadEntry, flow: Flow) -> None:
-        host = self.hosts[sent.dst]
-        entry = host.kernel.inbound(sent.spi)
+        host = self.hosts.get(sent.dst)
+        if host is None:
+            flow.lost.append((self.now, f"nobody is at {sent.dst}"))
+            return
+        entry = host.kernel.inbound(sent.spi, sent.protocol)
         if entry is None or not opens(sent, entry.sa):
             flow.lost.append((self.now, f"{host.name} has {'another' if entry else 'no'} SA {sent.spi:08x}"))
             return
@@ -293,7 +296,10 @@ def differences(hosts: Iterable[Host]) -> list[str]:
         for entry in host.kernel.sas.values():
             sa = entry.sa
             label = f"{host.name} {'in' if sa.inbound else 'out'} {sa.spi:08x}"
-            peer = by_address[sa.src if sa.inbound else sa.dst]
+            peer = by_address.get(sa.src if sa.inbound else sa.dst)
+            if peer is None:
+                found.append(f"{label}: nobody is at its other end")
+                continue
             half = peer.kernel.sas.get(sa.key)
             if half is None:
                 found.append(f"{label}: {peer.name} does not have it")

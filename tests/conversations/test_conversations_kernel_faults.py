@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conversations.faults import SCENARIOS, TIMES, Run, Scenario, runs, steps_of
+from tests.conversations.fault_plays import MORE, SCENARIOS, Scenario
+from tests.conversations.faults import TIMES, Run, runs, steps_of
 from tests.conversations.faulty import Hands
 from tests.conversations.kernel_wire import Trouble
 
+TWICE = (2,)
+"""What one repetition does not make good: where the exchanges are those of other scenarios, and time is short."""
+CASES = [(one, who, TIMES) for one in SCENARIOS for who in one.who] + [
+    (one, who, TWICE) for one in MORE for who in one.who
+]
 
-@pytest.mark.parametrize("who", ["A", "B"])
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_a_step_that_fails_in_any_way_leaves_nothing_behind(scenario: Scenario, who: str) -> None:
+
+@pytest.mark.parametrize(
+    ("scenario", "who", "times"), CASES, ids=[f"{one.name}, {who}".replace(",", "") for one, who, _ in CASES]
+)
+def test_a_step_that_fails_in_any_way_leaves_nothing_behind(
+    scenario: Scenario, who: str, times: tuple[int, ...]
+) -> None:
     assert steps_of(scenario, who)
-    for run in runs(scenario, who, TIMES):
+    for run in runs(scenario, who, times):
         run.judge()
 
 

@@ -30,7 +30,7 @@ def adopt(service: Service) -> None:
     """
     saved, faults = service.custody.take(), service.errands.faults.count
     if saved != Saved():
-        now = time.time()
+        now = service.house.clocks().wall
         there = {
             (sa.dst, sa.protocol, sa.spi): KernelSa(sa.due(now), sa.soft, sa.added)
             for sa in service.kernel.xfrm.sas()
