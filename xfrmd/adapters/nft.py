@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from xfrmd import limits
 from xfrmd.adapters import nft_elements, nft_listing
+from xfrmd.adapters.netlink_dump import steady
 from xfrmd.adapters.nft_socket import ChangedElsewhereError, NftSocket
 from xfrmd.compiler import nft_text
 from xfrmd.errors import KernelError
@@ -116,7 +117,7 @@ class NftLoader:
 
     def counters(self) -> dict[str, Counted]:
         """Our counters by name, none when there is no table. KernelError, also when others change nftables always."""
-        return _steady(self._counts.counters)
+        return steady(self._counts.counters)
 
     def element_counters(self, table: NftTable) -> dict[str, dict[ElementKey, Counted]]:
         """What each element of the table's counted maps has seen, by map. Not for two threads at once, but beside
@@ -192,7 +193,7 @@ class NftLoader:
                 continue
             if self._socket.generation() == generation:
                 return table
-        raise _unsteady()
+        raise KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
 
     def _elements(self, one: NftMap) -> dict[ElementKey, str]:
         """Of a map whose keys are none of ours, nothing: it is another one anyhow."""
@@ -216,7 +217,7 @@ class NftLoader:
             return found
 
         try:
-            return _steady(read)
+            return steady(read)
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return {}
@@ -232,18 +233,6 @@ class NftLoader:
             raise _refusal(said)
         _, head, rest = f"\n{listing}".partition(f"\ntable {_TABLE} {{")
         return head.lstrip() + rest.partition("\n}\n")[0] + "\n}\n" if head else None
-
-
-def _steady(read: Callable[[], T]) -> T:
-    """What a dump gives that no change of anybody interrupts (NLM_F_DUMP_INTR): a few are waited for."""
-    for _ in range(_TRIES):
-        with contextlib.suppress(ChangedElsewhereError):
-            return read()
-    raise _unsteady()
-
-
-def _unsteady() -> KernelError:
-    return KernelError(f"nftables: other programs change it all the time; {_TRIES} tries to read it failed")
 
 
 def _exists(nft: Any, name: str) -> bool:
