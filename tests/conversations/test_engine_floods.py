@@ -14,6 +14,7 @@ from tests.conversations.scenes import B4, B6, ping
 from xfrmd import limits
 from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, TimerFired
+from xfrmd.ike.half_open import HalfOpen
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload
@@ -235,13 +236,12 @@ def test_a_message_too_short_for_a_key_exchange_is_told_no_cookie() -> None:
         assert len(target.hear(at("192.0.2.2"), short)) == answers
 
 
-def test_books_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HALF_OPEN_BOOKS", 80)
+def test_books_are_bounded() -> None:
     target = Target()
+    half_open = target.b.engine._ctx.store.half_open = HalfOpen(80)
     for number in range(limits.HALF_OPEN_COOKIE + 100):
         target.ask(at(f"10.{number // 256}.{number % 256}.1"))
         target.now += 0.001
-    half_open = target.b.engine._ctx.store.half_open
     assert half_open.load(target.now) == 80
     assert len(half_open._books) <= 160
     target.pass_time(limits.HALF_OPEN_LIFETIME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +56,8 @@ def _until_lost(daemon: XfrmdHost, protocol: int, more: Callable[[], object], at
         sent += at_once
 
 
-def _asked(host: Host, kind: Msg, body: bytes) -> Callable[[], None]:
+@contextlib.contextmanager
+def _asked(host: Host, kind: Msg, body: bytes) -> Iterator[Callable[[], None]]:
     """What makes a request of XFRM many times at once."""
     kernel = host.inside(lambda: netlink.open_socket(uapi.NETLINK_XFRM))
     frames = [netlink.frame(kind, 0, 1, body)] * (_AT_ONCE - 1) + [netlink.frame(kind, netlink.NLM_F_ACK, 1, body)]
@@ -67,11 +68,12 @@ def _asked(host: Host, kind: Msg, body: bytes) -> Callable[[], None]:
         (answer,) = netlink.messages(kernel.recv(netlink.RECEIVE_SIZE))
         assert netlink.answer(answer).errno == 0
 
-    return ask
+    with contextlib.closing(kernel):
+        yield ask
 
 
 def of_sas(daemon: XfrmdHost) -> None:
-    """The soft lifetime of an SA of another program ends again and again. That SA is there afterwards."""
+    """The soft lifetime of an SA of another program ends again and again. It is gone afterwards."""
     host = daemon.host
     host.run("ip", *_SA.split())
     kernel = host.inside(lambda: netlink.open_socket(uapi.NETLINK_XFRM))
@@ -82,16 +84,16 @@ def of_sas(daemon: XfrmdHost) -> None:
         kernel.send(netlink.frame(Msg.GETSA, 0, 1, named))
         (found,) = netlink.messages(kernel.recv(netlink.RECEIVE_SIZE))
         body = found.body[: uapi.SA.size]
-    _until_lost(daemon, uapi.NETLINK_XFRM, _asked(host, Msg.EXPIRE, body + bytes(8)), _AT_ONCE)
-    host.run(
-        "ip", *["xfrm", "state", "delete", "src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "spi", "0x4d0001"]
-    )
+    with _asked(host, Msg.EXPIRE, body + bytes(8)) as ask:
+        _until_lost(daemon, uapi.NETLINK_XFRM, ask, _AT_ONCE)
+    ends = "src 192.0.2.1 dst 192.0.2.2"
+    host.run("ip", *f"xfrm state delete {ends} proto esp spi 0x4d0001".split())
 
 
 def of_policies(daemon: XfrmdHost) -> None:
     """Another program writes a policy of its own again and again. It is gone afterwards."""
-    ask = _asked(daemon.host, Msg.UPDPOLICY, policies.encode(_POLICY))
-    _until_lost(daemon, uapi.NETLINK_XFRM, ask, _AT_ONCE)
+    with _asked(daemon.host, Msg.UPDPOLICY, policies.encode(_POLICY)) as ask:
+        _until_lost(daemon, uapi.NETLINK_XFRM, ask, _AT_ONCE)
     host, ends = daemon.host, "src 192.0.2.8/32 dst 192.0.2.9/32"
     host.run("ip", *f"xfrm policy delete {ends} dir out".split())
 

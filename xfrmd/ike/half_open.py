@@ -41,9 +41,11 @@ class HalfOpen:
     half-open, whether they are there still or not.
     """
 
-    __slots__ = ("_begun", "_books", "_sas")
+    __slots__ = ("_begun", "_books", "_most", "_sas")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = limits.HALF_OPEN_BOOKS) -> None:
+        """`most`: of how many it is remembered that nothing has come of them."""
+        self._most = most
         self._sas: dict[_Key, IkeSa] = {}
         self._begun: dict[_Key, float] = {}
         self._books: dict[_Name, _Book] = {}
@@ -92,7 +94,7 @@ class HalfOpen:
         """Of how many nothing has come. From limits.HALF_OPEN_COOKIE on who asks must show that it is there."""
         while self._begun:
             key, begun = next(iter(self._begun.items()))
-            if begun > now - limits.HALF_OPEN_LIFETIME and len(self._begun) <= limits.HALF_OPEN_BOOKS:
+            if begun > now - limits.HALF_OPEN_LIFETIME and len(self._begun) <= self._most:
                 break
             self._strike(key)
         return len(self._begun)
