@@ -7,12 +7,15 @@ import pytest
 
 from tests.conversations.crossings import HIGH, Crossing, other
 from tests.conversations.plans import GCM_P256, GCM_X25519, Settings
-from xfrmd.ike.v2.constants import NotifyType
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.payloads import DeletePayload
+from xfrmd.model.proposals import Transform
 
 BUSY, WRONG_KE = NotifyType.TEMPORARY_FAILURE, NotifyType.INVALID_KE_PAYLOAD
 SMB = Settings(smb=True)
 FIRST_GROUP, OTHER_GROUP = Settings(ike=(GCM_X25519, GCM_P256)), Settings(ike=(GCM_P256, GCM_X25519))
+HYBRID, PLAIN = (*GCM_X25519, Transform(6, 36)), GCM_X25519
+FIRST_HYBRID, LAST_HYBRID = Settings(ike=(HYBRID, PLAIN)), Settings(ike=(PLAIN, HYBRID))
 who_begins = pytest.mark.parametrize("who", ["a", "b"])
 lowest = pytest.mark.parametrize("lowest", ["who asks", "who is answered", "peer asks", "peer is answered"])
 
@@ -175,6 +178,54 @@ def test_a_late_request_for_an_ike_sa_that_is_rekeyed_by_now_is_refused_and_not_
     talk.arrive(peer)  # it was late
     assert talk.errors(who, 1) == [BUSY]
     talk.rest()
+    assert talk.ikes("a") != talk.ike
+    assert talk.children("a") == talk.child
+
+
+# rfc 7296: temporary-failure ike-lowest-nonce
+@who_begins
+def test_a_request_that_comes_when_the_old_ike_sa_is_gone_is_forgotten_with_it(who: str) -> None:
+    talk = Crossing()
+    peer = other(who)
+    talk.wish(peer, "rekey-ike")
+    talk.wish(who, "rekey-ike")
+    talk.arrive(peer)
+    talk.arrive(who, 1)
+    assert ends_ike(talk, peer)
+    talk.arrive(peer)
+    talk.arrive(who, 1)
+    assert talk.flying(peer) == 0
+    talk.arrive(who)  # it was late: only the new IKE SA is there
+    talk.rest()
+    assert talk.ikes("a") != talk.ike
+    assert talk.children("a") == talk.child
+
+
+@who_begins
+@lowest
+@pytest.mark.parametrize("late", ["", "request", "answer"])
+def test_of_two_rekeys_that_cross_one_has_an_additional_key_exchange(who: str, lowest: str, late: str) -> None:
+    """Each takes of the other's offer what it likes best itself: B's rekey goes on with ML-KEM, A's is done at once. If
+    A's is done before B's goes on, B's is given up.
+    """
+    talk = Crossing(settings=FIRST_HYBRID, theirs=LAST_HYBRID)
+    peer = other(who)
+    for host in talk.scene.hosts:
+        host.sent.clear()
+    talk.wish(who, "rekey-ike", lead(lowest, "who asks"))
+    talk.wish(peer, "rekey-ike", lead(lowest, "peer asks"))
+    if late != "request":
+        talk.arrive(who, lead=lead(lowest, "who is answered"))
+    talk.arrive(peer, lead=lead(lowest, "peer is answered"))
+    if late == "":
+        talk.arrive(peer)
+    elif late == "request":
+        talk.arrive(who, 1)
+    talk.rest()
+    requests = [(host.name, one.data[18]) for host in talk.scene.hosts for one in host.sent if not one.data[19] & 0x20]
+    goes_on = late == "answer" or (late == "request") == (who == "a")
+    further = {name for name, kind in requests if kind == ExchangeType.IKE_FOLLOWUP_KE}
+    assert further == ({"B"} if goes_on else set())
     assert talk.ikes("a") != talk.ike
     assert talk.children("a") == talk.child
 
