@@ -23,7 +23,7 @@ from bench.responders import CLIENTS, cpu_of, resident
 from bench.visitors import LIMIT
 from lab.netns import Host, ip_batch, namespaces
 from tests.lab.injection import hardware_address
-from xfrmd import limits
+from xfrmd.limits import floods as bounds
 
 TARGET, ATTACKER, SERVER, HONEST = "192.0.2.1", "192.0.2.2", "198.51.100.1", "198.51.100.2"
 _ROOT: Final = Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def _under_way(host: Host, server: Program, idle: Look) -> Look:
     end = time.monotonic() + _BEHIND
     while time.monotonic() < end:
         look = _look(host, server)
-        if look.counters["cookies"] > idle.counters["cookies"] + limits.HALF_OPEN_COOKIE:
+        if look.counters["cookies"] > idle.counters["cookies"] + bounds.HALF_OPEN_COOKIE:
             return look
         time.sleep(0.05)
     raise RuntimeError("no cookie was asked for")

@@ -27,11 +27,11 @@ from tests.conversations.lives import (
 from tests.conversations.mortal import Moment
 from tests.conversations.plans import GCM_P256, GCM_X25519, SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
-from xfrmd import limits
 from xfrmd.ike.events import Acquire, Event
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NotifyPayload
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
 from xfrmd.model.spd import Mode
@@ -100,10 +100,10 @@ def fill(one: Play) -> None:
     sample.run(0.0)
     template = parse_clear(sample.scene.a.sent[0].data)
     payloads = [each for each in template.payloads if not isinstance(each, NotifyPayload)]
-    for number in range(1, limits.HALF_OPEN_COOKIE + 1):
+    for number in range(1, floods.HALF_OPEN_COOKIE + 1):
         spoofed = build_clear(template.header._replace(spi_i=number.to_bytes(8)), payloads)
         one.scene.network.deliver(A4, B4, spoofed)
-    assert one.scene.b.engine.snapshot().half_open == limits.HALF_OPEN_COOKIE
+    assert one.scene.b.engine.snapshot().half_open == floods.HALF_OPEN_COOKIE
     one.scene.b.sent.clear()
 
 

@@ -19,6 +19,7 @@ from xfrmd.ike.v2.constants import FLAG_INITIATOR, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NotifyPayload
+from xfrmd.limits import floods
 from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.secret import Secret
 
@@ -162,8 +163,8 @@ def test_only_sealed_requests_are_answered_and_only_so_many_a_second() -> None:
     clear = replace(asked, data=build_clear(header, [NotifyPayload(NotifyType.INVALID_IKE_SPI)]))
     response = replace(asked, data=asked.data[:19] + bytes([header.flags | 0x20]) + asked.data[20:])
     assert talk.deliver(clear) == talk.deliver(response) == []
-    answers = [kinds(talk.deliver(asked)) for _ in range(limits.CLEAR_ANSWERS + 10)]
-    assert answers.count(["send"]) <= limits.CLEAR_ANSWERS
+    answers = [kinds(talk.deliver(asked)) for _ in range(floods.CLEAR_ANSWERS + 10)]
+    assert answers.count(["send"]) <= floods.CLEAR_ANSWERS
     assert answers[0] == ["send"]
     (answer,) = datagrams(talk.deliver(asked)) or datagrams(talk.b.effects)[-1:]
     assert len(answer.data) < 2 * len(asked.data)

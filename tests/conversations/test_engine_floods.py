@@ -11,13 +11,13 @@ import pytest
 from tests.conversations import plans
 from tests.conversations.dialogue import Dialogue, Side, datagrams
 from tests.conversations.scenes import B4, B6, ping
-from xfrmd import limits
 from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, TimerFired
 from xfrmd.ike.half_open import HalfOpen
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 
 FIRST = parse_clear(datagrams(Dialogue().acquire())[0].data)
@@ -80,14 +80,14 @@ def at(text: str, port: int = 500) -> Endpoint:
 def test_a_host_of_whose_negotiations_nothing_comes_may_begin_few_more() -> None:
     target = Target()
     attacker = at("192.0.2.1")
-    for _ in range(limits.HALF_OPEN_COOKIE + limits.HALF_OPEN_STALE):
+    for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
         assert target.ask(attacker)
-    target.pass_time(limits.HALF_OPEN_GRACE)
+    target.pass_time(floods.HALF_OPEN_GRACE)
     taken = 0
     for _ in range(100):
         taken += target.ask(attacker)
         target.now += 0.01
-    assert taken == pytest.approx(1 / limits.HALF_OPEN_PAUSE, abs=1)
+    assert taken == pytest.approx(1 / floods.HALF_OPEN_PAUSE, abs=1)
     assert target.count("dropped-suspect") == 100 - taken
     assert target.b.told("suspect-host").fields["peer"] == "192.0.2.1"
     assert target.connect(Address.parse("198.51.100.7")), "others are not held up"
@@ -97,9 +97,9 @@ def test_a_host_of_whose_negotiations_nothing_comes_may_begin_few_more() -> None
 def test_one_host_does_not_lock_its_network_out() -> None:
     target = Target()
     attacker = at("192.0.2.1")
-    for _ in range(4 * limits.HALF_OPEN_STALE_NETWORK):
+    for _ in range(4 * floods.HALF_OPEN_STALE_NETWORK):
         target.ask(attacker)
-    target.pass_time(limits.HALF_OPEN_GRACE)
+    target.pass_time(floods.HALF_OPEN_GRACE)
     assert [target.ask(attacker) for _ in range(2)] == [True, False]
     assert all(target.connect(Address.parse(f"192.0.2.{number}")) for number in range(10, 20))
 
@@ -107,10 +107,10 @@ def test_one_host_does_not_lock_its_network_out() -> None:
 def test_a_host_is_forgiven_when_it_stops() -> None:
     target = Target()
     attacker = at("192.0.2.1")
-    for _ in range(limits.HALF_OPEN_COOKIE + limits.HALF_OPEN_STALE):
+    for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
         target.ask(attacker)
-    target.pass_time(limits.HALF_OPEN_LIFETIME)
-    assert all(target.ask(attacker) for _ in range(limits.HALF_OPEN_COOKIE + limits.HALF_OPEN_STALE))
+    target.pass_time(floods.HALF_OPEN_LIFETIME)
+    assert all(target.ask(attacker) for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE))
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_a_host_is_forgiven_when_it_stops() -> None:
 def test_hosts_of_one_network_answer_for_each_other_later(one_of: str, neighbour: str, stranger: str) -> None:
     target = Target()
     every = itertools.cycle(range(1, 200))
-    for _ in range(limits.HALF_OPEN_COOKIE + limits.HALF_OPEN_STALE_NETWORK):
+    for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE_NETWORK):
         assert target.ask(at(one_of.format(next(every))))
-    target.pass_time(limits.HALF_OPEN_GRACE)
+    target.pass_time(floods.HALF_OPEN_GRACE)
     assert target.ask(at(neighbour))
     assert not target.ask(at(neighbour)), "only one for all of them"
     assert target.ask(at(stranger))
@@ -134,9 +134,9 @@ def test_hosts_of_one_network_answer_for_each_other_later(one_of: str, neighbour
 
 def test_all_addresses_of_an_ipv6_host_are_one_host() -> None:
     target = Target()
-    for number in range(limits.HALF_OPEN_COOKIE + limits.HALF_OPEN_STALE):
+    for number in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
         assert target.ask(at(f"2001:db8::{number + 1:x}"))
-    target.pass_time(limits.HALF_OPEN_GRACE)
+    target.pass_time(floods.HALF_OPEN_GRACE)
     assert [target.ask(at(f"2001:db8::ffff:{number:x}")) for number in range(3)] == [True, False, False]
     assert target.ask(at("2001:db8:0:1::1"))
 
@@ -146,30 +146,30 @@ def test_nobody_is_held_to_what_others_asked_for_in_its_name() -> None:
     victim = at("192.0.2.1")
     for _ in range(1000):
         target.ask(victim, cookie=False)
-    target.pass_time(limits.HALF_OPEN_GRACE)
-    assert all(target.ask(victim) for _ in range(limits.HALF_OPEN_STALE))
+    target.pass_time(floods.HALF_OPEN_GRACE)
+    assert all(target.ask(victim) for _ in range(floods.HALF_OPEN_STALE))
     assert target.count("dropped-suspect") == 0
 
 
 def test_failed_proofs_count_like_those_that_never_come() -> None:
     target = Target(psk=b"another secret")
     guesser = Address.parse("192.0.2.1")
-    for port in range(limits.HALF_OPEN_COOKIE + limits.HALF_OPEN_STALE):
+    for port in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
         assert not target.connect(guesser, Endpoint(guesser, 1024 + port))
     assert target.b.engine.snapshot().half_open == 0
-    target.pass_time(limits.HALF_OPEN_GRACE)
+    target.pass_time(floods.HALF_OPEN_GRACE)
     assert [target.ask(Endpoint(guesser, 500)) for _ in range(3)] == [True, False, False]
 
 
 def test_the_oldest_gives_way_where_there_is_no_room() -> None:
     target = Target()
-    for number in range(limits.HALF_OPEN_LAST):
+    for number in range(floods.HALF_OPEN_LAST):
         assert target.ask(at(f"10.{number // 256}.{number % 256}.1"))
     assert not target.ask(at("192.0.2.1")), "all may be honest, and on their way"
     assert target.count("dropped-full") == 1
-    target.pass_time(limits.HALF_OPEN_GRACE)
+    target.pass_time(floods.HALF_OPEN_GRACE)
     assert target.connect(Address.parse("192.0.2.1"))
-    assert target.b.engine.snapshot().half_open == limits.HALF_OPEN_LAST - 1
+    assert target.b.engine.snapshot().half_open == floods.HALF_OPEN_LAST - 1
     assert target.count("crowded-out") == 1
 
 
@@ -191,7 +191,7 @@ def test_an_office_behind_one_nat_connects_at_once_beside_an_attacker() -> None:
 
     for index, (client, own, _) in enumerate(clients):
         send(index, datagrams(client.hear(Acquire(plans.ALL_REQID, ping(own, B4)), 0.0)))
-    for _ in range(limits.HALF_OPEN_COOKIE):
+    for _ in range(floods.HALF_OPEN_COOKIE):
         target.ask(attacker)
     while arrivals:
         target.now, _, index, sent = heapq.heappop(arrivals)
@@ -215,12 +215,12 @@ def test_refusals_run_out_for_forged_addresses_only() -> None:
         payloads = [one for one in PAYLOADS if not isinstance(one, NoncePayload)]
         return target.hear(at("192.0.2.1"), build_clear(header, [cookie, *payloads] if cookie else payloads))
 
-    answers = [refused(number) for number in range(1, 3 * limits.CLEAR_ANSWERS)]
+    answers = [refused(number) for number in range(1, 3 * floods.CLEAR_ANSWERS)]
     cookies = [_cookie(answer) for answer in answers]
-    assert cookies.count(None) == limits.CLEAR_ANSWERS
+    assert cookies.count(None) == floods.CLEAR_ANSWERS
     last = cookies[-1]
     assert last is not None
-    (answer,) = refused(3 * limits.CLEAR_ANSWERS - 1, last)
+    (answer,) = refused(3 * floods.CLEAR_ANSWERS - 1, last)
     assert parse_clear(answer.data).notify(NotifyType.INVALID_SYNTAX)
     target.now += 1.0
     assert _cookie(refused(1)) is None
@@ -230,7 +230,7 @@ def test_a_message_too_short_for_a_key_exchange_is_told_no_cookie() -> None:
     target = Target()
     while target.ask(at("192.0.2.1"), cookie=False):
         pass
-    for size, answers in ((limits.COOKIE_ASKER - 1, 0), (limits.COOKIE_ASKER, 1)):
+    for size, answers in ((floods.COOKIE_ASKER - 1, 0), (floods.COOKIE_ASKER, 1)):
         short = build_clear(FIRST.header, [NotifyPayload(12345, bytes(size - 36))])
         assert len(short) == size
         assert len(target.hear(at("192.0.2.2"), short)) == answers
@@ -239,12 +239,12 @@ def test_a_message_too_short_for_a_key_exchange_is_told_no_cookie() -> None:
 def test_books_are_bounded() -> None:
     target = Target()
     half_open = target.b.engine._ctx.store.half_open = HalfOpen(80)
-    for number in range(limits.HALF_OPEN_COOKIE + 100):
+    for number in range(floods.HALF_OPEN_COOKIE + 100):
         target.ask(at(f"10.{number // 256}.{number % 256}.1"))
         target.now += 0.001
     assert half_open.load(target.now) == 80
     assert len(half_open._books) <= 160
-    target.pass_time(limits.HALF_OPEN_LIFETIME)
+    target.pass_time(floods.HALF_OPEN_LIFETIME)
     assert half_open.load(target.now) == 0
     assert not half_open._books
 

@@ -17,6 +17,7 @@ from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.header import HEADER
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NotifyPayload, SaPayload, WireProposal
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.plan import Plan
@@ -247,13 +248,13 @@ def test_a_cookie_must_be_ours() -> None:
     init = datagrams(talk.acquire())[0]
     clear = parse_clear(init.data)
     payloads = [p for p in clear.payloads if not isinstance(p, NotifyPayload)]
-    for number in range(1, limits.HALF_OPEN_COOKIE + 1):
+    for number in range(1, floods.HALF_OPEN_COOKIE + 1):
         talk.deliver(replace(init, data=build_clear(clear.header._replace(spi_i=number.to_bytes(8)), payloads)))
     for cookie in (b"", bytes(16), bytes(64)):
         told = [NotifyPayload(NotifyType.COOKIE, cookie), *payloads]
         answer = datagrams(talk.deliver(replace(init, data=build_clear(clear.header, told))))[0]
         assert parse_clear(answer.data).notify(NotifyType.COOKIE)
-    assert talk.b.engine.snapshot().half_open == limits.HALF_OPEN_COOKIE
+    assert talk.b.engine.snapshot().half_open == floods.HALF_OPEN_COOKIE
     assert counters(talk.b)["dropped-bad-cookie"] == 3
     talk.talk([init])
     assert talk.b.installed(), "the honest one comes through"
@@ -264,14 +265,14 @@ def test_half_open_sas_are_bounded_whatever_cookies_come() -> None:
     init = datagrams(talk.acquire())[0]
     clear = parse_clear(init.data)
     payloads = [p for p in clear.payloads if not isinstance(p, NotifyPayload)]
-    for number in range(1, limits.HALF_OPEN_LAST + 10):
+    for number in range(1, floods.HALF_OPEN_LAST + 10):
         header = clear.header._replace(spi_i=number.to_bytes(8))
         effects = talk.deliver(replace(init, data=build_clear(header, payloads)))
         cookie = parse_clear(datagrams(effects)[0].data).notify(NotifyType.COOKIE)
-        assert (cookie is not None) == (number > limits.HALF_OPEN_COOKIE)
+        assert (cookie is not None) == (number > floods.HALF_OPEN_COOKIE)
         if cookie is not None:
             talk.deliver(replace(init, data=build_clear(header, [cookie, *payloads])))
-    assert talk.b.engine.snapshot().half_open == limits.HALF_OPEN_LAST
+    assert talk.b.engine.snapshot().half_open == floods.HALF_OPEN_LAST
     assert counters(talk.b)["dropped-full"] == 9
 
 
@@ -334,11 +335,11 @@ def test_refusals_in_the_clear_are_limited() -> None:
     talk = Dialogue(b=no_rules)
     init = datagrams(talk.acquire())[0]
     refused, talk.now = 0, 10.0
-    for number in range(1, 3 * limits.CLEAR_ANSWERS):
+    for number in range(1, 3 * floods.CLEAR_ANSWERS):
         event = DatagramReceived(init.remote, init.local, number.to_bytes(8, "little") + init.data[8:])
         (answer,) = datagrams(talk.b.hear(event, talk.now))
         refused += parse_clear(answer.data).notify(NotifyType.COOKIE) is None
-    assert refused == limits.CLEAR_ANSWERS
+    assert refused == floods.CLEAR_ANSWERS
     assert parse_clear(datagrams(talk.deliver(init))[0].data).notify(NotifyType.COOKIE)
     talk.now = 11.0
     assert parse_clear(datagrams(talk.deliver(init))[0].data).notify(NotifyType.NO_PROPOSAL_CHOSEN)
@@ -371,9 +372,9 @@ def test_half_open_sas_are_forgotten() -> None:
     talk = Dialogue()
     talk.deliver(datagrams(talk.acquire())[0])
     assert talk.b.engine.snapshot().half_open == 1
-    talk.b.hear(TimerFired(), limits.HALF_OPEN_LIFETIME - 1)
+    talk.b.hear(TimerFired(), floods.HALF_OPEN_LIFETIME - 1)
     assert talk.b.engine.snapshot().half_open == 1
-    talk.b.hear(TimerFired(), limits.HALF_OPEN_LIFETIME)
+    talk.b.hear(TimerFired(), floods.HALF_OPEN_LIFETIME)
     assert (talk.b.engine.snapshot().half_open, talk.b.engine.ike_sas()) == (0, ())
     assert talk.b.engine.next_deadline() is None or talk.b.hear(TimerFired(), 1000.0) == []
     assert talk.b.engine.next_deadline() is None

@@ -22,6 +22,7 @@ from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NoncePayload, NotifyPayload, Payload
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
 from xfrmd.model.secret import Secret
@@ -311,12 +312,12 @@ def test_a_flood_that_wants_to_be_redirected_costs_no_state_and_is_soon_asked_fo
     net = Gateways()
     (first,) = datagrams(net.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), net.now))
     told = []
-    for number in range(1, limits.CLEAR_ANSWERS + 51):
+    for number in range(1, floods.CLEAR_ANSWERS + 51):
         data = number.to_bytes(8, "little") + first.data[8:]
         (answer,) = datagrams(net.b.hear(DatagramReceived(first.remote, first.local, data), net.now))
         told.append(parse_clear(answer.data).payloads[0])
     kinds = [one.notify for one in told if isinstance(one, NotifyPayload)]
-    assert kinds == [NotifyType.REDIRECT] * limits.CLEAR_ANSWERS + [NotifyType.COOKIE] * 50
+    assert kinds == [NotifyType.REDIRECT] * floods.CLEAR_ANSWERS + [NotifyType.COOKIE] * 50
     assert net.b.engine.snapshot().half_open == 0
 
 

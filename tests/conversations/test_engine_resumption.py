@@ -28,6 +28,7 @@ from xfrmd.ike.v2.constants import ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, build_clear, parse_clear
 from xfrmd.ike.v2.payloads import NoncePayload, NotifyPayload, Payload
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, Identity, IdType, Ppk
 from xfrmd.model.plan import Plan
@@ -287,7 +288,7 @@ def test_who_has_the_ticket_and_not_the_key_gets_nothing_and_takes_nothing() -> 
     talk.talk([mine])
     assert talk.a.told("resumed").message
     assert [sa.state for sa in talk.b.engine.ike_sas()].count("established") == 1
-    talk.pass_time(limits.HALF_OPEN_LIFETIME + 1)
+    talk.pass_time(floods.HALF_OPEN_LIFETIME + 1)
     works(talk)
 
 
@@ -517,7 +518,7 @@ def test_under_load_a_cookie_is_asked_for_before_a_ticket_is_looked_at() -> None
     story.lose()
     held = story.held()
     assert held is not None
-    for port in range(limits.HALF_OPEN_COOKIE):
+    for port in range(floods.HALF_OPEN_COOKIE):
         assert shown(talk, held.ticket, 2000 + port).first(NoncePayload) is not None
     sent = story.resume()
     assert exchanges(sent) == [ExchangeType.IKE_SESSION_RESUME] * 2 + RESUMED

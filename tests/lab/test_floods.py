@@ -21,7 +21,7 @@ from lab.netns import Host
 from lab.traffic import Flood, Ping, ping
 from lab.xfrmd_host import ROOT, XfrmdHost, xfrmd
 from tests.lab import e2e
-from xfrmd import limits
+from xfrmd.limits import floods
 
 SECONDS = 15
 RATE = 20
@@ -73,7 +73,7 @@ def test_a_flood_harms_nobody_else(net: topology.Lan, mode: str, rate: int, sign
         before = memory(daemon)
         running = Flood(friend, Ping(server.v4), rate=RATE).start()
         flood = flooding(attacker, mode, server, rate)
-        e2e.wait_until(lambda: count(daemon, "ike", sign) > limits.HALF_OPEN_COOKIE, f"{mode}: {sign}", SECONDS + 10.0)
+        e2e.wait_until(lambda: count(daemon, "ike", sign) > floods.HALF_OPEN_COOKIE, f"{mode}: {sign}", SECONDS + 10.0)
         asked = time.monotonic()
         assert ping(newcomer, server.v4, 1, wait=10).lost == 0, daemon.log
         took = time.monotonic() - asked

@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Callable
 
 from tests.properties.simulated_loop import SimulatedLoop, simulate
-from xfrmd import limits
 from xfrmd.daemon.inbox import Inbox
 from xfrmd.ike.events import DatagramReceived, Endpoint
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear
 from xfrmd.ike.v2.payloads import NotifyPayload
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 
 HERE, THERE = (Endpoint(Address.parse(text), 500) for text in ("10.0.0.2", "10.0.0.1"))
@@ -92,7 +92,7 @@ def test_neither_those_with_a_cookie_nor_those_without_keep_the_others_waiting()
 
 def test_first_messages_beyond_the_room_are_dropped_and_counted() -> None:
     def scene(inbox: Inbox, _: list[DatagramReceived]) -> None:
-        for number in range(limits.GREETINGS_WAITING + 5):
+        for number in range(floods.GREETINGS_WAITING + 5):
             inbox.take(first(number + 1))
         inbox.take(first(99_999, NotifyType.COOKIE))
 

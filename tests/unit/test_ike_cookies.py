@@ -7,14 +7,14 @@ import random
 
 import pytest
 
-from xfrmd import limits
 from xfrmd.ike.cookies import CookieJar
 from xfrmd.ike.events import Endpoint
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 
 PEER = Endpoint(Address.parse("192.0.2.7"), 500)
 SPI = b"initiato"
-LIFE = limits.COOKIE_LIFETIME
+LIFE = floods.COOKIE_LIFETIME
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from xfrmd.adapters.port_holder import udp_port_holder
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import DatagramReceived, Endpoint
 from xfrmd.ike.path import NAT_T_PORT
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 
 IKE_PORT: Final = 500
@@ -111,8 +112,8 @@ class UdpSockets:
 
     def _readable(self, port: int, sock: socket.socket) -> None:
         """Read a bounded batch, so that a flood leaves the loop time for everything else."""
-        end = time.monotonic() + limits.DATAGRAM_SLICE
-        for _ in range(limits.DATAGRAM_BATCH):
+        end = time.monotonic() + floods.DATAGRAM_SLICE
+        for _ in range(floods.DATAGRAM_BATCH):
             if time.monotonic() > end:
                 return
             try:

@@ -13,9 +13,9 @@ import collections
 from collections.abc import Callable
 from typing import Final
 
-from xfrmd import limits
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.v2.constants import NO_SPI, NotifyType, PayloadType
+from xfrmd.limits import floods
 
 _SPI_R: Final = slice(8, 16)
 _FIRST_PAYLOAD: Final = 16
@@ -48,7 +48,7 @@ class Inbox:
             return
         shown = data[_FIRST_PAYLOAD : _FIRST_PAYLOAD + 1] == _NOTIFY and data[_NOTIFY_TYPE] == _COOKIE
         queue = self._with_cookie if shown else self._bare
-        if len(queue) >= limits.GREETINGS_WAITING:
+        if len(queue) >= floods.GREETINGS_WAITING:
             self.dropped += 1
             return
         queue.append(datagram)
@@ -72,7 +72,7 @@ class Inbox:
             self._loop.call_soon(self._work)
 
     def _work(self) -> None:
-        end = self._loop.time() + limits.GREETINGS_SLICE
+        end = self._loop.time() + floods.GREETINGS_SLICE
         while self.waiting:
             for queue in (self._with_cookie, self._bare):
                 if queue:

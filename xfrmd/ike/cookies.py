@@ -7,15 +7,15 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-from xfrmd import limits
 from xfrmd.ike.events import Endpoint
+from xfrmd.limits import floods
 
 _SECRET_OCTETS = 32
 _TAG_OCTETS = 16
 
 
 class CookieJar:
-    """Makes and recognises cookies. The secret changes every limits.COOKIE_LIFETIME; the one before stays valid.
+    """Makes and recognises cookies. The secret changes every floods.COOKIE_LIFETIME; the one before stays valid.
 
     A cookie is bound to the peer's address, port and SPI. The nonce needs no place in it (RFC 7296 2.6 is an example):
     a second IKE_SA_INIT of the same address and SPI with other octets is no new half-open IKE SA.
@@ -46,9 +46,9 @@ class CookieJar:
         )
 
     def _rotate(self, now: float) -> None:
-        if self._current and now - self._since < limits.COOKIE_LIFETIME:
+        if self._current and now - self._since < floods.COOKIE_LIFETIME:
             return
-        fresh = now - self._since < 2 * limits.COOKIE_LIFETIME
+        fresh = now - self._since < 2 * floods.COOKIE_LIFETIME
         self._previous = self._current if fresh else b""
         self._current = self._entropy(_SECRET_OCTETS)
         self._since = now

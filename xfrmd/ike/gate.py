@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, notices
 from xfrmd.ike.context import Context
@@ -22,6 +21,7 @@ from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType, PayloadType
 from xfrmd.ike.v2.header import HEADER, Header, parse_header
 from xfrmd.ike.v2.message import ClearMessage, parse_clear
 from xfrmd.ike.v2.replies import answer_of
+from xfrmd.limits import floods
 from xfrmd.wire.reader import Reader
 
 _NOTIFY_HEAD: Final = 8
@@ -96,7 +96,7 @@ class Gate:
         if known is not None:
             exchange.receive(ctx, known, header, event)
             return
-        loaded = half_open.load(ctx.now) >= limits.HALF_OPEN_COOKIE or self._spent(ctx)
+        loaded = half_open.load(ctx.now) >= floods.HALF_OPEN_COOKIE or self._spent(ctx)
         if loaded and not (self._has_cookie(ctx, header, event) and _has_room(ctx, event.remote)):
             return
         try:
@@ -115,7 +115,7 @@ class Gate:
             return True
         if cookie is not None:
             ctx.journal.count(Count.NO_COOKIE)
-        if len(event.data) < limits.COOKIE_ASKER:
+        if len(event.data) < floods.COOKIE_ASKER:
             ctx.journal.count(Count.MALFORMED)
             return False
         fresh = self._cookies.bake(event.remote, header.spi_i, ctx.now)
@@ -132,7 +132,7 @@ class Gate:
         """Have as many been refused in the clear as may be in one second?"""
         if ctx.now - self._second >= 1.0 or ctx.now < self._second:
             self._second, self._answers = ctx.now, 0
-        return self._answers >= limits.CLEAR_ANSWERS
+        return self._answers >= floods.CLEAR_ANSWERS
 
 
 def _has_room(ctx: Context, remote: Endpoint) -> bool:
@@ -142,7 +142,7 @@ def _has_room(ctx: Context, remote: Endpoint) -> bool:
         ctx.journal.count(Count.SUSPECT)
         ctx.whisper(notices.suspect(remote.address), remote.address)
         return False
-    if len(half_open) >= limits.HALF_OPEN_LAST:
+    if len(half_open) >= floods.HALF_OPEN_LAST:
         oldest = half_open.oldest(ctx.now)
         if oldest is None:
             ctx.journal.count(Count.FULL)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
-from xfrmd import limits
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 
 _Key = tuple[Endpoint, bytes]
@@ -43,7 +43,7 @@ class HalfOpen:
 
     __slots__ = ("_begun", "_books", "_most", "_sas")
 
-    def __init__(self, most: int = limits.HALF_OPEN_BOOKS) -> None:
+    def __init__(self, most: int = floods.HALF_OPEN_BOOKS) -> None:
         """`most`: of how many it is remembered that nothing has come of them."""
         self._most = most
         self._sas: dict[_Key, IkeSa] = {}
@@ -74,7 +74,7 @@ class HalfOpen:
         host, network = _names(remote.address)
         book = self._books.setdefault(host, _Book())
         book.begun[key] = begun
-        if len(book.begun) <= limits.HALF_OPEN_STALE:  # what is more than one host's is held against that host alone
+        if len(book.begun) <= floods.HALF_OPEN_STALE:  # what is more than one host's is held against that host alone
             self._books.setdefault(network, _Book()).begun[key] = begun
 
     def proved(self, sa: IkeSa) -> None:
@@ -91,10 +91,10 @@ class HalfOpen:
             del self._sas[key]
 
     def load(self, now: float) -> int:
-        """Of how many nothing has come. From limits.HALF_OPEN_COOKIE on who asks must show that it is there."""
+        """Of how many nothing has come. From floods.HALF_OPEN_COOKIE on who asks must show that it is there."""
         while self._begun:
             key, begun = next(iter(self._begun.items()))
-            if begun > now - limits.HALF_OPEN_LIFETIME and len(self._begun) <= self._most:
+            if begun > now - floods.HALF_OPEN_LIFETIME and len(self._begun) <= self._most:
                 break
             self._strike(key)
         return len(self._begun)
@@ -108,13 +108,13 @@ class HalfOpen:
         if any(now < book.until for book in suspect):
             return False
         for book in suspect:
-            book.until = now + limits.HALF_OPEN_PAUSE
+            book.until = now + floods.HALF_OPEN_PAUSE
         return True
 
     def oldest(self, now: float) -> IkeSa | None:
         """The one to give up where there is no room, None while all may still be on their way."""
         sa = next(iter(self._sas.values()), None)
-        return sa if sa is not None and sa.created <= now - limits.HALF_OPEN_GRACE else None
+        return sa if sa is not None and sa.created <= now - floods.HALF_OPEN_GRACE else None
 
     def _strike(self, key: _Key) -> None:
         self._begun.pop(key, None)
@@ -124,7 +124,7 @@ class HalfOpen:
                 del self._books[name]
 
 
-_LEAST: Final = (limits.HALF_OPEN_STALE, limits.HALF_OPEN_STALE_NETWORK)
+_LEAST: Final = (floods.HALF_OPEN_STALE, floods.HALF_OPEN_STALE_NETWORK)
 
 
 def _names(address: Address) -> tuple[_Name, _Name]:
@@ -136,4 +136,4 @@ def _names(address: Address) -> tuple[_Name, _Name]:
 def _stale(book: _Book, least: int, now: float) -> bool:
     """Are there so many that have had the time to go on, and did not?"""
     begun = next(itertools.islice(book.begun.values(), least - 1, None), None)
-    return begun is not None and begun <= now - limits.HALF_OPEN_GRACE
+    return begun is not None and begun <= now - floods.HALF_OPEN_GRACE

@@ -12,6 +12,7 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.effects import InstallSa, RemoveSa
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Task, TaskKind
+from xfrmd.limits import floods
 from xfrmd.model.proposals import ProtocolId
 
 
@@ -25,7 +26,7 @@ class StateRow(NamedTuple):
 
 STATES: Final = {
     IkeState.CONNECTING: StateRow(limits.NEGOTIATION_LIFETIME, "asked the peer for an IKE SA"),
-    IkeState.HALF_OPEN: StateRow(limits.HALF_OPEN_LIFETIME, "answered somebody who has proved nothing yet"),
+    IkeState.HALF_OPEN: StateRow(floods.HALF_OPEN_LIFETIME, "answered somebody who has proved nothing yet"),
     IkeState.AUTHENTICATING: StateRow(limits.NEGOTIATION_LIFETIME, "proved ourselves, waits for the peer's proof"),
     IkeState.ESTABLISHED: StateRow(None, "both are authenticated"),
     IkeState.REPLACED: StateRow(limits.REPLACED_LIFETIME, "has a successor, the peer is to delete it"),

@@ -215,16 +215,6 @@ CUT_AFTER: Final = (3, 5)
 packets of IPv6's least size are tried, after 6 s those of 576 octets."""
 DATAGRAM_SIZE: Final = 16 * 1024
 """RFC 7296 2 wants 1280 accepted and 3000 supported; certificate chains and ML-KEM need more, nobody needs 16 KiB."""
-DATAGRAM_BATCH: Final = 1024
-"""Datagrams read from one socket per wake-up, then timers and other sockets have their turn."""
-DATAGRAM_SLICE: Final = 0.01
-"""Seconds after which they have it anyhow: what peers say under their IKE SAs is heard as it is read."""
-GREETINGS_WAITING: Final = 4096
-"""First messages that wait, of those with a cookie and of those without: two thousand peers that reconnect at once,
-some of them twice.
-"""
-GREETINGS_SLICE: Final = 0.01
-"""Seconds of work on first messages between two looks at the sockets."""
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Of each IKE socket: two thousand peers that reconnect at once find room while one handshake is computed."""
 LINK_LOCAL_PEERS: Final = 256
@@ -247,25 +237,6 @@ RETRANSMIT_FIRST: Final = 0.5
 RETRANSMIT_FACTOR: Final = 1.8
 RETRANSMIT_TRIES: Final = 8
 """0.5 s growing by 1.8: gives up after about 68 s, "several minutes at most" (RFC 7296 2.4), fast on a lossy LAN."""
-HALF_OPEN_LIFETIME: Final = 30.0
-"""A responder forgets an IKE_SA_INIT whose IKE_AUTH does not come."""
-HALF_OPEN_COOKIE: Final = 64
-"""IKE_SA_INITs of the last HALF_OPEN_LIFETIME that came to nothing, from which on a cookie is asked for (RFC 7296 2.6).
-"""
-HALF_OPEN_LAST: Final = 4096
-"""Half-open IKE SAs that are kept at all."""
-HALF_OPEN_BOOKS: Final = 16_384
-"""Of so many it is remembered that nothing has come of them yet."""
-HALF_OPEN_GRACE: Final = 2.0
-"""An IKE_SA_INIT that was answered so long ago and not followed by IKE_AUTH is held against who sent it: the answer and
-one retransmission have had the time.
-"""
-HALF_OPEN_STALE: Final = 32
-"""So many of one host, and it must wait: some of a whole office behind one NAT are always called away."""
-HALF_OPEN_STALE_NETWORK: Final = 128
-"""The same for all hosts of one network (/24, /48)."""
-HALF_OPEN_PAUSE: Final = 0.25
-"""Seconds between two that such a host or network may still begin: honest ones beside it come through in the end."""
 LIVENESS_IDLE: Final = 30.0
 """Silence from a peer, with traffic of ours towards it, after which we ask whether it is alive (RFC 7296 2.4)."""
 NAT_KEEPALIVE: Final = 20.0
@@ -347,12 +318,6 @@ DYNAMIC_FILTERS: Final = 4096
 """Filters of the default response rule at once: any peer that authenticates can ask for some."""
 DYNAMIC_IDLE: Final = 7200.0
 """A filter of the default response rule without a child SA stays this long: Windows' two hours."""
-COOKIE_LIFETIME: Final = 60.0
-"""A cookie's secret is used this long and recognised as long again."""
-COOKIE_ASKER: Final = 104
-"""Octets from which on a message is told a cookie, twice what that takes: no request with a key exchange is shorter,
-and who forges addresses gains nothing by us.
-"""
 INIT_RESTARTS: Final = 5
 """Times an IKE_SA_INIT is sent anew because of COOKIE or INVALID_KE_PAYLOAD, which anyone can send."""
 FOLLOWUP_WAIT: Final = 60.0
@@ -398,8 +363,6 @@ SERVED: Final = 64
 """What traffic a peer has had is remembered up to so many selectors: it tells hosts behind one NAT apart, no more."""
 CROSSING: Final = 30.0
 """Two equal child SAs, one made by each end within this time, are one too many."""
-CLEAR_ANSWERS: Final = 100
-"""Refusals in the clear per second: a help for an honest peer, no tool for a flood."""
 SIBLINGS: Final = 16
 """Child SAs that we ask for beside a wide one of the peer's, for heavier filters that take part of its traffic."""
 WANT_TRIES: Final = 3

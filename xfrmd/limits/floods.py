@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bounds of what strangers may cost: first messages, half-open IKE SAs, cookies (decision 44). Units as in
+xfrmd.limits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+DATAGRAM_BATCH: Final = 1024
+"""Datagrams read from one socket per wake-up, then timers and other sockets have their turn."""
+DATAGRAM_SLICE: Final = 0.01
+"""Seconds after which they have it anyhow: what peers say under their IKE SAs is heard as it is read."""
+GREETINGS_WAITING: Final = 4096
+"""First messages that wait, of those with a cookie and of those without: two thousand peers that reconnect at once,
+some of them twice.
+"""
+GREETINGS_SLICE: Final = 0.01
+"""Seconds of work on first messages between two looks at the sockets."""
+HALF_OPEN_LIFETIME: Final = 30.0
+"""A responder forgets an IKE_SA_INIT whose IKE_AUTH does not come."""
+HALF_OPEN_COOKIE: Final = 64
+"""IKE_SA_INITs of the last HALF_OPEN_LIFETIME that came to nothing, from which on a cookie is asked for (RFC 7296 2.6).
+"""
+HALF_OPEN_LAST: Final = 4096
+"""Half-open IKE SAs that are kept at all."""
+HALF_OPEN_BOOKS: Final = 16_384
+"""Of so many it is remembered that nothing has come of them yet."""
+HALF_OPEN_GRACE: Final = 2.0
+"""An IKE_SA_INIT that was answered so long ago and not followed by IKE_AUTH is held against who sent it: the answer and
+one retransmission have had the time.
+"""
+HALF_OPEN_STALE: Final = 32
+"""So many of one host, and it must wait: some of a whole office behind one NAT are always called away."""
+HALF_OPEN_STALE_NETWORK: Final = 128
+"""The same for all hosts of one network (/24, /48)."""
+HALF_OPEN_PAUSE: Final = 0.25
+"""Seconds between two that such a host or network may still begin: honest ones beside it come through in the end."""
+COOKIE_LIFETIME: Final = 60.0
+"""A cookie's secret is used this long and recognised as long again."""
+COOKIE_ASKER: Final = 104
+"""Octets from which on a message is told a cookie, twice what that takes: no request with a key exchange is shorter,
+and who forges addresses gains nothing by us.
+"""
+CLEAR_ANSWERS: Final = 100
+"""Refusals in the clear per second: a help for an honest peer, no tool for a flood."""
