@@ -19,7 +19,8 @@ from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import AddFilter, KeepSa, RemoveSa
 from xfrmd.ike.elsewhere import Redirected, RedirectName
 from xfrmd.ike.events import Adopt, Endpoint
-from xfrmd.ike.ike_sa import FollowUp, IkeSa, IkeState, Lineage, Offer, SeededExchange, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Offer, Task, TaskKind
+from xfrmd.ike.key_exchanges import FollowUp, SeededExchange
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.saved import (
     SaKey,
@@ -114,7 +115,8 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
             lifecycle.delete(ctx, ike_sas[one.spi], "the policy has changed", restart=True)
     keepalive.watch(ctx, lineage)
     renewal.plan(ctx, lineage)
-    ctx.agenda.idle[lineage] = None
+    there = ctx.store.lineages(lineage.local.address, lineage.remote.address)
+    ctx.agenda.idle.update(dict.fromkeys(there))  # one may be one too many, and be so to those taken in before it
 
 
 def _ike_sa(ctx: Context, lineage: Lineage, saved: SavedIkeSa, pad: PadEntry) -> IkeSa:

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import enum
-import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +12,7 @@ from xfrmd.errors import LocalProtocolError
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Want
 from xfrmd.ike.events import Endpoint
+from xfrmd.ike.key_exchanges import Following, FollowUp, Intermediate, SeededExchange
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.path import NO_NAT, Nat
 from xfrmd.ike.proven import Proofs, Term
@@ -21,14 +20,12 @@ from xfrmd.ike.select import Suite
 from xfrmd.ike.session import Session
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.fragments import Reassembly
-from xfrmd.ike.v2.message import SealedMessage
 from xfrmd.ike.window import Window
 from xfrmd.model.notice import Notice
 from xfrmd.model.pad import Identity, PadEntry
 from xfrmd.model.proposals import Proposal, ProtocolId, Transform, protocol_of
-from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Selector
-from xfrmd.transforms.compute import KeyExchange, key_exchange_new
+from xfrmd.transforms.compute import KeyExchange
 
 
 class IkeState(enum.Enum):
@@ -82,42 +79,6 @@ class TaskKind(enum.Enum):
     REDIRECT = "send the peer elsewhere"
 
 
-class SeededExchange:
-    """Our side of a key exchange, with the entropy that it was made of: from that it can be made again."""
-
-    __slots__ = ("_exchange", "_seed")
-
-    def __init__(self, method: Transform, entropy: Callable[[int], bytes]) -> None:
-        self._seed = b""
-
-        def draw(count: int) -> bytes:
-            octets = entropy(count)
-            self._seed += octets
-            return octets
-
-        self._exchange: KeyExchange = key_exchange_new(method, draw)
-
-    @classmethod
-    def again(cls, method: Transform, seed: Secret) -> SeededExchange:
-        """The exchange that was made of this seed."""
-        rest = iter(seed.reveal())
-        return cls(method, lambda count: bytes(itertools.islice(rest, count)))
-
-    @property
-    def seed(self) -> Secret:
-        """What it was made of."""
-        return Secret(self._seed)
-
-    @property
-    def public(self) -> bytes:
-        """The Key Exchange Data to send."""
-        return self._exchange.public
-
-    def shared(self, peer_public: bytes) -> bytes:
-        """The shared secret, as KeyExchange has it."""
-        return self._exchange.shared(peer_public)
-
-
 @dataclass(slots=True)
 class Offer:
     """What our request has proposed and is needed again when the answer comes. `spi` is ours, 4 or 8 octets."""
@@ -135,48 +96,6 @@ class Offer:
     def protocol(self) -> ProtocolId:
         """Of all its proposals."""
         return protocol_of(self.proposals)
-
-
-@dataclass(slots=True)
-class FollowUp:
-    """Additional key exchanges that our CREATE_CHILD_SA has led to (RFC 9370 2.2.4)."""
-
-    answer: SealedMessage
-    """To CREATE_CHILD_SA: what is to be made when all is agreed."""
-    left: tuple[Transform, ...]
-    link: bytes
-    """By which the peer knows what the next one belongs to."""
-    secrets: bytes = b""
-    """Those that are agreed, one after the other."""
-    exchange: SeededExchange | None = None
-
-
-@dataclass(slots=True)
-class Intermediate:
-    """How far the IKE_INTERMEDIATE exchanges of an IKE SA have come (RFC 9242)."""
-
-    left: tuple[Transform, ...] = ()
-    """Key exchanges still to be made."""
-    made: int = 0
-    initiator: bytes = b""
-    """IntAuth_i so far (RFC 9242 3.3.1)."""
-    responder: bytes = b""
-    secret: bytes = b""
-    """Of the last key exchange, until it has changed the keys."""
-    before: Channel | None = None
-    """The keys before the last one changed them."""
-
-
-@dataclass(slots=True)
-class Following:
-    """What a CREATE_CHILD_SA of the peer's is to lead to, once its additional key exchanges are made."""
-
-    link: bytes
-    left: tuple[Transform, ...]
-    finish: Callable[[bytes], None]
-    """Makes the SA of the secrets of all of them; RefusalError when it can be made no more."""
-    ends: float
-    secrets: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
@@ -232,6 +151,8 @@ class Handshake:
     hint: Notice | None = None
     """What an unauthenticated answer said: nothing to act upon, but worth telling."""
     want: Want | None = None
+    contact: bool = False
+    """We have said INITIAL_CONTACT."""
     childless: bool = False
     """We ask for an IKE SA alone (RFC 6023)."""
     takes_childless: bool = False
@@ -292,6 +213,8 @@ class Lineage:
     """When the last authentic message of the peer came."""
     doubted: float = -math.inf
     """When it was last asked whether it is there, as another host says to be it."""
+    doubtful: bool = False
+    """It has not answered that yet, and may be nobody's any more."""
     served: dict[tuple[int, Selector], None] = field(default_factory=dict)
     """Traffic that it has had child SAs for, by reqid, the latest last; limits.SERVED at most."""
     authenticated: float = 0.0

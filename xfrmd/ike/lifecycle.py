@@ -164,6 +164,8 @@ def promote(ctx: Context, child: ChildSa) -> None:
     child.pending_out = None
     child.enter(ChildState.INSTALLED)
     wants.release(ctx, child)
+    # One of these may be too many, and hand its traffic over only now.
+    ctx.agenda.idle.update(dict.fromkeys(ctx.store.lineages(child.local, child.remote)))
     old, child.predecessor = child.predecessor, None
     lineage = ctx.store.lineage_of(old) if old is not None else None
     if old is not None and old.successor is child:
@@ -193,7 +195,7 @@ def hand_over(ctx: Context, lineage: Lineage, child: ChildSa) -> None:
     """Another IKE SA is to have the traffic of a child SA: it makes one for it, if it has none."""
     for other in ctx.store.children(child.local, child.remote, child.reqid):
         home = ctx.store.lineage_of(other)
-        stays = home is not None and home is not lineage and not home.term.aging
+        stays = home is not None and home is not lineage and not home.term.aging and not home.doubtful
         if stays and other.sends and other.selectors == child.selectors:
             doom(ctx, lineage, child)
             return

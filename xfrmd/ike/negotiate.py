@@ -132,7 +132,11 @@ def _usable(ctx: Context, want: Want) -> IkeSa | None:
     if any(sa.lineage.nat.there for sa in usable):
         served = [sa for sa in usable if neighbours.serves(sa.lineage, want)]
         usable = served or usable
-    return max(usable, key=lambda sa: (not sa.lineage.term.aging, sa.state is IkeState.ESTABLISHED), default=None)
+    return max(usable, key=_worth, default=None)
+
+
+def _worth(sa: IkeSa) -> tuple[bool, bool, bool]:
+    return not sa.lineage.term.aging, sa.state is IkeState.ESTABLISHED, not sa.lineage.doubtful
 
 
 def _has_heir(lineage: Lineage) -> bool:
@@ -216,7 +220,9 @@ def _others(ctx: Context, lineage: Lineage) -> list[Lineage]:
 
 def _outdone(lineage: Lineage, sa: IkeSa, other: Lineage) -> bool:
     beside = other.current
-    if beside is None or beside.state is not IkeState.ESTABLISHED or not neighbours.same_host(sa, beside):
+    if beside is None or beside.state is not IkeState.ESTABLISHED or other.doubtful:
+        return False
+    if not neighbours.same_host(sa, beside):
         return False
     if lineage.term.aging != other.term.aging:
         return lineage.term.aging

@@ -58,10 +58,12 @@ def ask(ctx: Context, sa: IkeSa) -> None:
 
 # rfc 7296: initial-contact
 def doubt(ctx: Context, sa: IkeSa) -> None:
-    """A newcomer says to be the peer of this IKE SA. If that one answers, they are two; if not, this is over soon."""
+    """Perhaps the peer of this IKE SA is no more: a newcomer says to be it, or it may have forgotten this one. If it
+    answers, it is there; if not, this is over soon.
+    """
     if sa.lineage.doubted + limits.CONTACT_WAIT > ctx.now:
         return
-    sa.lineage.doubted = ctx.now
+    sa.lineage.doubted, sa.lineage.doubtful = ctx.now, True
     ask(ctx, sa)
     ctx.timers.set((TimerKind.DOUBT, sa.lineage), ctx.now + limits.CONTACT_WAIT)
 
@@ -69,7 +71,7 @@ def doubt(ctx: Context, sa: IkeSa) -> None:
 def decide(ctx: Context, lineage: Lineage) -> None:
     """The peer has had its time to answer."""
     sa = lineage.current
-    if lineage.heard > lineage.doubted or sa is None:
+    if not lineage.doubtful or sa is None:
         return
     ctx.tell(notices.peer_down(sa), sa.remote.address)
     for one in list(lineage.ike_sas):

@@ -16,7 +16,8 @@ from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.elsewhere import RedirectName
 from xfrmd.ike.events import Endpoint
-from xfrmd.ike.ike_sa import FollowUp, IkeSa, IkeState, Lineage, Offer, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Offer, Task, TaskKind
+from xfrmd.ike.key_exchanges import FollowUp
 from xfrmd.ike.narrow import Agreed
 from xfrmd.ike.saved import (
     Place,

@@ -45,6 +45,7 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
         return None
     if ctx.store.lineages(sa.local.address, sa.remote.address) == [sa.lineage]:
         claims.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
+        sa.greeting.contact = True
     proposal = [] if sa.greeting.childless else propose_want(ctx, sa, task)
     if proposal is None:  # the filter is no longer there; the IKE SA is not needed
         lifecycle.close(ctx, sa, linger=False)
@@ -108,6 +109,8 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     crash.taken(sa, message)
     mobike.agree(sa, message)
     _established(ctx, sa)
+    if sa.greeting.contact:
+        crossing.doubt_others(ctx, sa)
     resumable.drop(ctx, sa.remote.address)  # it is of an IKE SA before this one
     renewal.taken(ctx, sa.lineage, message)
     ticketing.taken(ctx, sa, message)

@@ -11,7 +11,8 @@ from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import dynamic, lifecycle, narrow, neighbours, notices, refusals, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
-from xfrmd.ike.ike_sa import IkeSa, Offer, SeededExchange, Task
+from xfrmd.ike.ike_sa import IkeSa, Offer, Task
+from xfrmd.ike.key_exchanges import SeededExchange
 from xfrmd.ike.narrow import Agreed, Ends, Traffic
 from xfrmd.ike.path import NAT_T_PORT
 from xfrmd.ike.select import Choice, Mismatch

@@ -8,11 +8,11 @@ it. We hold to the same rule when both ends begin at once, so that one pair rema
 from __future__ import annotations
 
 from xfrmd import limits
-from xfrmd.ike import lifecycle, notices, refusals, wants
+from xfrmd.ike import lifecycle, neighbours, notices, refusals, wants
 from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.effects import InstallSa
-from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
 from xfrmd.ike.journal import Count
 from xfrmd.ike.v2.child import Made
 
@@ -66,6 +66,34 @@ def install_answer(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     del ctx.out[mark:]
 
 
+# rfc 7296: initial-contact
+def doubt_others(ctx: Context, sa: IkeSa) -> None:
+    """The peer has answered our INITIAL_CONTACT. What it has begun itself in the meantime it may have forgotten when it
+    read that, without a word (strongSwan does): it is asked, and counts for nothing until it answers.
+    """
+    for lineage in ctx.store.lineages(sa.local.address, sa.remote.address):
+        beside = lineage.current
+        if beside is None or beside is sa or beside.state is not IkeState.ESTABLISHED:
+            continue
+        neighbours.doubt(ctx, beside)
+        for child in lineage.children.values():
+            if child.state is ChildState.AWAITED and child.predecessor is None:
+                ctx.timers.set((TimerKind.SUCCESSOR, child), ctx.now + limits.CONTACT_WAIT)
+
+
+def believe(ctx: Context, lineage: Lineage) -> None:
+    """The peer has answered after all: of what was made at once one goes, now."""
+    lineage.doubtful = False
+    for child in list(lineage.children.values()):
+        if child.predecessor is None:
+            lifecycle.promote(ctx, child)
+    for beside in ctx.store.lineages(lineage.local.address, lineage.remote.address):
+        ctx.agenda.idle[beside] = None
+        for child in list(beside.children.values()):
+            if child.sends and any(_loses(child, one) and not _outlived(ctx, one) for one in _twins(ctx, child)):
+                lifecycle.doom(ctx, beside, child)
+
+
 def _send_from_now(ctx: Context, sa: IkeSa, child: ChildSa, outbound: InstallSa) -> None:
     ctx.out.append(outbound)
     child.enter(ChildState.INSTALLED)
@@ -104,6 +132,9 @@ def _twins(ctx: Context, child: ChildSa) -> list[ChildSa]:
     for other in ctx.store.children(child.local, child.remote, child.reqid):
         rekeyed = other.predecessor is not None and other.predecessor.successor is other
         lives = other.sends or (other.pending_out is not None and not rekeyed)
+        home = ctx.store.lineage_of(other)
+        if home is not None and home.doubtful:
+            continue
         if lives and other.initiator != child.initiator and other.selectors == child.selectors:
             found.append(other)
     return found

@@ -14,6 +14,7 @@ from xfrmd.ike.learnt import PostponedError
 from xfrmd.ike.v2 import (
     cardinality,
     crash,
+    crossing,
     fatal,
     fragments,
     informational,
@@ -269,6 +270,8 @@ def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
     ctx.changed[sa.lineage] = None
     sa.sent_unheard, sa.lineage.heard = None, ctx.now
+    if sa.lineage.doubtful:
+        crossing.believe(ctx, sa.lineage)
     sa.answer_to = None
     if (event.local.address, event.remote.address) == (sa.local.address, sa.remote.address):
         sa.remote, sa.local = event.remote, event.local

@@ -15,7 +15,8 @@ from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import select
 from xfrmd.ike.context import Context
-from xfrmd.ike.ike_sa import Following, FollowUp, IkeSa, SeededExchange, Task
+from xfrmd.ike.ike_sa import IkeSa, Task
+from xfrmd.ike.key_exchanges import Following, FollowUp, SeededExchange
 from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage

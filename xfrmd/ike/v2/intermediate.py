@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, refusals, select
 from xfrmd.ike.context import Context
-from xfrmd.ike.ike_sa import IkeSa, Intermediate, Offer, SeededExchange, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, Offer, Task, TaskKind
+from xfrmd.ike.key_exchanges import Intermediate, SeededExchange
 from xfrmd.ike.select import Choice
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.first_keys import channel_of

@@ -7,8 +7,9 @@ from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import lifecycle, notices, refusals, select
 from xfrmd.ike.context import Context, TimerKind
-from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, SeededExchange, Task, TaskKind
+from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, Task, TaskKind
 from xfrmd.ike.journal import Count
+from xfrmd.ike.key_exchanges import SeededExchange
 from xfrmd.ike.select import Choice, Mismatch
 from xfrmd.ike.v2 import crash, followup, offers
 from xfrmd.ike.v2.channel import Channel
