@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conversations.dialogue import Dialogue, datagrams, established, forge, kinds, read
+from tests.conversations import plans
+from tests.conversations.dialogue import Dialogue, Side, datagrams, established, forge, kinds, read
 from tests.conversations.plans import SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
 from tests.conversations.test_engine_peers import child_request
 from xfrmd.ike.effects import DropHeld, InstallSa, SendDatagram
-from xfrmd.ike.events import Acquire, Delete, Event, Rekey
+from xfrmd.ike.events import Acquire, Adopt, Delete, Event, Rekey, TimerFired
+from xfrmd.ike.ike_sa import IkeState, Task, TaskKind
+from xfrmd.ike.saved import decode
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import HEADER, parse_header
 from xfrmd.ike.v2.message import SealedMessage, build_clear, parse_clear
@@ -106,6 +109,42 @@ def test_later_a_critical_payload_that_the_peer_does_not_know_ends_nothing(talk:
     )
     assert read(talk.a, datagrams(effects)[0]).payloads == ()
     assert [sa.state for sa in talk.b.engine.ike_sas()] == ["established"]
+
+
+def critical(talk: Dialogue, number: int, *, response: bool = False) -> SendDatagram:
+    """A tells B that it does not know a critical payload."""
+    said_by_a: list[Payload] = [NotifyPayload(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, b"\xc8")]
+    return forge(talk.a, INFORMATIONAL, said_by_a, number, response=response)
+
+
+# rfc 7296: critical-in-auth
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_rekeyed_ike_sa_has_no_exchange_that_follows_ike_auth(talk: Dialogue, restarted: bool) -> None:
+    """Its message IDs began with CREATE_CHILD_SA, and nothing of them tells what is third."""
+    first = established(talk.b).spi
+    talk.talk(talk.a.hear(Rekey(established(talk.a).spi), 0.0))
+    if restarted:
+        records = [one.content.reveal() for one in talk.b.engine.changes() if one.content is not None]
+        talk.b = Side(B4, plans.plan(B4, [A4], Settings(smb=True)), 77, talk.wall)
+        talk.b.hear(Adopt(decode(records), {}), 0.0)
+    for number in range(4):
+        assert datagrams(talk.deliver(critical(talk, number)))
+        assert established(talk.b).state is IkeState.ESTABLISHED, number
+    assert established(talk.b).spi != first
+
+
+# rfc 7296: critical-in-auth
+def test_an_answer_is_no_exchange_of_the_initiator_that_follows_ike_auth(talk: Dialogue) -> None:
+    """Both ends count their own requests from 0: the answer to our third one has the number of its third."""
+    sa = established(talk.b)
+    for _ in range(3):
+        sa.tasks.append(Task(TaskKind.LIVENESS))
+    talk.b.engine._ctx.touch(sa)
+    talk.b.hear(TimerFired(), 0.0)
+    for number in range(3):
+        assert sa.window.next_id == number + 1
+        talk.deliver(critical(talk, number, response=True))
+        assert sa.state is IkeState.ESTABLISHED, number
 
 
 @pytest.mark.parametrize("kind", [NotifyType.INVALID_SPI, NotifyType.TS_UNACCEPTABLE, NotifyType.TEMPORARY_FAILURE])

@@ -124,7 +124,7 @@ def _ike_sa(ctx: Context, lineage: Lineage, saved: SavedIkeSa, pad: PadEntry) ->
     sa = IkeSa(saved.initiator, saved.spi_i, saved.spi_r, local, remote, pad, lineage, saved.created)
     sa.suite, sa.lifetime, sa.settled = saved.suite, saved.lifetime, saved.settled
     sa.local_id, sa.remote_id, sa.lowest_nonce = saved.local_id, saved.remote_id, saved.lowest_nonce
-    sa.peer_token = saved.peer_token
+    sa.peer_token, sa.rekeyed = saved.peer_token, saved.rekeyed
     sa.channel = Channel.restored(saved.suite, saved.keys, saved.initiator, ctx.entropy)
     sa.window = Window.restored(saved.window)
     state = IkeState(saved.state)

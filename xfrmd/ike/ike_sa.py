@@ -266,6 +266,8 @@ class IkeSa:
     lowest_nonce: bytes = b""
     settled: float = math.inf
     """When it was established."""
+    rekeyed: bool = False
+    """CREATE_CHILD_SA has made it in place of another one: no IKE_AUTH came under it."""
     sent_unheard: float | None = None
     """Since when traffic of ours has had no echo, None while it has."""
     answer_to: tuple[Endpoint, Endpoint] | None = None

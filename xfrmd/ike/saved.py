@@ -147,6 +147,7 @@ class SavedIkeSa:
     peer_token: bytes = b""
     disowned_ah: tuple[bytes, ...] = ()
     """The same of AH."""
+    rekeyed: bool = False
 
     @property
     def spi(self) -> bytes:

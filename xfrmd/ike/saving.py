@@ -159,6 +159,7 @@ def _ike_sa(ctx: Context, sa: IkeSa) -> SavedIkeSa:
         lowest_nonce=sa.lowest_nonce,
         proof=proof(sa.pad, keys.sk_d.reveal()),
         peer_token=sa.peer_token,
+        rekeyed=sa.rekeyed,
     )
 
 

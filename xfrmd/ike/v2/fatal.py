@@ -30,7 +30,10 @@ def said(sa: IkeSa, message: Message) -> NotifyPayload | None:
 
 def _follows_auth(sa: IkeSa, message: Message) -> bool:
     """Is it the first request of an initiator that has read our IKE_AUTH response? One exchange for IKE_SA_INIT and one
-    for each additional key exchange have come before IKE_AUTH, or IKE_SESSION_RESUME alone (RFC 5723 4.3).
+    for each additional key exchange have come before IKE_AUTH, or IKE_SESSION_RESUME alone (RFC 5723 4.3). Under an IKE
+    SA that CREATE_CHILD_SA has made there is none.
     """
+    if sa.initiator or sa.rekeyed or message.header.is_response:
+        return False
     additional = 0 if sa.lineage.resumed else len(sa.agreed_suite.additional)
-    return not sa.initiator and message.header.message_id == 2 + additional
+    return message.header.message_id == 2 + additional

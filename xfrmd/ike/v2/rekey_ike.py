@@ -188,7 +188,7 @@ def _successor(old: IkeSa, choice: Choice, *, initiator: bool, spi_i: bytes, spi
     new = IkeSa(initiator, spi_i, spi_r, old.local, old.remote, old.pad, old.lineage, now)
     new.suite, new.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
     new.local_id, new.remote_id = old.local_id, old.remote_id
-    new.settled = now
+    new.settled, new.rekeyed = now, True
     return new
 
 
