@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.machine import Machine, this_machine
 from bench.report import Table, tell
-from bench.tables import FULL, NEEDS_ROOT, QUICK, TABLES, TINY
+from bench.tables import FULL, LONG, NEEDS_ROOT, QUICK, TABLES, TINY
 
 HISTORY = Path(__file__).parents[1] / "docs" / "performance.md"
 SCHEMA = 2
@@ -26,6 +26,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="*", help=f"parts of names of tables, all by default: {', '.join(TABLES)}")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_const", dest="sizes", const=QUICK, default=FULL, help="under a minute")
+    size.add_argument("--long", action="store_const", dest="sizes", const=LONG, help="more handshakes of daemons")
     size.add_argument("--tiny", action="store_const", dest="sizes", const=TINY, help="measure nothing, try everything")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write JSON, too")
     parser.add_argument("--record", action="store_true", help=f"append the tables to {HISTORY.name}")

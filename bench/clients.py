@@ -2,7 +2,8 @@
 """Clients that connect to one responder over a network: our engine stands for all of them, with sockets and no kernel.
 
 `python -m bench.clients`, with its Work in JSON as argument, in the host where they are to live: each has an address of
-its own and connects once, so many at a time. A client is connected when it would give both its SAs to a kernel.
+its own and connects once, so many at a time. A client is connected when it would give both its SAs to a kernel, or
+when its IKE SA stands where that is all it wants.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.unit.pki import Holder
 from xfrmd.adapters.udp import UdpSockets
 from xfrmd.ike.effects import Effect, InstallSa, SendDatagram, Tell
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Event, Initiate, TimerFired
+from xfrmd.ike.events import Event, Initiate, InitiateIke, TimerFired
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.notice import Level
 from xfrmd.model.pad import AuthMethod
@@ -51,6 +52,8 @@ class Work:
     server: str
     authority: str = ""
     """A directory with ca.pem and ca.key, of whom each client has a certificate; "" where they share a secret."""
+    childless: bool = False
+    """IKE SAs alone (RFC 6023)."""
 
     @classmethod
     def from_json(cls, text: str) -> Work:
@@ -82,6 +85,8 @@ class Clients:
     longest: float = 0.0
     """Seconds of the handshake that took longest."""
     connected: int = 0
+    sent: int = 0
+    """Datagrams."""
     complaints: list[str] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,7 +104,7 @@ class Clients:
         while len(self.under_way) < self.work.window and (one := next(self.waiting, None)) is not None:
             self.under_way[one] = 0
             self.begun[one] = time.monotonic()
-            self._handle(Initiate(REQID, one, self.server))
+            self._handle(InitiateIke(one, self.server) if self.work.childless else Initiate(REQID, one, self.server))
         if not self.under_way:
             self.done.set()
 
@@ -117,19 +122,25 @@ class Clients:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case SendDatagram(local, remote, data):
+                self.sent += 1
                 if refusal := self.sockets.send(local, remote, data):
                     self.complaints.append(refusal)
             case InstallSa(sa):
                 self._installed(sa.src if sa.dst == self.server else sa.dst)
+            case Tell(notice) if notice.code == "ike-up" and self.work.childless:
+                self._connected(Address.parse(notice.fields["local"]))
             case Tell(notice) if notice.level <= Level.WARNING:
                 self.complaints.append(notice.message)
 
     def _installed(self, client: Address) -> None:
         self.under_way[client] += 1
         if self.under_way[client] == 2:
-            del self.under_way[client]
-            self.longest = max(self.longest, time.monotonic() - self.begun.pop(client))
-            self.connected += 1
+            self._connected(client)
+
+    def _connected(self, client: Address) -> None:
+        del self.under_way[client]
+        self.longest = max(self.longest, time.monotonic() - self.begun.pop(client))
+        self.connected += 1
 
     async def run(self) -> float:
         """Connect all; seconds it took. TimeoutError."""
@@ -171,7 +182,7 @@ def main(text: str) -> None:
         seconds = asyncio.run(clients.run())
     except TimeoutError:
         sys.exit(f"{len(clients.under_way)} clients are not connected in {LIMIT} s: {clients.complaints[:5]}")
-    told = {"connected": clients.connected, "seconds": seconds, "longest": clients.longest}
+    told = {"connected": clients.connected, "seconds": seconds, "longest": clients.longest, "sent": clients.sent}
     print(json.dumps(told | {"complaints": len(clients.complaints)}))
 
 

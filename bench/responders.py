@@ -14,7 +14,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -72,6 +72,7 @@ _CONNECTION: Final = """\
     unique = never
     mobike = no
     send_cert = always
+    childless = allow
     local {{ {own} }}
     remote {{ {peer} }}
     children {{ c{number} {{
@@ -79,7 +80,14 @@ _CONNECTION: Final = """\
       esp_proposals = {esp}
     }} }}
   }}"""
-_SETTINGS: Final = "filelog { log { default = -1\n ike = -1\n cfg = -1 } }"
+_SETTINGS: Final = """\
+filelog { log { default = -1
+ike = -1
+cfg = -1 } }
+dos_protection = no
+ikesa_table_size = 1024
+"""
+"""No log, no cookies, and SAs found by hash."""
 
 
 def _remotes(suite: Suite) -> list[str]:
@@ -131,15 +139,17 @@ def charon_text(suite: Suite, own: str, peer: str) -> str:
 
 
 @contextlib.contextmanager
-def _ours(host: Host, suite: Suite, pki: Pki | None) -> Iterator[int]:
+def ours(host: Host, suite: Suite, pki: Pki | None, command: Sequence[str] = ()) -> Iterator[int]:
+    """Our daemon, or another program in its place; the process. NotReady."""
     method = pki.method() if pki else 'psk: {file: "{psk}"}'
-    with xfrmd(host, ours_text(suite, method), secret=_SECRET) as daemon:
+    with xfrmd(host, ours_text(suite, method), secret=_SECRET, command=command) as daemon:
         assert daemon.process is not None
         yield daemon.process.pid
 
 
 @contextlib.contextmanager
-def _charon(host: Host, suite: Suite, pki: Pki | None) -> Iterator[int]:
+def charon(host: Host, suite: Suite, pki: Pki | None) -> Iterator[int]:
+    """The same of charon."""
     own, peer = "auth = psk", "auth = psk\n id = %any"
     if pki:
         own = "auth = pubkey\n certs = host.pem\n id = server.example"
@@ -150,7 +160,7 @@ def _charon(host: Host, suite: Suite, pki: Pki | None) -> Iterator[int]:
         yield host.processes[-1].pid
 
 
-KINDS: Final = {"ours": _ours, "charon": _charon}
+KINDS: Final = {"ours": ours, "charon": charon}
 
 
 def cpu_of(pid: int) -> float:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from bench import engine
+from bench.childless import childless_table
 from bench.floods import flood_table
 from bench.packets import CLASSES
 from bench.report import Column, Row, Table, alternated, over, tell
@@ -41,6 +42,8 @@ class Sizes:
     restarts: int
     clients: tuple[int, int, int, int]
     """Of each responder, how often a fresh one has that many, the rules of the one with many, kinds of handshake."""
+    childless: tuple[int, int, int, int]
+    """The same of IKE SAs alone: how many clients in a turn, turns, rules, kinds."""
     floods: tuple[tuple[str, int], ...]
     """Kinds of floods (bench.floods.MODES), each with messages a second, 0 for all that the sender can."""
     flooded: float
@@ -56,7 +59,7 @@ FULL: Final = Sizes(
     many=100_000, written=1_000, classes=(1, 10, 50, 200), packets=8192, rounds=9,
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
-    clients=(300, 3, 5_000, 5),
+    clients=(300, 3, 5_000, 5), childless=(150, 5, 5_000, 5),
     floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0), ("nat", 2_000)), flooded=10.0, crowd=2_000,
 )
 QUICK: Final = Sizes(
@@ -64,7 +67,7 @@ QUICK: Final = Sizes(
     many=10_000, written=1_000, classes=(1, 10, 50, 200), packets=1024, rounds=3,
     negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
     boots=((10, 21), (1_000, 11)), starts=((10, 1), (1_000, 1)), restarts=1,
-    clients=(100, 1, 1_000, 5),
+    clients=(100, 1, 1_000, 5), childless=(50, 3, 1_000, 5),
     floods=FLOODS, flooded=3.0, crowd=200,
 )
 TINY: Final = Sizes(
@@ -72,10 +75,11 @@ TINY: Final = Sizes(
     many=80, written=40, classes=(1, 40), packets=64, rounds=1,
     negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
     boots=((10, 1),), starts=((10, 1),), restarts=1,
-    clients=(4, 1, 5, 1),
+    clients=(4, 1, 5, 1), childless=(4, 1, 5, 1),
     floods=(("forged", 1_000),), flooded=0.2, crowd=4,
 )
 """For tests of this program: nothing is measured, all of it is done."""
+LONG: Final = replace(FULL, clients=(500, 9, 5_000, 5), childless=(400, 15, 5_000, 5))
 # fmt: on
 
 
@@ -357,6 +361,11 @@ def responders(sizes: Sizes) -> Table:
     )
 
 
+def childless(sizes: Sizes) -> Table:
+    """The same of IKE SAs alone, on this kernel."""
+    return childless_table(measure("childless", *sizes.childless))
+
+
 def floods(sizes: Sizes) -> Table:
     """Floods of first messages."""
     return flood_table(measure("flooded", sizes.floods, sizes.flooded))
@@ -395,6 +404,7 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "restart": restart,
     "handshakes": handshakes,
     "responders": responders,
+    "childless": childless,
     "floods": floods,
     "crowd": crowd,
 }

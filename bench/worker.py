@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import boot, crowd, floods, life, loading, packets, responders, spd
+from bench import boot, childless, crowd, floods, life, loading, packets, responders, spd
 
 WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "ours": loading.ours,
@@ -30,6 +30,7 @@ WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "started": life.started,
     "restarted": life.restarted,
     "responders": responders.responders,
+    "childless": childless.childless,
     "flooded": floods.flooding,
     "crowd": crowd.crowd,
 }

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -33,9 +33,11 @@ class CtlFailed(Exception):  # noqa: N818 - reads as what happened
         self.said = done.stdout + done.stderr
 
 
-def program(name: str) -> list[str]:
-    """The command line of one of our console scripts, whether or not this checkout is installed."""
-    return [sys.executable, "-c", f"import sys; from xfrmd.cli.{name} import main; sys.exit(main())"]
+def program(name: str, room: str = "xfrmd.cli") -> list[str]:
+    """The command line of one of our console scripts, whether or not this checkout is installed; or of another module
+    of this checkout that has a `main`.
+    """
+    return [sys.executable, "-c", f"import sys; from {room}.{name} import main; sys.exit(main())"]
 
 
 class XfrmdHost:
@@ -45,7 +47,7 @@ class XfrmdHost:
     write into the file to change it, as another one in its place would not be seen.
 
     With `lasting` the daemon finds what its units of systemd give it: IKE's sockets, a runtime directory that stays,
-    and what it had held in an earlier life.
+    and what it had held in an earlier life. `command`: what `program` makes of another module, in the place of xfrmd's.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class XfrmdHost:
         instead: Mapping[str, Path] = MappingProxyType({}),
         *,
         lasting: bool = False,
+        command: Sequence[str] = (),
     ) -> None:
         self.host = host
         self.directory = directory
@@ -65,6 +68,7 @@ class XfrmdHost:
         self._arguments = arguments
         self._instead = instead
         self._lasting = lasting
+        self._command = tuple(command or program("xfrmd"))
         self._held: dict[str, int] = _ike_sockets(host) if lasting else {}
 
     def write_policy(self, text: str) -> Path:
@@ -103,7 +107,7 @@ class XfrmdHost:
 
     def _program(self) -> list[str]:
         """The daemon, with what is held for it under the numbers that sd_listen_fds(3) has."""
-        python, option, code = program("xfrmd")
+        python, option, code = self._command
         moves = "".join(f"os.dup2({fd}, {number}); " for number, fd in enumerate(self._held.values(), 3))
         listens = f"import os; {moves}os.environ['LISTEN_PID'] = str(os.getpid()); " if self._held else ""
         return [python, option, listens + code]
@@ -183,14 +187,15 @@ def xfrmd(
     secret: str | None = None,
     instead: Mapping[str, Path] = MappingProxyType({}),
     lasting: bool = False,
+    command: Sequence[str] = (),
 ) -> Iterator[XfrmdHost]:
     """A running xfrmd in `host` with this policy; `{psk}` in the policy stands for the path of a file with `secret`.
-    It sees the files of `instead` in the place of others.
+    It sees the files of `instead` in the place of others, and is another program when there is a `command`.
 
     Stopped with SIGTERM at the end of the block, if it still runs; killed if that fails.
     """
     with TemporaryDirectory(prefix="xfrmd-") as name:
-        daemon = XfrmdHost(host, Path(name), arguments, instead, lasting=lasting)
+        daemon = XfrmdHost(host, Path(name), arguments, instead, lasting=lasting, command=command)
         if secret is not None:
             policy = policy.replace("{psk}", str(daemon.write_secret("psk", secret)))
         daemon.write_policy(policy)
