@@ -13,7 +13,8 @@ from tests.conversations.plans import ALL_REQID, Settings
 from tests.conversations.scenes import A4, B4, ping
 from xfrmd import limits
 from xfrmd.ike.effects import Effect, RemoveSa, SendDatagram
-from xfrmd.ike.events import Acquire, Endpoint, PlanChanged, Rekey, SaUsed
+from xfrmd.ike.events import Acquire, Adopt, Endpoint, PlanChanged, Rekey, SaUsed
+from xfrmd.ike.saved import decode
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.payloads import NotifyPayload, Payload
 from xfrmd.model.addresses import Address, Prefix
@@ -241,3 +242,36 @@ def test_settings_without_names_say_nothing_of_mobike() -> None:
     talk.connect()
     assert not established(talk.a).lineage.moves
     assert not established(talk.b).lineage.follows
+
+
+# rfc 4555: update
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_move_in_the_middle_of_a_rekey_of_the_ike_sa_is_told_by_the_new_one(answered: bool) -> None:
+    talk = connected()
+    (asked,) = datagrams(talk.a.hear(Rekey(established(talk.a).spi), talk.now))
+    if answered:  # and the answer is lost
+        talk.deliver(asked)
+    talk.now = 0.5
+    leave(talk)
+    talk.talk(arrive(talk))
+    talk.pass_time(5.0)
+    (there,), (here,) = talk.b.engine.ike_sas(), talk.a.engine.ike_sas()
+    assert there.remote.address == here.local.address == A2
+    assert [child.spi_in for child in there.children] == [child.spi_out for child in here.children] != []
+
+
+# rfc 4555: update
+def test_a_move_that_a_crash_kept_from_being_told_is_told_by_the_next_run() -> None:
+    talk = connected()
+    talk.a.hear(Rekey(established(talk.a).spi), talk.now)
+    leave(talk)
+    arrive(talk)  # nothing of this is sent: the rekey is not answered yet
+    records = {record.name: record.content.reveal() for record in talk.a.engine.changes() if record.content}
+    talk.a = Side(A2, roaming(plans.plan(A2, [B4])), 3, talk.wall)
+    talk.talk(talk.a.hear(Adopt(decode(records.values()), {}), talk.now))
+    talk.pass_time(5.0)
+    talk.talk(talk.a.hear(Acquire(ALL_REQID, ping(A2, B4)), talk.now))
+    talk.pass_time(5.0)
+    (there,), (here,) = talk.b.engine.ike_sas(), talk.a.engine.ike_sas()
+    assert there.remote.address == here.local.address == A2
+    assert [child.spi_in for child in there.children] == [child.spi_out for child in here.children] != []

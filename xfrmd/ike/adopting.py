@@ -213,6 +213,8 @@ def _tasks(ctx: Context, sa: IkeSa, saved: SavedIkeSa, children: _Children) -> N
             sa.task = Task(TaskKind(saved.task.kind))
             lifecycle.delete(ctx, sa, "the policy has changed", restart=True)
             return
+    if sa.lineage.moves and sa.task is not None and sa.state is IkeState.ESTABLISHED:
+        sa.tasks.append(Task(TaskKind.MOVE))  # it may have waited behind that; where we are can be said twice
     for protocol, spis in ((ProtocolId.ESP, saved.disowned), (ProtocolId.AH, saved.disowned_ah)):
         if spis:
             sa.tasks.append(Task(TaskKind.DELETE_CHILD, spis=spis, protocol=protocol))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from xfrmd import limits
@@ -116,9 +117,7 @@ def replace(ctx: Context, old: IkeSa, new: IkeSa) -> None:
     ctx.timers.cancel((TimerKind.REKEY_IKE, old))
     moving = [task for task in old.tasks if task.kind in _MOVABLE]
     old.tasks.clear()
-    for task in moving:
-        task.follow = None
-    new.tasks.extend(moving)
+    _hand_on(new, moving)
     if new.lineage.renews:
         new.tasks.append(Task(TaskKind.TICKET))
     ctx.touch(new)
@@ -270,7 +269,18 @@ def _changed(ctx: Context, child: ChildSa) -> None:
 
 
 _DONE: Final = (ChildState.DELETING, ChildState.LINGERING, ChildState.GONE)
-_MOVABLE: Final = (TaskKind.NEW_CHILD, TaskKind.REKEY_CHILD, TaskKind.DELETE_CHILD)
+_WHERE: Final = (TaskKind.MOVE, TaskKind.ROUTABLE)
+"""Where an end is: nothing else makes sense to the other before it knows that."""
+_MOVABLE: Final = (*_WHERE, TaskKind.NEW_CHILD, TaskKind.REKEY_CHILD, TaskKind.DELETE_CHILD)
+
+
+# rfc 4555: update
+def _hand_on(heir: IkeSa, tasks: Sequence[Task]) -> None:
+    """Another IKE SA of the lineage does what is left to do."""
+    for task in tasks:
+        task.follow = None
+    heir.tasks[:0] = [task for task in tasks if task.kind in _WHERE]
+    heir.tasks.extend(task for task in tasks if task.kind not in _WHERE)
 
 
 def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> None:
@@ -281,7 +291,7 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
             task.child.enter(ChildState.INSTALLED)
         task.follow = None
         if heir is not None and heir is not sa and task.kind in _MOVABLE:
-            heir.tasks.append(task)
+            _hand_on(heir, [task])
             ctx.touch(heir)
         elif task.want is not None:
             _orphan(ctx, task.want, restart=restart, silent=silent)
