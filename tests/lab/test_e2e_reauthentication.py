@@ -103,7 +103,10 @@ def test_charon_by_its_own_policy(two_hosts: topology.TwoHosts, strongswan: Char
         before = e2e.ike_spis(ours)
         flood = Flood(net.left, Ping(net.right.v4), rate=RATE).start()
         anew(ours, before, 30.0)
-        flood.wait_for(RATE // 2)
+        try:
+            flood.wait_for(RATE // 2)
+        except TimeoutError as error:
+            pytest.fail(f"{error}\n{ours.log}\n{theirs.log}")
         outcome = flood.stop()
         print(f"{initiator}, {first} first: {len(outcome.lost)} of {outcome.sent} lost")
         assert len(outcome.lost) <= (FEW if first == "make" else RATE)
