@@ -5,6 +5,7 @@ when they have. Who fetches is told by AskRevocation and answers with Revocation
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -46,9 +47,9 @@ def demand(ctx: Context, sa: IkeSa, wanted: Sources, check: int) -> str:
 
 
 def postpone(ctx: Context, sa: IkeSa, again: Callable[[], None]) -> None:
-    """A step of a handshake has raised PostponedError: this takes it again, when there is an answer or no more time."""
+    """A step has raised PostponedError: this takes it again, when there is an answer or no more time."""
     ctx.later.clear()
-    ctx.store.learnt.waiting[sa].resume = again
+    ctx.store.learnt.waiting.setdefault(sa, Waiting(set(), math.inf)).resume = again
 
 
 def late(ctx: Context, sa: IkeSa) -> None:

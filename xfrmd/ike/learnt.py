@@ -24,7 +24,9 @@ class PostponedError(XfrmdError):
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A handshake that waits: for these sources, until then, to go on with `resume`."""
+    """A handshake that waits: for these sources, until then, to go on with `resume`. Or a request of a peer that has to
+    prove its new address first.
+    """
 
     open: set[Source]
     ends: float

@@ -118,15 +118,15 @@ def _ends(ctx: Context, want: Want) -> tuple[Endpoint, Endpoint]:
 
 def _usable(ctx: Context, want: Want) -> IkeSa | None:
     """The IKE SA to use: one that will stay first, and an established one before one on its way. What is to be made
-    anew because its IKE SA is to end is not made there. Of several hosts behind one NAT that which has had this traffic
-    before.
+    anew because its IKE SA is to end is not made there, and nothing with a peer that has not proved its new address. Of
+    several hosts behind one NAT that which has had this traffic before.
     """
     leaving = ctx.store.lineage_of(want.replaces) if want.replaces is not None else None
     found = [
         lineage.current
         for lineage in ctx.store.lineages(want.key.local, want.key.remote)
         if lineage.current is not None and lifecycle.alive(lineage.current) and not _has_heir(lineage)
-        if not (lineage.term.aging and lineage is leaving)
+        if not (lineage.term.aging and lineage is leaving) and not mobike.unproven(lineage)
     ]
     usable = [sa for sa in found if _takes(sa)]
     if any(sa.lineage.nat.there for sa in usable):

@@ -9,8 +9,9 @@ from xfrmd import limits
 from xfrmd.ike import narrow, refusals, select, wants
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
+from xfrmd.ike.learnt import PostponedError
 from xfrmd.ike.narrow import Agreed
-from xfrmd.ike.v2 import child, crossing, followup, offers, siblings
+from xfrmd.ike.v2 import child, crossing, followup, mobike, offers, siblings
 from xfrmd.ike.v2.child_keys import sad_pair
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
@@ -133,8 +134,10 @@ def retry(ctx: Context, task: Task) -> None:
 
 # rfc 7296: either-may-ask
 def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
-    """The peer wants a child SA."""
+    """The peer wants a child SA. PostponedError: it is asked first whether it is where it says to be."""
     refuse_while_busy(sa)
+    if mobike.unproven(sa.lineage):
+        raise PostponedError("its new address is not proved yet")
     made, payloads = child.answer(ctx, sa, message)
 
     def finish(more: bytes) -> None:

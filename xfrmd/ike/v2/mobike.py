@@ -175,15 +175,28 @@ def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
     """The peer has another address, if the policy has this peer there too."""
     if (local.address, remote.address) == (sa.local.address, sa.remote.address):
         return
-    pad = ctx.index.pad(local.address, remote.address)
+    pad, current = ctx.index.pad(local.address, remote.address), sa.lineage.current
     usable = pad is not None and pad.peers == sa.pad.peers and resumable.lasts(sa.remote_id, pad.remote_id)
-    if pad is None or not usable or any(one.agreed.protect.tunnel for one in sa.lineage.children.values()):
+    tunnels = any(one.agreed.protect.tunnel for one in sa.lineage.children.values())
+    if pad is None or current is None or not usable or tunnels:
         ctx.tell(path_notices.not_following(sa, remote.address), sa.remote.address)
         raise RefusalError(NotifyType.UNACCEPTABLE_ADDRESSES)
     ctx.tell(path_notices.moved(sa, "the peer is", sa.remote.address, remote.address))
     _go(ctx, sa, local, remote, pad)
-    sa.tasks.insert(0, Task(TaskKind.ROUTABLE))
+    # Not that by which it says so: one that has been replaced asks nothing any more.
+    current.tasks.insert(0, Task(TaskKind.ROUTABLE))
     lifecycle.doom(ctx, sa.lineage, *sa.lineage.children.values())
+    ctx.touch(current)
+
+
+# rfc 4555: cookie2
+def unproven(lineage: Lineage) -> bool:
+    """Has its peer not answered yet from where it says to be? Anybody's address may stand there until then: nothing is
+    made for it, or who has proved to be somebody could take the packets of whomever it names.
+    """
+    return any(
+        task.kind is TaskKind.ROUTABLE for sa in lineage.ike_sas for task in (sa.task, *sa.tasks) if task is not None
+    )
 
 
 # rfc 4555: cookie2
@@ -199,3 +212,5 @@ def path_answered(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -
     if cookie is None or not hmac.compare_digest(cookie.data, task.cookie):
         ctx.tell(path_notices.not_following(sa, sa.remote.address), sa.remote.address)
         lifecycle.delete(ctx, sa, "the peer does not prove its new address")
+    elif (waiting := ctx.store.learnt.waiting.pop(sa, None)) is not None:
+        waiting.resume()
