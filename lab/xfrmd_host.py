@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -125,11 +126,11 @@ class XfrmdHost:
         mounts = "".join(f"mount --bind '{ours}' '{theirs}' && " for theirs, ours in self._instead.items())
         return ["unshare", "--mount", "sh", "-c", f'{mounts}exec "$@"', "sh"]
 
-    def stop(self) -> int:
-        """Stop as systemd would (SIGTERM); the exit status. Killed, and TimeoutExpired, when it does not end."""
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop as systemd would, or by another signal; the exit status. TimeoutExpired, and killed, if it does not."""
         if self.process is None:
             return 0
-        self.process.terminate()
+        self.process.send_signal(number)
         try:
             return self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:

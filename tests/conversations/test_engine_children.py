@@ -17,6 +17,7 @@ from xfrmd.ike.effects import DropHeld, InstallSa, RemoveSa
 from xfrmd.ike.events import (
     Acquire,
     Delete,
+    Goodbye,
     Initiate,
     PlanChanged,
     Rekey,
@@ -292,7 +293,7 @@ def test_the_operator_deletes(kind: str) -> None:
 def test_the_end_of_the_daemon_is_told_once_to_every_peer() -> None:
     talk = Dialogue()
     talk.connect()
-    effects = talk.a.hear(Delete(None), 5.0)
+    effects = talk.a.hear(Goodbye(), 5.0)
     assert sorted(kinds(effects)) == ["RemoveSa", "RemoveSa", "send"]
     assert (talk.a.engine.ike_sas(), talk.a.engine.next_deadline()) == ((), None)
     talk.talk(effects)

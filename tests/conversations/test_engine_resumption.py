@@ -16,8 +16,18 @@ from tests.conversations.test_engine_additional import MLKEM768
 from tests.conversations.test_engine_crash import question
 from tests.unit.pki import DAY, NOW, crl, issue, method, root
 from xfrmd import limits
-from xfrmd.ike.effects import Effect, OpenClear, SendDatagram
-from xfrmd.ike.events import Acquire, Adopt, CrashSecrets, Delete, Endpoint, PlanChanged, TicketKeys, TimerFired
+from xfrmd.ike.effects import Effect, OpenClear, RevokeTickets, SendDatagram
+from xfrmd.ike.events import (
+    Acquire,
+    Adopt,
+    CrashSecrets,
+    Delete,
+    Endpoint,
+    Goodbye,
+    PlanChanged,
+    TicketKeys,
+    TimerFired,
+)
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.saved import decode
 from xfrmd.ike.session import Held
@@ -483,6 +493,55 @@ def test_what_an_operator_ends_does_not_go_on(who: str) -> None:
     assert story.held() == kept, "A may be shown the door, or B be going down: it asks"
     assert exchanges(story.resume()) == REFUSED
     assert "ended on purpose" in talk.b.told("ticket-not-taken").message
+
+
+# rfc 5723: once
+@pytest.mark.parametrize("again", [False, True], ids=["", "in another run"])
+def test_what_was_given_for_all_that_an_operator_ends_counts_no_more_under_its_key_either(again: bool) -> None:
+    """Should the disk not take another key, or not yet."""
+    story = Story()
+    talk, kept = story.talk, story.held()
+    talk.talk(talk.b.hear(Delete(None), talk.now))
+    assert story.held() == kept
+    if again:
+        records = [one.content.reveal() for one in talk.b.engine.changes() if one.content is not None]
+        talk.b = Side(B4, story.plan(), 77, talk.wall)
+        talk.b.hear(Adopt(decode(records), {}), talk.now)
+    talk.b.hear(TicketKeys((KEY,)), talk.now)
+    assert exchanges(story.resume()) == REFUSED
+    assert "ended on purpose" in talk.b.told("ticket-not-taken").message
+    works(talk)
+
+
+# rfc 5723: once
+def test_with_all_that_an_operator_ends_goes_what_was_given_for_ike_sas_that_are_no_more() -> None:
+    story = Story()
+    talk, kept = story.talk, story.held()
+    assert kept is not None
+    talk.talk(talk.a.hear(Delete(established(talk.a).spi), talk.now))
+    assert talk.b.engine.ike_sas() == ()
+    assert shown(talk, kept.ticket).notify(NotifyType.TICKET_NACK) is None, "its end does not spend it"
+    effects = talk.b.hear(Delete(None), talk.now)
+    assert RevokeTickets() in effects
+    for keys in ((), (OTHER_KEY,)):
+        assert shown(talk, kept.ticket).notify(NotifyType.TICKET_NACK) is not None
+        talk.b.hear(TicketKeys(keys), talk.now)
+    assert shown(talk, kept.ticket).notify(NotifyType.TICKET_NACK) is not None
+    story.resume()
+    works(talk)
+    assert story.held() not in (None, kept)
+
+
+def test_a_host_that_goes_down_and_comes_back_takes_the_tickets_that_it_has_given() -> None:
+    story = Story()
+    talk, kept = story.talk, story.held()
+    effects = talk.b.hear(Goodbye(), talk.now)
+    talk.talk(effects)
+    assert RevokeTickets() not in effects
+    assert talk.a.engine.ike_sas() == talk.b.engine.ike_sas() == ()
+    assert story.held() == kept
+    story.lose()
+    assert exchanges(story.resume()) == RESUMED
 
 
 def test_a_postquantum_key_stays_in_the_keys() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -52,6 +53,26 @@ def test_a_peer_that_lost_its_state_is_back_long_before_it_would_be_given_up(two
         lost = len(outcome.lost) / RATE
         print(f"crash with tokens: {len(outcome.lost)} of {outcome.sent} packets lost, {lost:.1f} s")
         assert lost < sum(limits.SA_USE_INTERVAL) + limits.LIVENESS_TOKEN + 8, left.log
+    net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+
+
+def test_after_delete_all_no_ticket_counts_and_after_a_shutdown_each_does(two_hosts: topology.TwoHosts) -> None:
+    """Both end the same SAs, and the peer that has the ticket hears the same (docs/decisions/0038)."""
+    net = two_hosts
+    text = e2e.policy().replace("assign: yes", "assign: yes\n    resumption: yes")
+    with (
+        xfrmd(net.left, text, secret=e2e.SECRET) as left,
+        xfrmd(net.right, text, secret=e2e.SECRET, lasting=True) as right,
+    ):
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        right.stop(signal.SIGINT)
+        right.start()
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        assert (left.log.count("[resumed]"), left.log.count("[ticket-refused]")) == (1, 0), left.log + right.log
+        right.ctl("delete", "all", "--wait", "5")
+        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        assert (left.log.count("[resumed]"), left.log.count("[ticket-refused]")) == (1, 1), left.log + right.log
+        assert "none of ours" in right.log
     net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
 
 

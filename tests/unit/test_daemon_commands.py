@@ -35,6 +35,7 @@ from xfrmd.daemon.house import House
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.ports import Outcome
 from xfrmd.daemon.stores import Stores
+from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.effects import Effect
@@ -259,6 +260,7 @@ class Place:
             degraded=lambda: (*self.kernel.degraded, *self.stores.degraded()),
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), 1000.0),
             since=900.0,
+            tickets=TicketKeyring(None, core.post, self.told.append),
         )
 
     async def do(self, command: str, **arguments: Any) -> Json:

@@ -15,7 +15,18 @@ from xfrmd.daemon.executor import Executor
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.overlay import Overlays
 from xfrmd.errors import KernelError
-from xfrmd.ike.effects import AskUsed, DropHeld, Effect, InstallSa, ReleaseHeld, RemapSa, RemoveSa, SendDatagram, Tell
+from xfrmd.ike.effects import (
+    AskUsed,
+    DropHeld,
+    Effect,
+    InstallSa,
+    ReleaseHeld,
+    RemapSa,
+    RemoveSa,
+    RevokeTickets,
+    SendDatagram,
+    Tell,
+)
 from xfrmd.ike.events import Acquire, Delete, Endpoint, Event, SaFailed, SaUsed, TimerFired
 from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address, Prefix
@@ -159,6 +170,7 @@ def executor(edges: Edges, told: list[Notice], ledger: Ledger | None = None) -> 
         overlays=overlays,
         late=edges.late,
         move_tunnel=lambda end, gateway: edges.moved.append((end, gateway)),
+        revoke_tickets=lambda: edges.done.append("revoke tickets"),
     )
 
 
@@ -179,6 +191,7 @@ def test_effects_are_carried_out_in_order_and_kept_in_the_ledger() -> None:
         SendDatagram(NEAR, FAR, b"m"),
         RemoveSa(ProtocolId.ESP, 1, THERE, HERE),
         DropHeld(7, SELECTOR),
+        RevokeTickets(),
         Tell(notice),
     )
     engine = ScriptedEngine({Delete: effects})
@@ -190,6 +203,7 @@ def test_effects_are_carried_out_in_order_and_kept_in_the_ledger() -> None:
         ("send", "192.0.2.1:500", "192.0.2.2:500", b"m"),
         ("remove", ProtocolId.ESP, 1, "192.0.2.1"),
         ("drop", 7, SELECTOR),
+        "revoke tickets",
     ]
     assert list(ledger.sas) == [(THERE, ProtocolId.ESP, 2)]
     assert told == [notice]

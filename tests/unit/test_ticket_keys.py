@@ -22,6 +22,17 @@ class Clock:
         return self.now
 
 
+class Unforgetting(Disk):
+    """A disk that may keep what it is to remove."""
+
+    forgets = True
+
+    def remove(self, path: Path) -> None:
+        if not self.forgets:
+            raise OSError(30, "Read-only file system")
+        super().remove(path)
+
+
 def ring(path: Path, clock: Clock) -> tuple[TicketKeyring, list[TicketKeys], list[Notice]]:
     posted, told = list[TicketKeys](), list[Notice]()
     file = LastingSecrets(path, Disk(), limits.TICKET_LIFETIME)
@@ -54,7 +65,56 @@ def test_keys_that_cannot_be_kept_are_not_used_and_tried_again(tmp_path: Path) -
     assert len(posted[-1].keys) == 1
 
 
+def test_keys_that_are_revoked_come_back_in_no_run(tmp_path: Path) -> None:
+    clock = Clock()
+    keyring, posted, told = ring(tmp_path / "keys", clock)
+    keyring.look()
+    clock.now += limits.TICKET_LIFETIME
+    keyring.look()
+    keyring.revoke()
+    before = {key for one in posted[:2] for key in one.keys}
+    (key,) = posted[2].keys
+    assert len(before) == 2
+    assert key not in before
+    other, again, _ = ring(tmp_path / "keys", clock)
+    other.look()
+    assert again == [posted[2]]
+    assert told == []
+
+
+def test_keys_that_are_revoked_before_there_were_any_are_told_only_when_there_may_be(tmp_path: Path) -> None:
+    clock = Clock()
+    earlier, before, _ = ring(tmp_path / "keys", clock)
+    earlier.look()
+    keyring, posted, _ = ring(tmp_path / "keys", clock)
+    keyring.revoke()
+    assert posted == []
+    keyring.look()
+    assert posted[0].keys
+    assert posted != before
+
+
+def test_keys_that_the_disk_does_not_forget_count_no_more_and_are_forgotten_later(tmp_path: Path) -> None:
+    clock, disk = Clock(), Unforgetting()
+    posted, told = list[TicketKeys](), list[Notice]()
+    file = LastingSecrets(tmp_path / "keys", disk, limits.TICKET_LIFETIME)
+    keyring = TicketKeyring(file, posted.append, told.append, clock)
+    keyring.look()
+    disk.forgets = False
+    for _ in range(2):
+        keyring.revoke()
+        keyring.look()
+    assert [one.keys for one in posted[1:]] == [(), ()]
+    assert ["while the file is there" in one.remedy for one in told] == [True, True]
+    disk.forgets = True
+    keyring.look()
+    assert len(posted) == 4
+    assert posted[3].keys[0] not in posted[0].keys
+
+
 def test_without_a_state_directory_there_are_none() -> None:
     posted, told = list[TicketKeys](), list[Notice]()
-    TicketKeyring(None, posted.append, told.append, Clock()).look()
+    keyring = TicketKeyring(None, posted.append, told.append, Clock())
+    keyring.look()
+    keyring.revoke()
     assert (posted, told) == ([], [])

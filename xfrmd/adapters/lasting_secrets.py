@@ -46,6 +46,11 @@ class LastingSecrets:
         put_in_place(self._files, self.path)
         return secrets
 
+    def forget(self) -> None:
+        """None of those so far are loaded ever again. OSError: the disk has them still."""
+        self._files.remove(self.path)
+        self._files.sync_directory(self.path.parent)
+
     def _read(self) -> tuple[float, tuple[Secret, ...]]:
         octets = self._files.read(self.path, _SIZE)
         if octets is None or not _private(self.path):

@@ -204,7 +204,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
         (_SPI, _WAIT),
         (("xfrmctl delete all", "every SA"),),
         "Delete an IKE SA with its child SAs, one child SA, or all, and tell the peer. The policy stays: the\n"
-        "next packet that it protects waits for a new SA.",
+        "next packet that it protects waits for a new SA. Tickets of a deleted IKE SA are of no use any more; with\n"
+        "all, neither is any other that was given before.",
     ),
     Command(
         "counters",

@@ -32,6 +32,7 @@ from xfrmd.ike.effects import (
     RemapSa,
     RemoveFilter,
     RemoveSa,
+    RevokeTickets,
     SendDatagram,
     SendKeepalive,
     Tell,
@@ -43,7 +44,7 @@ from xfrmd.model.notice import Level, Notice
 
 class Executor:
     """The hands of the engine. `tell` writes a notice for the operator, `late` hears what the kernel has not done,
-    `enquire` asks about revoked certificates.
+    `enquire` asks about revoked certificates, `revoke_tickets` gives up the keys of tickets.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Executor:
         late: Late,
         move_tunnel: Callable[[Address, Address], None],
         enquire: Callable[[Source], None] = lambda _: None,
+        revoke_tickets: Callable[[], None] = lambda: None,
     ) -> None:
         self._datagrams = datagrams
         self._sas = sas
@@ -84,6 +86,7 @@ class Executor:
             RemoveFilter: self._take_away,
             MoveTunnel: lambda effect: move_tunnel(effect.end, effect.gateway),
             AskRevocation: self._ask_revocation,
+            RevokeTickets: lambda _: revoke_tickets(),
             Tell: self._told,
         }
 

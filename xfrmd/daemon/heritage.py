@@ -8,7 +8,6 @@ import time
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.daemon.overlay import Kind
 from xfrmd.daemon.service import Service
-from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import Adopt, CrashSecrets, Delete
 from xfrmd.ike.saved import KernelSa, Saved
@@ -57,13 +56,6 @@ def tell_of_losses(service: Service) -> None:
         service.kernel.journal.tell(Notice(Level.WARNING, "crash-secrets", text, {}, "make room there, and restart"))
         return
     service.house.core.post(CrashSecrets(secrets))
-
-
-def tickets(service: Service) -> TicketKeyring:
-    """From now on, lost IKE SAs may go on from tickets (RFC 5723)."""
-    ring = TicketKeyring(service.settings.ticket_keys, service.house.core.post, service.kernel.journal.tell)
-    ring.look()
-    return ring
 
 
 def leave(service: Service) -> None:

@@ -17,6 +17,7 @@ from xfrmd.daemon.enquirer import Enquirer
 from xfrmd.daemon.ledger import Ledger
 from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
 from xfrmd.daemon.stores import Stores
+from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.model.nft import NftTable
 from xfrmd.model.plan import Overlay
 
@@ -43,6 +44,7 @@ class House:
     boot: Callable[[], BootState]
     clocks: Callable[[], views.Clocks]
     since: float
+    tickets: TicketKeyring
     enquirer: Enquirer | None = None
     """Who asks whether certificates were revoked."""
 

@@ -76,7 +76,7 @@ async def _start(service: Service) -> ControlServer:
         service.datagrams.attach(asyncio.get_running_loop())
         heritage.adopt(service)
         heritage.tell_of_losses(service)
-        tickets = heritage.tickets(service)
+        service.house.tickets.look()  # from now on, lost IKE SAs may go on from tickets
         following = Following(service.house.enforcement, service.errands, service.kernel.journal.tell)
         service.facts.watch(following.facts_changed)
         following.facts_changed()  # since they were read for the first policy, nobody has watched
@@ -89,7 +89,7 @@ async def _start(service: Service) -> ControlServer:
     service.errands.every(
         limits.DIRECTORY_RETRY, "directory", lambda: service.errands.start("directory", stores.ask_again())
     )
-    service.errands.every(limits.TICKET_KEY_LOOK, "tickets", tickets.look)
+    service.errands.every(limits.TICKET_KEY_LOOK, "tickets", service.house.tickets.look)
     collector.begin()
     service.errands.every(limits.SETTLE_INTERVAL, "memory", collector.settle)
     if service.notifier.watchdog_interval:

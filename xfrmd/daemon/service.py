@@ -44,10 +44,11 @@ from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
 from xfrmd.daemon.sa_watch import SaWatch
 from xfrmd.daemon.stores import Stores
+from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, DatagramReceived, Delete, PlanChanged, RevocationLearnt
+from xfrmd.ike.events import Acquire, DatagramReceived, Goodbye, PlanChanged, RevocationLearnt, TicketKeys
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -139,7 +140,7 @@ def _call_later(seconds: float, step: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, step)
 
 
-def _hands(service: Service, ledger: Ledger, late: Late, enquirer: Enquirer) -> Executor:
+def _hands(service: Service, ledger: Ledger, enquirer: Enquirer, tickets: TicketKeyring, late: Late) -> Executor:
     """What carries out the effects of the engine. `late` hears of what failed and is tried again."""
     return Executor(
         service.datagrams,
@@ -151,6 +152,7 @@ def _hands(service: Service, ledger: Ledger, late: Late, enquirer: Enquirer) -> 
         late=late,
         move_tunnel=service.facts.redirect,
         enquire=enquirer.ask,
+        revoke_tickets=tickets.revoke,
     )
 
 
@@ -183,15 +185,15 @@ class Service:
         overlays = self.kernel.overlays
         ways = Ways(by_http(self.facts), time.time, self.kernel.rule, self.settings.fetched_lists)
         enquirer = Enquirer(ways, self._learnt, tell, self.errands.faults)
-        executor = _hands(self, ledger, self._late, enquirer)
+        tickets = TicketKeyring(self.settings.ticket_keys, self._ticket_keys, tell)
+        executor = _hands(self, ledger, enquirer, tickets, self._late)
         core = Core(engine, executor.carry, self.errands.faults, changes.happened, self.custody.keep)
         self.watch = SaWatch(
             self.kernel.xfrm, ledger, core.post, tell, _call_later, wall=time.time, backlog=self.kernel
         )
         secrets = secret_reader(self.settings.environ.get("CREDENTIALS_DIRECTORY"))
-        reconciler = Reconciler(self.kernel.spd, self.kernel.nft)
         enforcement = Enforcement(
-            reconciler,
+            Reconciler(self.kernel.spd, self.kernel.nft),
             self.facts,
             self._plan_changed,
             time.time,
@@ -222,6 +224,7 @@ class Service:
             boot=self._boot,
             clocks=lambda: Clocks(asyncio.get_running_loop().time(), time.time()),
             since=time.time(),
+            tickets=tickets,
             enquirer=enquirer,
         )
 
@@ -238,6 +241,9 @@ class Service:
 
     def _learnt(self, source: Source, news: News | None, trouble: str) -> None:
         self.house.core.post(RevocationLearnt(source, news, trouble))
+
+    def _ticket_keys(self, keys: TicketKeys) -> None:
+        self.house.core.post(keys)
 
     def _datagram(self, event: DatagramReceived) -> None:
         self.house.core.post(event)
@@ -337,7 +343,7 @@ class Service:
         self.inbox.close()
         self.kernel.events.close()
         self.hold.close()
-        self.house.core.post(Delete(None))
+        self.house.core.post(Goodbye())
         await self.house.changes.until(lambda: not any(self.house.engine.totals()), limits.STOP_WAIT)
         try:
             self.kernel.remove_sas()

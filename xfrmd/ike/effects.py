@@ -139,6 +139,11 @@ class AskRevocation:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokeTickets:
+    """All keys of tickets so far are to be gone for good. TicketKeys with others follows; until then there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Tell the operator."""
 
@@ -171,5 +176,6 @@ Effect = (
     | RemoveFilter
     | MoveTunnel
     | AskRevocation
+    | RevokeTickets
     | Tell
 )

@@ -168,9 +168,18 @@ class Rekey:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The operator wants an SA gone; SPI as in Rekey. None: all."""
+    """The operator wants an SA gone, so that it does not come back by a ticket either; SPI as in Rekey. None: all, with
+    what was before them.
+    """
 
     spi: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The daemon ends, and no other run goes on with its SAs: all go, and peers are told. Tickets that they have count
+    on, as the host may come back (docs/decisions/0038).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +204,6 @@ Event = (
     | InitiateIke
     | Rekey
     | Delete
+    | Goodbye
     | TimerFired
 )

@@ -117,16 +117,8 @@ def rekey(ctx: Context, event: Rekey) -> None:
 def delete(ctx: Context, event: Delete) -> None:
     """The operator wants an SA gone, or all of them."""
     if event.spi is None:
-        for every in ctx.store.ike_sas():
-            _delete_now(ctx, every)
-        for rest in ctx.store.all_children():
-            lifecycle.drop_inbound(ctx, rest)
-        for found in list(ctx.store.dynamic.values()):
-            dynamic.close(ctx, found)
-        for clear in list(ctx.store.soft.values()):
-            soft.close(ctx, clear, "deleted by the operator, or the daemon stops")
-        for peer in list(ctx.store.tickets.held):
-            resumable.drop(ctx, peer)
+        resumable.revoke_all(ctx)
+        goodbye(ctx)
         return
     sa = ctx.store.ike_sa(event.spi)
     if sa is not None:  # one that has just been replaced stands for the one in its place
@@ -142,8 +134,22 @@ def delete(ctx: Context, event: Delete) -> None:
         lifecycle.doom(ctx, lineage, child)
 
 
+def goodbye(ctx: Context) -> None:
+    """All SAs end, without waiting for anything."""
+    for every in ctx.store.ike_sas():
+        _delete_now(ctx, every)
+    for rest in ctx.store.all_children():
+        lifecycle.drop_inbound(ctx, rest)
+    for found in list(ctx.store.dynamic.values()):
+        dynamic.close(ctx, found)
+    for clear in list(ctx.store.soft.values()):
+        soft.close(ctx, clear, "deleted by the operator, or the daemon stops")
+    for peer in list(ctx.store.tickets.held):
+        resumable.drop(ctx, peer)
+
+
 def _delete_now(ctx: Context, sa: IkeSa) -> None:
-    """Without waiting for anything: tell the peer once, remove the SAs. For the end of the daemon."""
+    """Tell the peer once, remove the SAs."""
     if sa.channel is not None and sa.state in (IkeState.ESTABLISHED, IkeState.REPLACED):
         informational.farewell(ctx, sa)
     lifecycle.close(ctx, sa, linger=False)

@@ -11,6 +11,7 @@ import hmac
 from xfrmd import limits
 from xfrmd.ike import select
 from xfrmd.ike.context import Context, TimerKind
+from xfrmd.ike.effects import RevokeTickets
 from xfrmd.ike.ike_sa import IkeSa, Lineage
 from xfrmd.ike.proven import Proven
 from xfrmd.ike.saving import proof
@@ -145,3 +146,14 @@ def revoke(ctx: Context, lineage: Lineage) -> None:
     if lineage.ticket:
         spend(ctx, lineage.ticket)
         lineage.ticket = b""
+
+
+# rfc 5723: once
+def revoke_all(ctx: Context) -> None:
+    """Nothing is to go on of any IKE SA that there is or was. Tickets are known by name of those that are there; what
+    others have opens by no key any more.
+    """
+    for sa in ctx.store.ike_sas():
+        revoke(ctx, sa.lineage)
+    ctx.store.tickets.know(())
+    ctx.out.append(RevokeTickets())
