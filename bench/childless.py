@@ -46,7 +46,7 @@ KINDS: Final[dict[str, Responder]] = {
 
 
 @contextlib.contextmanager
-def _hosts() -> Iterator[tuple[Host, Host]]:
+def hosts() -> Iterator[tuple[Host, Host]]:
     """The responder's, and that where all clients' addresses are local."""
     with namespaces(*_LINES) as (server, clients):
         ip_batch(["link set lo up", f"link add eth0 type veth peer name eth0 netns {clients.name}"], server)
@@ -94,7 +94,7 @@ class Running:
 
 @contextlib.contextmanager
 def _running(kind: str, suite: Suite, pki: Pki | None) -> Iterator[Running]:
-    with _hosts() as (server, clients), KINDS[kind](server, suite, pki) as pid:
+    with hosts() as (server, clients), KINDS[kind](server, suite, pki) as pid:
         running = Running(pid, clients, suite, str(pki.directory) if pki else "")
         running.connect(WARM_UP)
         _until_idle(pid)

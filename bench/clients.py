@@ -3,7 +3,7 @@
 
 `python -m bench.clients`, with its Work in JSON as argument, in the host where they are to live: each has an address of
 its own and connects once, so many at a time. A client is connected when it would give both its SAs to a kernel, or
-when its IKE SA stands where that is all it wants.
+when its IKE SA stands where that is all it wants. When all are, they rekey their IKE SAs if that is asked for.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from tests.unit.pki import Holder
 from xfrmd.adapters.udp import UdpSockets
 from xfrmd.ike.effects import Effect, InstallSa, SendDatagram, Tell
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Event, Initiate, InitiateIke, TimerFired
+from xfrmd.ike.events import Event, Initiate, InitiateIke, Rekey, TimerFired
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.notice import Level
 from xfrmd.model.pad import AuthMethod
 
 TICK: Final = 0.25
 """Seconds between two looks at timers: what is lost is sent again."""
-LIMIT: Final = 90.0
+LIMIT: Final = 200.0
 """Seconds for all of them."""
 
 
@@ -54,6 +54,8 @@ class Work:
     """A directory with ca.pem and ca.key, of whom each client has a certificate; "" where they share a secret."""
     childless: bool = False
     """IKE SAs alone (RFC 6023)."""
+    storm: int = 0
+    """So many rekeys at a time once all are connected; 0 for none."""
 
     @classmethod
     def from_json(cls, text: str) -> Work:
@@ -87,6 +89,9 @@ class Clients:
     connected: int = 0
     sent: int = 0
     """Datagrams."""
+    rekeyed: int = 0
+    left: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    """SPIs of IKE SAs to be rekeyed."""
     complaints: list[str] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -110,10 +115,12 @@ class Clients:
 
     def tell(self, event: Event) -> None:
         """Have the engine handle an event, and another client begin where one is connected."""
-        before = self.connected
+        before = self.connected, self.rekeyed
         self._handle(event)
-        if self.connected != before:
+        if self.connected != before[0]:
             self.fill()
+        for _ in range(self.rekeyed - before[1]):
+            self._rekey()
 
     def _handle(self, event: Event) -> None:
         for effect in self.engine.handle(event, time.monotonic()):
@@ -129,6 +136,10 @@ class Clients:
                 self._installed(sa.src if sa.dst == self.server else sa.dst)
             case Tell(notice) if notice.code == "ike-up" and self.work.childless:
                 self._connected(Address.parse(notice.fields["local"]))
+            case Tell(notice) if notice.code == "ike-rekeyed":
+                self.rekeyed += 1
+                if self.rekeyed == self.work.count:
+                    self.done.set()
             case Tell(notice) if notice.level <= Level.WARNING:
                 self.complaints.append(notice.message)
 
@@ -142,8 +153,24 @@ class Clients:
         self.longest = max(self.longest, time.monotonic() - self.begun.pop(client))
         self.connected += 1
 
-    async def run(self) -> float:
-        """Connect all; seconds it took. TimeoutError."""
+    def _rekey(self) -> None:
+        """Have the next one rekey its IKE SA."""
+        if (spi := next(self.left, None)) is not None:
+            self._handle(Rekey(spi))
+
+    async def _storm(self) -> float:
+        """All of them, and how many seconds it took. TimeoutError."""
+        self.left = iter([sa.local_spi for sa in self.engine.ike_sas()])
+        self.done.clear()
+        begun = time.monotonic()
+        for _ in range(self.work.storm):
+            self._rekey()
+        async with asyncio.timeout(LIMIT):
+            await self.done.wait()
+        return time.monotonic() - begun
+
+    async def run(self) -> tuple[float, float]:
+        """Connect all, and rekey all if that is asked for; seconds that each took. TimeoutError."""
         self.sockets.open()
         self.sockets.attach(asyncio.get_running_loop())
         begun = time.monotonic()
@@ -152,9 +179,10 @@ class Clients:
         async with asyncio.timeout(LIMIT):
             await self.done.wait()
         taken = time.monotonic() - begun
+        stormed = await self._storm() if self.work.storm else 0.0
         ticks.cancel()
         self.sockets.close()
-        return taken
+        return taken, stormed
 
     async def _timers(self) -> None:
         while True:
@@ -179,10 +207,12 @@ def main(text: str) -> None:
     """Connect, and print what came of it."""
     clients = Clients(Work.from_json(text))
     try:
-        seconds = asyncio.run(clients.run())
+        seconds, storm = asyncio.run(clients.run())
     except TimeoutError:
-        sys.exit(f"{len(clients.under_way)} clients are not connected in {LIMIT} s: {clients.complaints[:5]}")
+        what = f"{clients.connected} connected, {clients.rekeyed} rekeyed"
+        sys.exit(f"not all clients are done in {LIMIT} s: {what}: {clients.complaints[:5]}")
     told = {"connected": clients.connected, "seconds": seconds, "longest": clients.longest, "sent": clients.sent}
+    told |= {"rekeyed": clients.rekeyed, "storm": storm}
     print(json.dumps(told | {"complaints": len(clients.complaints)}))
 
 

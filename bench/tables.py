@@ -13,6 +13,7 @@ from bench.childless import childless_table
 from bench.floods import flood_table
 from bench.packets import CLASSES
 from bench.report import Column, Row, Table, alternated, over, tell
+from bench.storm import storm_table
 from bench.worker import measure
 
 
@@ -50,6 +51,8 @@ class Sizes:
     """Seconds of each."""
     crowd: int
     """Peers of one daemon."""
+    storm: int
+    """Peers that rekey at once."""
 
 
 FLOODS: Final = (("", 0), ("forged", 2_000), ("forged", 20_000))
@@ -60,7 +63,8 @@ FULL: Final = Sizes(
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
     clients=(300, 3, 5_000, 5), childless=(150, 5, 5_000, 5),
-    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0), ("nat", 2_000)), flooded=10.0, crowd=2_000,
+    floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0), ("nat", 2_000)), flooded=10.0,
+    crowd=2_000, storm=2_000,
 )
 QUICK: Final = Sizes(
     loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,
@@ -68,7 +72,7 @@ QUICK: Final = Sizes(
     negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
     boots=((10, 21), (1_000, 11)), starts=((10, 1), (1_000, 1)), restarts=1,
     clients=(100, 1, 1_000, 5), childless=(50, 3, 1_000, 5),
-    floods=FLOODS, flooded=3.0, crowd=200,
+    floods=FLOODS, flooded=3.0, crowd=200, storm=200,
 )
 TINY: Final = Sizes(
     loads=((40, 1),), changed=(10, 40), changes=2,
@@ -76,10 +80,10 @@ TINY: Final = Sizes(
     negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
     boots=((10, 1),), starts=((10, 1),), restarts=1,
     clients=(4, 1, 5, 1), childless=(4, 1, 5, 1),
-    floods=(("forged", 1_000),), flooded=0.2, crowd=4,
+    floods=(("forged", 1_000),), flooded=0.2, crowd=4, storm=4,
 )
 """For tests of this program: nothing is measured, all of it is done."""
-LONG: Final = replace(FULL, clients=(500, 9, 5_000, 5), childless=(400, 15, 5_000, 5))
+LONG: Final = replace(FULL, clients=(500, 9, 5_000, 5), childless=(400, 15, 5_000, 5), crowd=10_000, storm=10_000)
 # fmt: on
 
 
@@ -390,6 +394,11 @@ def crowd(sizes: Sizes) -> Table:
     return Table("crowd", "Thousands of peers", columns, rows, notes)
 
 
+def storm(sizes: Sizes) -> Table:
+    """All peers rekey."""
+    return storm_table(measure("storm", sizes.storm))
+
+
 TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "load": load,
     "change": change,
@@ -407,5 +416,6 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "childless": childless,
     "floods": floods,
     "crowd": crowd,
+    "storm": storm,
 }
 NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}
