@@ -197,8 +197,9 @@ def _certified(directory: Path, clients: Iterator[Address]) -> dict[Prefix, Auth
         serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None),
     )
     kind = "rsa" if isinstance(authority.key, rsa.RSAPrivateKey) else "p256"
+    key = pki.new_key(kind)
     return {
-        Prefix.host(one): pki.method(authority, [certificates.host(f"c{one.value}", authority, kind)])
+        Prefix.host(one): pki.method(authority, [certificates.host(f"c{one.value}", authority, kind, own_key=key)])
         for one in clients
     }
 

@@ -62,7 +62,7 @@ FULL: Final = Sizes(
     many=100_000, written=1_000, classes=(1, 10, 50, 200), packets=8192, rounds=9,
     negotiate=10_000, installs=5, wildcards=(10, 100, 1_000), handshakes=300, runs=3,
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
-    clients=(300, 3, 5_000, 5), childless=(150, 5, 5_000, 5),
+    clients=(300, 3, 5_000, 5), childless=(100, 5, 5_000, 5),
     floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0), ("nat", 2_000)), flooded=10.0,
     crowd=2_000, storm=2_000,
 )
