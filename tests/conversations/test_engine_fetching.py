@@ -15,12 +15,12 @@ from tests.conversations.scenes import A4, B4
 from tests.unit.pki import NOW, Holder, answered, asking, crl, issue, method, places, root
 from xfrmd import limits
 from xfrmd.credentials import sources
-from xfrmd.credentials.ocsp import Status
+from xfrmd.credentials.ocsp import Revoked, Status
 from xfrmd.credentials.revocation import lists_of
 from xfrmd.credentials.sources import Source
 from xfrmd.ike import resumable
-from xfrmd.ike.effects import AskRevocation, Effect
-from xfrmd.ike.events import PlanChanged, RevocationLearnt, TicketKeys
+from xfrmd.ike.effects import AskRevocation, Effect, KeepRevoked
+from xfrmd.ike.events import PlanChanged, RevocationKept, RevocationLearnt, TicketKeys
 from xfrmd.ike.learnt import Learnt, Waiting
 from xfrmd.limits import fetching
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, CRL_OFF, Fetching, Ppk
@@ -286,3 +286,66 @@ def test_what_a_responder_said_later_counts_and_of_two_at_once_the_worse() -> No
     assert not known.revoked
     said(2, revoked=True)
     assert known.statuses[about].revoked
+
+
+def another_run(talk: Dialogue, effects: list[Effect]) -> None:
+    """A starts anew, with nothing but what it was told to keep of revocations."""
+    kept = [one.revoked for one in effects if isinstance(one, KeepRevoked)]
+    talk.a = Side(A4, plans.plan(A4, [B4], settings(CRL_IF_KNOWN)), 77, talk.wall)
+    if kept:
+        talk.a.hear(RevocationKept(kept[-1]), talk.now)
+
+
+@BOTH
+def test_whom_a_responder_has_called_revoked_does_not_come_in_by_its_silence_after_a_restart(initiates: str) -> None:
+    talk = pair(CRL_IF_KNOWN, BY_OCSP)
+    (source,) = begin(talk, initiates)
+    effects = answer(talk, source, octets=answered(CA, BY_OCSP, revoked=True))
+    another_run(talk, effects)
+    talk.pass_time(3600.0)
+    begin(talk, initiates)
+    talk.pass_time(fetching.REVOCATION_WAIT[0] + 1)
+    assert not talk.a.installed()
+    assert not talk.a.engine.ike_sas()
+    assert "was revoked by" in talk.a.told("auth-failed").message
+
+
+def test_what_a_responder_takes_back_is_not_kept_either() -> None:
+    talk = pair(CRL_IF_KNOWN, BY_OCSP)
+    (source,) = begin(talk, "b")
+    first = answer(talk, source, octets=answered(CA, BY_OCSP, revoked=True, start=-timedelta(hours=2)))
+    again = answer(talk, source, octets=answered(CA, BY_OCSP, revoked=True, start=-timedelta(hours=2)))
+    later = answer(talk, source, octets=answered(CA, BY_OCSP))
+    same = answer(talk, source, octets=answered(CA, BY_OCSP, start=-timedelta(minutes=1)))
+    kept = [[len(one.revoked) for one in each if isinstance(one, KeepRevoked)] for each in (first, again, later, same)]
+    assert kept == [[1], [], [0], []]
+    another_run(talk, first + later)
+    talk.now = 300.0
+    assert begin(talk, "b") == [source]
+
+
+def test_an_ike_sa_of_whom_an_earlier_run_knows_to_be_revoked_ends() -> None:
+    """Should what is left of that run tell of both."""
+    talk = pair(CRL_IF_KNOWN, BY_OCSP)
+    (source,) = begin(talk, "b")
+    answer(talk, source, octets=answered(CA, BY_OCSP))
+    assert state(talk.a) == ["established"]
+    news = sources.answer(source, answered(CA, BY_OCSP, revoked=True, start=timedelta()), talk.a.engine._ctx.today())
+    assert isinstance(news, Status)
+    links = established(talk.a).lineage.proofs.remote.links
+    talk.talk(talk.a.hear(RevocationKept(tuple(Revoked(one, news) for one in links)), talk.now))
+    assert state(talk.a) == state(talk.b) == []
+
+
+def test_a_mass_of_other_answers_does_not_push_out_who_is_revoked() -> None:
+    talk = pair(CRL_IF_KNOWN, BY_OCSP)
+    (source,) = begin(talk, "b")
+    answer(talk, source, octets=answered(CA, BY_OCSP, revoked=True))
+    known, now = talk.a.engine._ctx.store.learnt, talk.a.engine._ctx.today()
+    for number in range(fetching.OCSP_KEPT):
+        name = number.to_bytes(8)
+        known.put_status(Status(name, False, now + timedelta(hours=1), now), name, now)
+    assert not any(one.revoked for one in known.statuses.values())
+    talk.pass_time(300.0)
+    assert begin(talk, "b") == []
+    assert ["was revoked by" in one.message for one in talk.a.notices() if one.code == "auth-failed"] == [True, True]

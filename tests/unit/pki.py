@@ -211,6 +211,7 @@ def answered(
     end: dt.timedelta | None = 7 * DAY,
     hash_: Any = None,
     now: dt.datetime = NOW,
+    why: x509.ReasonFlags | None = None,
 ) -> bytes:
     """What an OCSP responder answers: the issuer, or `by` whom it has let."""
     signer = by or issuer
@@ -223,7 +224,7 @@ def answered(
         now + start,
         None if end is None else now + end,
         now - DAY if revoked else None,
-        None,
+        why,
     )
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, signer.parsed)
     if by is not None:

@@ -46,6 +46,15 @@ def test_good_answers_of_every_kind_of_key(kind: str, hash_: hashes.HashAlgorith
     )
 
 
+def test_a_revocation_holds_as_long_as_the_certificate_and_a_hold_until_the_next_news() -> None:
+    ends = HOST.parsed.not_valid_after_utc
+    assert judged(answered(CA, HOST, revoked=True)).until == ends
+    assert judged(answered(CA, HOST, revoked=True, why=x509.ReasonFlags.key_compromise, end=HOUR)).until == ends
+    hold = x509.ReasonFlags.certificate_hold
+    assert judged(answered(CA, HOST, revoked=True, why=hold, end=7 * HOUR)).until == NOW + 7 * HOUR
+    assert judged(answered(CA, HOST, revoked=True, why=hold, end=None, start=-HOUR / 2)).until == NOW + HOUR
+
+
 def test_a_revoked_certificate_and_what_lists_say_beside_it() -> None:
     path = [HOST.certificate, CA.certificate]
     revoked, good = judged(answered(CA, HOST, revoked=True)), judged(answered(CA, HOST))

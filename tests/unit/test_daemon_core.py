@@ -20,6 +20,7 @@ from xfrmd.ike.effects import (
     DropHeld,
     Effect,
     InstallSa,
+    KeepRevoked,
     ReleaseHeld,
     RemapSa,
     RemoveSa,
@@ -170,6 +171,7 @@ def executor(edges: Edges, told: list[Notice], ledger: Ledger | None = None) -> 
         overlays=overlays,
         late=edges.late,
         move_tunnel=lambda end, gateway: edges.moved.append((end, gateway)),
+        keep_revoked=edges.done.append,
         revoke_tickets=lambda: edges.done.append("revoke tickets"),
     )
 
@@ -192,6 +194,7 @@ def test_effects_are_carried_out_in_order_and_kept_in_the_ledger() -> None:
         RemoveSa(ProtocolId.ESP, 1, THERE, HERE),
         DropHeld(7, SELECTOR),
         RevokeTickets(),
+        KeepRevoked(()),
         Tell(notice),
     )
     engine = ScriptedEngine({Delete: effects})
@@ -204,6 +207,7 @@ def test_effects_are_carried_out_in_order_and_kept_in_the_ledger() -> None:
         ("remove", ProtocolId.ESP, 1, "192.0.2.1"),
         ("drop", 7, SELECTOR),
         "revoke tickets",
+        (),
     ]
     assert list(ledger.sas) == [(THERE, ProtocolId.ESP, 2)]
     assert told == [notice]

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -36,13 +36,23 @@ _DIGEST: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a responder has said of one certificate, and how long it is believed."""
+    """What a responder has said of one certificate."""
 
     about: bytes
     revoked: bool
     until: datetime
+    """How long it is believed. No revocation but a hold is ever taken back (RFC 5280 5.3.1): it lasts as long as the
+    certificate.
+    """
     said: datetime
     """When it was so (thisUpdate): what was said later counts."""
+
+
+class Revoked(NamedTuple):
+    """A certificate that a responder calls revoked, as lists name it (`revocation.link`), and what was said."""
+
+    link: bytes
+    status: Status
 
 
 def about(certificate: Certificate, issuer: Certificate) -> bytes:
@@ -80,7 +90,7 @@ def _judge(response: ocsp.OCSPResponse, certificate: Certificate, issuer: Certif
     if strange:
         raise CredentialError(f"the answer has a critical extension ({', '.join(strange)})")
     _check_signature(response, issuer, when)
-    return _status(single, about(certificate, issuer), when)
+    return _status(single, certificate, issuer, when)
 
 
 def _single(response: ocsp.OCSPResponse, certificate: Certificate, issuer: Certificate) -> ocsp.OCSPSingleResponse:
@@ -167,7 +177,7 @@ def _signed(response: ocsp.OCSPResponse, key: PublicKey) -> bool:
     return True
 
 
-def _status(single: ocsp.OCSPSingleResponse, subject: bytes, when: datetime) -> Status:
+def _status(single: ocsp.OCSPSingleResponse, one: Certificate, issuer: Certificate, when: datetime) -> Status:
     began, ends = single.this_update_utc, single.next_update_utc
     fresh = timedelta(seconds=fetching.OCSP_FRESH)
     if began > when + timedelta(seconds=fetching.OCSP_SKEW):
@@ -176,5 +186,8 @@ def _status(single: ocsp.OCSPSingleResponse, subject: bytes, when: datetime) -> 
         raise CredentialError(f"the answer held until {ends or began + fresh:%Y-%m-%d %H:%M:%S} UTC")
     if single.certificate_status is ocsp.OCSPCertStatus.UNKNOWN:
         raise CredentialError("the responder does not know the certificate")
-    revoked = single.certificate_status is ocsp.OCSPCertStatus.REVOKED
-    return Status(subject, revoked, min(ends or when + fresh, when + fresh), began)
+    if single.certificate_status is not ocsp.OCSPCertStatus.REVOKED:
+        return Status(about(one, issuer), False, min(ends or when + fresh, when + fresh), began)
+    held = single.revocation_reason is x509.ReasonFlags.certificate_hold
+    until = (ends or when + fresh) if held else one.parsed.not_valid_after_utc
+    return Status(about(one, issuer), True, until, began)

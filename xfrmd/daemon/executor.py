@@ -7,10 +7,11 @@ both ends; what could not be taken away is told, and `SaWatch` and `Overlays.cat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xfrmd.credentials.ocsp import Revoked
 from xfrmd.credentials.sources import Source
 from xfrmd.daemon.installing import Installing, Late
 from xfrmd.daemon.ledger import Ledger
@@ -25,6 +26,7 @@ from xfrmd.ike.effects import (
     DropHeld,
     Effect,
     InstallSa,
+    KeepRevoked,
     KeepSa,
     MoveTunnel,
     OpenClear,
@@ -44,7 +46,8 @@ from xfrmd.model.notice import Level, Notice
 
 class Executor:
     """The hands of the engine. `tell` writes a notice for the operator, `late` hears what the kernel has not done,
-    `enquire` asks about revoked certificates, `revoke_tickets` gives up the keys of tickets.
+    `enquire` asks about revoked certificates, `revoke_tickets` gives up the keys of tickets,
+    `keep_revoked` keeps for later runs who is known to be revoked.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Executor:
         move_tunnel: Callable[[Address, Address], None],
         enquire: Callable[[Source], None] = lambda _: None,
         revoke_tickets: Callable[[], None] = lambda: None,
+        keep_revoked: Callable[[Sequence[Revoked]], None] = lambda _: None,
     ) -> None:
         self._datagrams = datagrams
         self._sas = sas
@@ -86,6 +90,7 @@ class Executor:
             RemoveFilter: self._take_away,
             MoveTunnel: lambda effect: move_tunnel(effect.end, effect.gateway),
             AskRevocation: self._ask_revocation,
+            KeepRevoked: lambda effect: keep_revoked(effect.revoked),
             RevokeTickets: lambda _: revoke_tickets(),
             Tell: self._told,
         }

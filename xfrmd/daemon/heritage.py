@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from xfrmd.adapters.entropy import system_entropy
 from xfrmd.daemon.overlay import Kind
+from xfrmd.daemon.remembered import Remembered
 from xfrmd.daemon.service import Service
 from xfrmd.errors import KernelError
 from xfrmd.ike.events import Adopt, CrashSecrets, Delete
@@ -21,6 +23,10 @@ def find(service: Service) -> None:
         service.kernel.overlays.expect(Kind.DYNAMIC, one.reqid, one.selector)
     for redirect in found.redirects:
         service.facts.redirect(redirect.end, redirect.gateway)
+    remembered = Remembered(service.settings.revoked, service.kernel.journal.tell)
+    revoked = remembered.recall(datetime.fromtimestamp(service.house.clocks().wall, UTC))
+    if revoked is not None:
+        service.house.core.post(revoked)
 
 
 def adopt(service: Service) -> None:

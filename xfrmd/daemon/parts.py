@@ -18,6 +18,7 @@ from xfrmd.adapters.lasting_secrets import LastingSecrets
 from xfrmd.adapters.names.store import NameStore
 from xfrmd.adapters.policy_files import PolicyFiles
 from xfrmd.adapters.policy_stores import StoreFiles
+from xfrmd.adapters.revoked_file import RevokedFile
 from xfrmd.control.exits import ExitCode
 from xfrmd.daemon.core import Faults
 from xfrmd.errors import KernelError, XfrmdError
@@ -64,6 +65,12 @@ class Settings:
         """Revocation lists that were fetched; None without a state directory."""
         directory = self.environ.get("STATE_DIRECTORY")
         return FetchedLists(Path(directory) / "revocation", Disk()) if directory else None
+
+    @property
+    def revoked(self) -> RevokedFile | None:
+        """Whom responders have called revoked; None without a state directory."""
+        directory = self.environ.get("STATE_DIRECTORY")
+        return RevokedFile(Path(directory) / "revoked.json", Disk()) if directory else None
 
     @property
     def sources(self) -> dict[Store, PolicyFiles]:

@@ -42,6 +42,7 @@ from xfrmd.daemon.overlay import Overlays
 from xfrmd.daemon.packets import NegotiatedPackets
 from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
+from xfrmd.daemon.remembered import Remembered
 from xfrmd.daemon.sa_watch import SaWatch
 from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.ticket_keys import TicketKeyring
@@ -153,6 +154,7 @@ def _hands(service: Service, ledger: Ledger, enquirer: Enquirer, tickets: Ticket
         move_tunnel=service.facts.redirect,
         enquire=enquirer.ask,
         revoke_tickets=tickets.revoke,
+        keep_revoked=Remembered(service.settings.revoked, service.kernel.journal.tell).keep,
     )
 
 

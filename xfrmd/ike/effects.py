@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xfrmd.credentials.ocsp import Revoked
 from xfrmd.credentials.sources import Source
 from xfrmd.ike.events import Endpoint
 from xfrmd.model.addresses import Address
@@ -139,6 +140,15 @@ class AskRevocation:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRevoked:
+    """All that is known by responders of revoked certificates, in the place of what was told before: later runs are to
+    hear of it by RevocationKept.
+    """
+
+    revoked: tuple[Revoked, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RevokeTickets:
     """All keys of tickets so far are to be gone for good. TicketKeys with others follows; until then there are none."""
 
@@ -176,6 +186,7 @@ Effect = (
     | RemoveFilter
     | MoveTunnel
     | AskRevocation
+    | KeepRevoked
     | RevokeTickets
     | Tell
 )

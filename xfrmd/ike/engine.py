@@ -37,6 +37,7 @@ from xfrmd.ike.events import (
     PlanChanged,
     Rekey,
     Remapped,
+    RevocationKept,
     RevocationLearnt,
     SaExpired,
     SaFailed,
@@ -67,6 +68,7 @@ _EVENTS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Goodbye: lambda ctx, _: kernel_events.goodbye(ctx),
     Adopt: adopting.adopt,
     RevocationLearnt: enquiries.learnt,
+    RevocationKept: enquiries.kept,
     CrashSecrets: lambda ctx, event: ctx.store.tickets.tokens.know(event.secrets),
     TicketKeys: lambda ctx, event: ctx.store.tickets.know(event.keys),
 }

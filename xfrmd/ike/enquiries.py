@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import starmap
 from typing import Final
 
 from xfrmd.credentials import own, revocation
-from xfrmd.credentials.ocsp import Status
+from xfrmd.credentials.ocsp import Revoked, Status
 from xfrmd.credentials.sources import Sources
 from xfrmd.ike import lifecycle, resumable
 from xfrmd.ike.context import Context, TimerKind
-from xfrmd.ike.effects import AskRevocation
-from xfrmd.ike.events import RevocationLearnt
+from xfrmd.ike.effects import AskRevocation, KeepRevoked
+from xfrmd.ike.events import RevocationKept, RevocationLearnt
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.ike.learnt import PostponedError, Waiting
 from xfrmd.limits import fetching
@@ -26,7 +27,8 @@ REVOKED: Final = "the peer's certificate may be revoked"
 
 def statuses(ctx: Context, method: RootcaAuth) -> tuple[Status, ...]:
     """The answers of responders that a method looks at."""
-    return tuple(ctx.store.learnt.statuses.values()) if method.fetch is not None else ()
+    known = ctx.store.learnt
+    return (*known.statuses.values(), *known.revoked.values()) if method.fetch is not None else ()
 
 
 def demand(ctx: Context, sa: IkeSa, wanted: Sources, check: int) -> str:
@@ -67,7 +69,8 @@ def learnt(ctx: Context, event: RevocationLearnt) -> None:
         _end(ctx, lambda links: revocation.listed(links, (news,)))
     elif news is not None:
         link = revocation.link(own.known(event.source.certificate))
-        known.put_status(news, link, ctx.today())
+        if known.put_status(news, link, ctx.today()):
+            ctx.out.append(KeepRevoked(tuple(starmap(Revoked, known.revoked.items()))))
         _end(ctx, lambda links: news.revoked and link in links)
     waiting = [(sa, one) for sa, one in known.waiting.items() if event.source in one.open]
     for _, one in waiting:
@@ -77,6 +80,14 @@ def learnt(ctx: Context, event: RevocationLearnt) -> None:
     for sa, one in waiting:
         if known.waiting.get(sa) is one:  # what those before it led to may have ended it
             one.resume()
+
+
+def kept(ctx: Context, event: RevocationKept) -> None:
+    """What an earlier run has learnt of who is revoked holds in this one."""
+    for link, status in event.revoked:
+        ctx.store.learnt.put_status(status, link, ctx.today())
+    links = {one.link for one in event.revoked}
+    _end(ctx, lambda theirs: not links.isdisjoint(theirs))
 
 
 def _end(ctx: Context, named: Callable[[Iterable[bytes]], bool]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xfrmd.credentials.ocsp import Revoked
 from xfrmd.credentials.sources import News, Source
 from xfrmd.ike.saved import KernelSas, Saved
 from xfrmd.model.addresses import Address
@@ -143,6 +144,15 @@ class RevocationLearnt:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationKept:
+    """Whom responders have called revoked in earlier runs: what the last KeepRevoked told, as far as it holds still. To
+    be told before anybody is heard.
+    """
+
+    revoked: tuple[Revoked, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Initiate:
     """The operator wants an SA for this filter and peer without traffic asking for it."""
 
@@ -200,6 +210,7 @@ Event = (
     | CrashSecrets
     | TicketKeys
     | RevocationLearnt
+    | RevocationKept
     | Initiate
     | InitiateIke
     | Rekey

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from xfrmd.credentials import revocation
 from xfrmd.credentials.ocsp import Status
@@ -14,8 +14,6 @@ from xfrmd.errors import XfrmdError
 from xfrmd.ike.ike_sa import IkeSa
 from xfrmd.limits import fetching
 from xfrmd.model.pad import CRL_OFF, RootcaAuth
-
-_MOMENT = timedelta(microseconds=1)
 
 
 class PostponedError(XfrmdError):
@@ -43,8 +41,10 @@ class Learnt:
         self.lists: dict[tuple[str, bytes], bytes] = {}
         """By address and issuer: where one authority's list is, another one's may be shown."""
         self.statuses: dict[bytes, Status] = {}
-        self.revoked: dict[bytes, datetime] = {}
-        """Certificates that responders call revoked, as lists name them (`revocation.link`), and when they said so."""
+        self.revoked: dict[bytes, Status] = {}
+        """What responders have said of certificates that they call revoked, by `revocation.link`. It is kept where a
+        mass of other answers has pushed it out of `statuses`.
+        """
         self.waiting: dict[IkeSa, Waiting] = {}
 
     def put_list(self, url: str, der: bytes) -> None:
@@ -72,17 +72,16 @@ class Learnt:
         answered = method.fetch is not None and any(one in self.revoked for one in links)
         return answered or revocation.listed(links, self.lists_of(method))
 
-    def put_status(self, status: Status, link: bytes, when: datetime) -> None:
+    def put_status(self, status: Status, link: bytes, when: datetime) -> bool:
         """Keep an answer about the certificate of this link; those that hold no more go first. What was said later
-        counts, of what was said at once the worse.
+        counts, of what was said at once the worse. Is something else known now of who is revoked?
         """
-        there = self.statuses.get(status.about)
-        worse = self.revoked.get(link, status.said - _MOMENT)
-        if worse >= status.said or (there is not None and there.said > status.said):
-            return
+        there, worse = self.statuses.get(status.about), self.revoked.get(link)
+        if (worse is not None and worse.said >= status.said) or (there is not None and there.said > status.said):
+            return False
         self.revoked.pop(link, None)
         if status.revoked:
-            self.revoked[link] = status.said
+            self.revoked[link] = status
         while len(self.revoked) > fetching.OCSP_KEPT:
             del self.revoked[next(iter(self.revoked))]
         self.statuses.pop(status.about, None)
@@ -91,3 +90,4 @@ class Learnt:
         while len(self.statuses) >= fetching.OCSP_KEPT:
             del self.statuses[next(iter(self.statuses))]
         self.statuses[status.about] = status
+        return status.revoked or worse is not None
