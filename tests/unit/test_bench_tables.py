@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench import filters
+from bench.__main__ import arguments
 from bench.report import Column, Row, Table, alternated
 from bench.scene import Aim
+from bench.tables import FULL, LONG, QUICK, TINY, Sizes
 from xfrmd.compiler import Compilation
 from xfrmd.compiler.expand import generic_filters
 from xfrmd.compiler.interpreter import Interpreter, Seen
@@ -114,6 +116,17 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     (table,) = answer["tables"]
     assert table["name"] == "handshakes"
     assert all(row["responder_ms"] > 0 for row in table["rows"])
+
+
+@pytest.mark.parametrize(("option", "sizes"), [("--long", LONG), ("--quick", QUICK), ("--tiny", TINY), (None, FULL)])
+def test_the_size_is_asked_for_by_an_option(option: str | None, sizes: Sizes) -> None:
+    assert arguments().parse_args([option] if option else []).sizes is sizes
+
+
+def test_sizes_exclude_each_other() -> None:
+    done = bench("--long", "--quick", "handshakes")
+    assert done.returncode == 2
+    assert "not allowed with" in done.stderr
 
 
 def test_an_unknown_table_is_a_usage_error() -> None:
