@@ -349,3 +349,29 @@ def test_a_mass_of_other_answers_does_not_push_out_who_is_revoked() -> None:
     talk.pass_time(300.0)
     assert begin(talk, "b") == []
     assert ["was revoked by" in one.message for one in talk.a.notices() if one.code == "auth-failed"] == [True, True]
+
+
+@BOTH
+@pytest.mark.parametrize("named", [True, False])
+def test_a_list_of_an_earlier_run_that_no_longer_holds_refuses_whom_it_names(initiates: str, named: bool) -> None:
+    """The handshake waits for a newer one, which does not come."""
+    talk = pair(CRL_IF_KNOWN)
+    assert begin(talk, initiates) == [OF_LIST]
+    old = lists_of(crl(CA, *([B] if named else []), days=(-9, -2)))[0]
+    talk.talk(talk.a.hear(RevocationKept(lists=((LIST, old),)), talk.now))
+    talk.pass_time(fetching.REVOCATION_WAIT[0] + 1)
+    assert bool(talk.a.installed()) is not named
+    told = talk.a.told("auth-failed" if named else "revocation-unknown").message
+    assert "was revoked by" in told if named else "held until" in told
+
+
+def test_an_ike_sa_of_whom_a_list_of_an_earlier_run_names_ends() -> None:
+    talk = pair(CRL_IF_KNOWN)
+    begin(talk, "b")
+    talk.pass_time(fetching.REVOCATION_WAIT[0] + 1)
+    assert state(talk.a) == ["established"]
+    talk.talk(talk.a.hear(RevocationKept(lists=((LIST, der(A)),)), talk.now))
+    assert state(talk.a) == ["established"]
+    old = lists_of(crl(CA, B, days=(-1, 5)))[0]
+    talk.talk(talk.a.hear(RevocationKept(lists=((LIST, old),)), talk.now))
+    assert state(talk.a) == state(talk.b) == []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Place:
         self.held: asyncio.Event | None = None
         self.heard: asyncio.Queue[tuple[Source, News | None, str]] = asyncio.Queue()
         self.told: list[Notice] = []
+        self.outdated: asyncio.Queue[tuple[Source, bytes]] = asyncio.Queue()
         self.broken: list[tuple[str, Exception]] = []
         self.rule = ""
         self.directory = directory / "revocation"
@@ -72,7 +74,11 @@ class Place:
     def another(self) -> Enquirer:
         ways = Ways(self.fetch, self.wall, lambda _: self.rule, self.store)
         return Enquirer(
-            ways, lambda *news: self.heard.put_nowait(news), self.told.append, lambda *fault: self.broken.append(fault)
+            ways,
+            lambda *news: self.heard.put_nowait(news),
+            self.told.append,
+            lambda *fault: self.broken.append(fault),
+            lambda *kept: self.outdated.put_nowait(kept),
         )
 
     def wall(self) -> float:
@@ -257,6 +263,51 @@ def test_what_is_on_the_disk_is_judged_as_what_was_fetched(content: bytes, tmp_p
         place.enquirer.plan_changed(plan_of(Fetching()))
         assert (await place.news())[1] == place.web[LIST]
         assert place.asked == [LIST]
+
+    played(story, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "counts"), [(der(CA, B, days=(-9, -2)), True), (der(STRANGER, B, days=(-9, -2)), False)]
+)
+def test_a_list_of_an_earlier_run_that_no_longer_holds_is_told_before_anybody_is_asked(
+    content: bytes, counts: bool, tmp_path: Path
+) -> None:
+    """Also when nobody can be asked, as others wait for their answers."""
+
+    async def story(place: Place) -> None:
+        place.store.save(LIST, content)
+        place.held = asyncio.Event()
+        for number in range(fetching.AT_ONCE):
+            one = Source(f"{RESPONDER}{number}", (CA.der,), B.der)
+            place.web[one.url] = answered(CA, B)
+            place.enquirer.ask(one)
+        place.web[LIST] = FetchError("nobody there")
+        place.enquirer.plan_changed(plan_of(Fetching(responders=(RESPONDER,))))
+        if counts:
+            assert await asyncio.wait_for(place.outdated.get(), 20) == (OF_LIST, content)
+        assert LIST not in place.asked
+        place.held.set()
+        heard = [await place.news() for _ in range(fetching.AT_ONCE + 1)]
+        assert [(source, trouble) for source, news, trouble in heard if news is None] == [(OF_LIST, "nobody there")]
+        assert place.outdated.empty()
+
+    played(story, tmp_path)
+
+
+def test_a_start_leaves_the_lists_that_peers_have_named_as_many_as_are_kept(tmp_path: Path) -> None:
+    """Which they are is not known before the peers come."""
+
+    async def story(place: Place) -> None:
+        place.store.save(LIST, der())
+        os.utime(next(place.directory.iterdir()), (0, 0))
+        for number in range(fetching.CRLS_FETCHED + 9):
+            place.store.save(f"{OTHER}{number}", der())
+            os.utime(place.store._path(f"{OTHER}{number}"), (number, number))
+        (place.directory / "half.crl.new").write_bytes(b"")
+        place.enquirer.plan_changed(plan_of(Fetching()))
+        urls = [LIST, *(f"{OTHER}{number}" for number in range(10, fetching.CRLS_FETCHED + 9))]
+        assert {*place.directory.iterdir()} == {place.store._path(url) for url in urls}
 
     played(story, tmp_path)
 

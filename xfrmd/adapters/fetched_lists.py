@@ -32,12 +32,17 @@ class FetchedLists:
         prepare(self._files, self._path(url), der)
         put_in_place(self._files, self._path(url))
 
-    def keep(self, urls: Collection[str]) -> None:
-        """Remove what was saved for other addresses, and what a crash has left half written."""
-        wanted = {self._path(url) for url in urls}
-        for path in self._directory.iterdir() if self._directory.is_dir() else ():
-            if path not in wanted:
-                self._files.remove(path)
+    def keep(self, urls: Collection[str], gone: Collection[str], most: int) -> None:
+        """Remove what was saved for the addresses in `gone`, what a crash has left half written, and of more than so
+        many files the oldest that are not of `urls`.
+        """
+        wanted, unwanted = {self._path(url) for url in urls}, {self._path(url) for url in gone}
+        found = [*self._directory.iterdir()] if self._directory.is_dir() else []
+        lists = [path for path in found if path.suffix == _SUFFIX and path not in unwanted]
+        lists.sort(key=lambda path: (path in wanted, path.lstat().st_mtime))
+        unwanted |= {path for path in found if path.suffix != _SUFFIX} | {*lists[: max(len(lists) - most, 0)]}
+        for path in unwanted:
+            self._files.remove(path)
 
     def _path(self, url: str) -> Path:
         return self._directory / f"{hashlib.sha256(url.encode()).hexdigest()}{_SUFFIX}"

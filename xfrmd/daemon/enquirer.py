@@ -40,8 +40,8 @@ class ListStore(Protocol):
     def save(self, url: str, der: bytes) -> None:
         """Keep a list."""
 
-    def keep(self, urls: set[str]) -> None:
-        """Remove all others."""
+    def keep(self, urls: set[str], gone: set[str], most: int) -> None:
+        """Remove what is of no use: those that are gone, and of more than so many others than `urls` before these."""
 
 
 def by_http(facts: FactsSource) -> Callable[[Request], Awaitable[bytes]]:
@@ -51,6 +51,13 @@ def by_http(facts: FactsSource) -> Callable[[Request], Awaitable[bytes]]:
         return (await facts.look_up(frozenset({name}), strict=False)).get(name, ())
 
     return lambda request: fetch(request, resolve)
+
+
+class Kept(NamedTuple):
+    """A list that was saved, and proved to be its authority's."""
+
+    der: bytes
+    holds: bool
 
 
 class Ways(NamedTuple):
@@ -79,7 +86,9 @@ class Known:
 
 
 class Enquirer:
-    """`learnt` hears what comes of each question, `tell` what the operator should know, `broken` of faults of ours."""
+    """`learnt` hears what comes of each question, `kept` of lists on the disk that no longer hold, `tell` what the
+    operator should know, `broken` of faults of ours.
+    """
 
     def __init__(
         self,
@@ -87,10 +96,12 @@ class Enquirer:
         learnt: Callable[[Source, News | None, str], None],
         tell: Callable[[Notice], None],
         broken: Callable[[str, Exception], None],
+        kept: Callable[[Source, bytes], None] = lambda *_: None,
     ) -> None:
         self._ways = ways
         self._broken = broken
         self._learnt = learnt
+        self._outdated = kept
         self._tell = tell
         self._turns = asyncio.Semaphore(fetching.AT_ONCE)
         self._timer: asyncio.TimerHandle | None = None
@@ -113,7 +124,8 @@ class Enquirer:
         """Fetch what the methods of a plan will need, forget what none of them allows any more."""
         every = dict.fromkeys(one for pad in plan.pad for one in pad.auth)
         methods = [one for one in every if isinstance(one, RootcaAuth) and one.fetch is not None]
-        for one in [one for one in self.known if not sources.is_allowed(one, methods)]:
+        gone = [one for one in self.known if not sources.is_allowed(one, methods)]
+        for one in gone:
             self._drop(one)
         for source in sources.ahead(methods):
             known = self._known(source)
@@ -122,7 +134,8 @@ class Enquirer:
                 self._start(known, anew=False)
         if self._ways.store is not None:
             with contextlib.suppress(OSError):  # what cannot be removed is of no harm
-                self._ways.store.keep({one.url for one in self.known if one.is_list})
+                wanted, others = ({one.url for one in each if one.is_list} for each in (self.known, gone))
+                self._ways.store.keep(wanted, others - wanted, fetching.CRLS_FETCHED if methods else 0)
 
     def close(self) -> None:
         """Ask no more."""
@@ -154,8 +167,10 @@ class Enquirer:
     async def _run(self, known: Known, *, anew: bool) -> None:
         source, news, trouble = known.source, None, "an internal error"
         try:
-            async with self._turns:
-                news = await self._obtain(source, anew=anew)
+            news = await self._from_disk(source) if source.is_list and not anew else None
+            if news is None:
+                async with self._turns:
+                    news = await self._obtain(source)
         except FetchError as error:
             trouble = f"{error}{self._held(source, error.address)}"
         except CredentialError as error:
@@ -172,24 +187,35 @@ class Enquirer:
             self._succeeded(known, news)
         self._learnt(source, news, "" if news is not None else trouble)
 
-    async def _obtain(self, source: Source, *, anew: bool) -> News:
+    async def _obtain(self, source: Source) -> News:
         if not source.is_list:
             body = sources.question(source)
             request = Request(source.url, fetching.OCSP_FETCHED, body, ocsp.REQUEST_TYPE)
             return sources.answer(source, await self._ways.fetch(request), self._today())
-        kept = None if anew else await asyncio.to_thread(self._kept, source)
-        if kept is not None:
-            return kept
         octets = await self._ways.fetch(Request(source.url, fetching.CRL_FETCHED))
         return await asyncio.to_thread(self._judged, source, octets)
 
-    def _kept(self, source: Source) -> News | None:
-        """In a thread: the list that was saved, if it still holds."""
+    async def _from_disk(self, source: Source) -> News | None:
+        """The list that was saved, if it holds. Else it is told what it names, which nothing takes back but a newer
+        list: whoever keeps us from that one is not to bring in who was known to be revoked.
+        """
+        kept = await asyncio.to_thread(self._kept, source)
+        if kept is None or kept.holds:
+            return kept.der if kept is not None else None
+        self._outdated(source, kept.der)
+        return None
+
+    def _kept(self, source: Source) -> Kept | None:
+        """In a thread: the list that was saved, if it is the authority's."""
         try:
             octets = self._ways.store.load(source.url) if self._ways.store is not None else None
-            return sources.answer(source, octets, self._today()) if octets is not None else None
+            if octets is None:
+                return None
+            began, ends = (found := revocation.known(octets)).parsed.last_update_utc, found.next_update
+            sources.answer(source, octets, began)
         except (OSError, CredentialError):
             return None
+        return Kept(octets, began <= self._today() <= ends)
 
     def _judged(self, source: Source, octets: bytes) -> News:
         """In a thread, as a list of some megabytes takes a while."""

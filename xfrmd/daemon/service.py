@@ -49,7 +49,15 @@ from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.daemon.views import Clocks
 from xfrmd.errors import KernelError
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, DatagramReceived, Goodbye, PlanChanged, RevocationLearnt, TicketKeys
+from xfrmd.ike.events import (
+    Acquire,
+    DatagramReceived,
+    Goodbye,
+    PlanChanged,
+    RevocationKept,
+    RevocationLearnt,
+    TicketKeys,
+)
 from xfrmd.model.notice import Level, Notice
 from xfrmd.model.plan import Overlay, Plan
 from xfrmd.model.selector import Selector
@@ -186,7 +194,7 @@ class Service:
         self.custody = Custody(state_file(self.settings.environ, self.notifier, tell), engine, tell)
         overlays = self.kernel.overlays
         ways = Ways(by_http(self.facts), time.time, self.kernel.rule, self.settings.fetched_lists)
-        enquirer = Enquirer(ways, self._learnt, tell, self.errands.faults)
+        enquirer = Enquirer(ways, self._learnt, tell, self.errands.faults, self._list_kept)
         tickets = TicketKeyring(self.settings.ticket_keys, self._ticket_keys, tell)
         executor = _hands(self, ledger, enquirer, tickets, self._late)
         core = Core(engine, executor.carry, self.errands.faults, changes.happened, self.custody.keep)
@@ -243,6 +251,9 @@ class Service:
 
     def _learnt(self, source: Source, news: News | None, trouble: str) -> None:
         self.house.core.post(RevocationLearnt(source, news, trouble))
+
+    def _list_kept(self, source: Source, der: bytes) -> None:
+        self.house.core.post(RevocationKept(lists=((source.url, der),)))
 
     def _ticket_keys(self, keys: TicketKeys) -> None:
         self.house.core.post(keys)

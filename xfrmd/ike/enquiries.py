@@ -86,8 +86,10 @@ def kept(ctx: Context, event: RevocationKept) -> None:
     """What an earlier run has learnt of who is revoked holds in this one."""
     for link, status in event.revoked:
         ctx.store.learnt.put_status(status, link, ctx.today())
-    links = {one.link for one in event.revoked}
-    _end(ctx, lambda theirs: not links.isdisjoint(theirs))
+    for url, der in event.lists:
+        ctx.store.learnt.put_list(url, der)
+    links, lists = {one.link for one in event.revoked}, [der for _, der in event.lists]
+    _end(ctx, lambda theirs: not links.isdisjoint(theirs) or revocation.listed(theirs, lists))
 
 
 def _end(ctx: Context, named: Callable[[Iterable[bytes]], bool]) -> None:

@@ -146,10 +146,12 @@ class RevocationLearnt:
 @dataclass(frozen=True, slots=True)
 class RevocationKept:
     """Whom responders have called revoked in earlier runs: what the last KeepRevoked told, as far as it holds still. To
-    be told before anybody is heard.
+    be told before anybody is heard. Or lists of earlier runs, by their addresses in DER, proved to be their
+    authorities', which clear nobody any more and still tell whom they name.
     """
 
-    revoked: tuple[Revoked, ...]
+    revoked: tuple[Revoked, ...] = ()
+    lists: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
