@@ -15,7 +15,7 @@ from tests.conversations.scenes import A4, B4, Pair, pair, ping
 from xfrmd import limits
 from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Acquire, Endpoint, Rekey, Remapped
+from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, Rekey, Remapped
 from xfrmd.model.addresses import Address
 from xfrmd.model.pad import Identity, IdType
 from xfrmd.model.plan import Plan
@@ -225,6 +225,32 @@ def test_who_is_behind_a_nat_itself_does_not_follow() -> None:
     (child,) = scene.a.ike_sas()[0].children
     scene.network.tell(scene.a, Remapped(child.spi_in, ProtocolId.ESP, A4, Endpoint(B4, 4501)))
     assert ports_of(scene.a) == before
+    assert scene.a.ike_sas()[0].remote == Endpoint(B4, 4500)
+
+
+# rfc 7296: nat-remapped answer-to-sender
+def test_one_message_that_somebody_repeats_from_another_port_leads_nobody_astray_behind_a_nat() -> None:
+    """Whoever sees B's request for a rekey has a copy of it at A before it, from a port that is not B's."""
+    scene = behind()
+    network = scene.network
+    copied: list[SendDatagram] = []
+
+    def watched(datagram: SendDatagram) -> SendDatagram:
+        if datagram.local.address == B4 and not copied:
+            copied.append(datagram)
+            forged = DatagramReceived(Endpoint(A4, 4500), Endpoint(B4, 4501), datagram.data)
+            network.at(network.now, scene.a, forged)
+        return translated(datagram)
+
+    network.translate = watched
+    network.lose = lambda datagram: datagram.remote == Endpoint(B4, 4501)
+    (child,) = scene.b.ike_sas()[0].children
+    network.tell(scene.b, Rekey(child.spi_in.to_bytes(4)))
+    network.run(network.now + 30.0)
+    assert copied
+    assert Endpoint(B4, 4501) in {one.remote for one in scene.a.sent}, "the copy is answered where it came from"
+    assert scene.b.ike_sas()[0].children[0].spi_in != child.spi_in
+    assert ports_of(scene.a) == {(True, (4500, 4500)), (False, (4500, 4500))}
     assert scene.a.ike_sas()[0].remote == Endpoint(B4, 4500)
 
 

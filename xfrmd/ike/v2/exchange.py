@@ -265,7 +265,7 @@ def _join(sa: IkeSa, clear: ClearMessage, closed: SkfPayload) -> SealedMessage |
     return message
 
 
-# rfc 7296: no-death-by-hearsay follow-authentic-only
+# rfc 7296: no-death-by-hearsay follow-authentic-only nat-remapped
 def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     """The message is authentic: the peer is alive, and its port may have changed (RFC 7296 2.11, 2.23)."""
     ctx.changed[sa.lineage] = None
@@ -273,10 +273,13 @@ def _heard(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     if sa.lineage.doubtful:
         crossing.believe(ctx, sa.lineage)
     sa.answer_to = None
-    if (event.local.address, event.remote.address) == (sa.local.address, sa.remote.address):
+    there = (event.local.address, event.remote.address) == (sa.local.address, sa.remote.address)
+    if there and (not sa.lineage.nat.here or sa.state is IkeState.HALF_OPEN):
         sa.remote, sa.local = event.remote, event.local
         mapping.follow(ctx, sa.lineage, event.remote)
-    else:  # it is answered there, and moves the SA only if it says so (RFC 4555 3.5)
+    elif (event.local, event.remote) != (sa.local, sa.remote):
+        # It is answered there, and moves the SA only if it says so (RFC 4555 3.5). Behind a NAT that is true of ports
+        # too: who repeats one message on the way, from another port, would have all that we say from then on.
         sa.answer_to = (event.local, event.remote)
 
 

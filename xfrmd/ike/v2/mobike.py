@@ -174,6 +174,7 @@ def _check_path(message: SealedMessage, local: Endpoint, remote: Endpoint) -> No
 def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
     """The peer has another address, if the policy has this peer there too."""
     if (local.address, remote.address) == (sa.local.address, sa.remote.address):
+        sa.local, sa.remote = local, remote
         return
     pad, current = ctx.index.pad(local.address, remote.address), sa.lineage.current
     usable = pad is not None and pad.peers == sa.pad.peers and resumable.lasts(sa.remote_id, pad.remote_id)
