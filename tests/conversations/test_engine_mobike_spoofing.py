@@ -21,7 +21,7 @@ from xfrmd import limits
 from xfrmd.ike import select
 from xfrmd.ike.effects import SendDatagram
 from xfrmd.ike.events import Acquire, DatagramReceived, Endpoint, Rekey
-from xfrmd.ike.ike_sa import IkeSa
+from xfrmd.ike.ike_sa import IkeSa, TaskKind
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.payloads import NoncePayload, NotifyPayload, Payload, SaPayload, TsiPayload, TsrPayload
@@ -52,7 +52,7 @@ class Spoofing:
     def __init__(self, *, connected: bool) -> None:
         self.network = Network(1)
         self.m, x = certified("m", A4, B4, 1), certified("x", X4, B4, 2)
-        b = Side(B4, welcoming(plan(B4, [A4], by(method(CA, [host("b")])))), 3, NOW.timestamp)
+        self.b_side = b = Side(B4, welcoming(plan(B4, [A4], by(method(CA, [host("b")])))), 3, NOW.timestamp)
         self.b = self.network.add("B", B4, b.engine)
         self.x = self.network.add("X", X4, x.engine)
         self.m_host = self.network.add("M", A4, self.m.engine)
@@ -117,3 +117,16 @@ def test_what_goes_to_the_host_that_is_there_is_negotiated_with_that_one() -> No
     flow = scene.network.flow(scene.b, Flow(ping(B4, X4), ALL_REQID, 1.0, 40.0))
     scene.network.run(40.0)
     assert (flow.delivered > 25, flow.lost) == (True, [])
+
+
+def test_a_peer_that_moves_all_the_time_makes_no_heap_of_questions() -> None:
+    scene = Spoofing(connected=False)
+    sa = established(scene.m)
+    scene.network.lose = lambda datagram: datagram.remote.address in (A4, X4)
+    for number in range(20):
+        datagram = scene.seal(sa, ExchangeType.INFORMATIONAL, update(), sa.window.next_id + number)
+        there = Endpoint(A4 if number % 2 else X4, 500)
+        scene.network.tell(scene.b, DatagramReceived(datagram.remote, there, datagram.data))
+    (asking,) = [one for one in scene.b_side.engine._ctx.store.ike_sas() if one.task is not None]
+    assert [task.kind for task in (asking.task, *asking.tasks) if task is not None].count(TaskKind.ROUTABLE) == 2
+    assert scene.b.ike_sas()[0].remote.address == A4

@@ -184,8 +184,9 @@ def _follow(ctx: Context, sa: IkeSa, local: Endpoint, remote: Endpoint) -> None:
         raise RefusalError(NotifyType.UNACCEPTABLE_ADDRESSES)
     ctx.tell(path_notices.moved(sa, "the peer is", sa.remote.address, remote.address))
     _go(ctx, sa, local, remote, pad)
-    # Not that by which it says so: one that has been replaced asks nothing any more.
-    current.tasks.insert(0, Task(TaskKind.ROUTABLE))
+    # Not that by which it says so: one that has been replaced asks nothing any more. What waits to be asked goes there.
+    if all(task.kind is not TaskKind.ROUTABLE for task in current.tasks):
+        current.tasks.insert(0, Task(TaskKind.ROUTABLE))
     lifecycle.doom(ctx, sa.lineage, *sa.lineage.children.values())
     ctx.touch(current)
 
