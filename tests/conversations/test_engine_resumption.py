@@ -496,6 +496,25 @@ def test_what_an_operator_ends_does_not_go_on(who: str) -> None:
 
 
 # rfc 5723: once
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_the_policy_drops_does_not_come_back_with_it(restarted: bool) -> None:
+    story = Story()
+    talk, kept = story.talk, story.held()
+    without = replace(story.plan(), pad=(), protect=())
+    if restarted:
+        records = [one.content.reveal() for one in talk.b.engine.changes() if one.content is not None]
+        talk.b = Side(B4, without, 77, talk.wall)
+        talk.b.hear(Adopt(decode(records), {}), talk.now)
+        talk.b.hear(TicketKeys((KEY,)), talk.now)
+    else:
+        talk.talk(talk.b.hear(PlanChanged(without), talk.now))
+    talk.b.hear(PlanChanged(story.plan()), talk.now)
+    assert kept is not None
+    assert shown(talk, kept.ticket).notify(NotifyType.TICKET_NACK) is not None
+    assert "ended on purpose" in talk.b.told("ticket-not-taken").message
+
+
+# rfc 5723: once
 @pytest.mark.parametrize("again", [False, True], ids=["", "in another run"])
 def test_what_was_given_for_all_that_an_operator_ends_counts_no_more_under_its_key_either(again: bool) -> None:
     """Should the disk not take another key, or not yet."""

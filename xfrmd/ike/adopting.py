@@ -59,6 +59,8 @@ def adopt(ctx: Context, event: Adopt) -> None:
         pad = ctx.index.pad(saved.local.address, saved.remote.address)
         if pad is not None and saved.ike_sas:
             _lineage(ctx, event, saved, pad, known)
+        elif saved.ticket:
+            resumable.spend(ctx, saved.ticket)
     _link(ctx, known, {child.spi_in: child for child in ctx.store.all_children()})
     kernel_events.plan_changed(ctx)
     ike_sas = len(ctx.store.ike_sas())
