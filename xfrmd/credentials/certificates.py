@@ -7,6 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -49,11 +50,8 @@ class Certificate:
     parsed: x509.Certificate
     key: PublicKey
     extensions: Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
-
-    @property
-    def subject(self) -> str:
-        """Whose it is, for people. Nothing in it can disturb a terminal or a journal."""
-        return text_of(self.parsed.subject) or f"number {self.parsed.serial_number:x}"
+    subject: str
+    """Whose it is, for people. Nothing in it can disturb a terminal or a journal."""
 
     @property
     def subject_octets(self) -> bytes:
@@ -75,12 +73,14 @@ def parse(der: bytes) -> Certificate:
         try:
             found = x509.load_der_x509_certificate(der)
             extensions = {one.oid: one for one in found.extensions}
-            text_of(found.subject), text_of(found.issuer), found.not_valid_before_utc, found.not_valid_after_utc
+            subject = text_of(found.subject) or f"number {found.serial_number:x}"
+            for part in ("issuer", "not_valid_before_utc", "not_valid_after_utc"):
+                getattr(found, part)  # what cannot be read shows here
             key = found.public_key()
         except Exception as error:
             why = _plain(str(error))[:_TOLD] or type(error).__name__
             raise CredentialError(f"no certificate that can be read: {why}") from error
-    return Certificate(der, found, _usable(key), extensions)
+    return Certificate(der, found, _usable(key), extensions, subject)
 
 
 def _usable(key: object) -> PublicKey:
@@ -109,10 +109,15 @@ def text_of(name: x509.Name) -> str:
 
 
 def _plain(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
+@lru_cache(maxsize=64)
 def key_hash(certificate: Certificate) -> bytes:
-    """SHA-1 of the SubjectPublicKeyInfo, by which CERTREQ names an authority (RFC 7296 3.7). It proves nothing."""
+    """SHA-1 of the SubjectPublicKeyInfo, by which CERTREQ names an authority (RFC 7296 3.7). It proves nothing.
+    Those of authorities of ours are asked for again and again.
+    """
     spki = certificate.parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha1(spki, usedforsecurity=False).digest()

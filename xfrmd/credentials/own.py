@@ -105,7 +105,14 @@ def ending(method: RootcaAuth, when: datetime) -> tuple[str, ...]:
 def outdated(method: RootcaAuth, when: datetime) -> str:
     """What is wrong with our own certificates at this time, "" when nothing is."""
     try:
-        paths.find([known(one) for one in method.certificates], [known(method.authority)], when)
+        if not paths.in_time(_path(method.certificates, method.authority), when):
+            paths.find([known(one) for one in method.certificates], [known(method.authority)], when)
     except CredentialError as error:
         return str(error)
     return ""
+
+
+@lru_cache(maxsize=64)
+def _path(certificates: tuple[bytes, ...], authority: bytes) -> tuple[Certificate, ...]:
+    """From ours to the authority, whatever the time: signatures stay what they are. CredentialError."""
+    return paths.find([known(one) for one in certificates], [known(authority)], None)

@@ -73,6 +73,11 @@ def find(
     return path
 
 
+def in_time(path: Sequence[Certificate], when: datetime) -> bool:
+    """Is none of these certificates before or after its time?"""
+    return all(one.parsed.not_valid_before_utc <= when <= one.parsed.not_valid_after_utc for one in path)
+
+
 def _extend(search: _Search, path: tuple[Certificate, ...]) -> tuple[Certificate, ...] | None:
     """The path, continued up to an authority and found good; None when nothing leads there (`reasons` tell why)."""
     last = path[-1]

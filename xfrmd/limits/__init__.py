@@ -221,6 +221,10 @@ LINK_LOCAL_PEERS: Final = 256
 """Link-local peers whose interface is remembered."""
 PAYLOADS: Final = 64
 """Payloads in one message, and of one kind inside another (proposals, transforms, traffic selectors)."""
+OFFERS: Final = 256
+"""Offers of peers that are remembered as they were read, and what was chosen of them: many come with the same one."""
+OFFER_SIZE: Final = 1200
+"""Octets of the largest that is remembered."""
 VENDOR_VERSION: Final = 24
 """Octets of a peer's version that are shown; nobody's is longer."""
 SELECTORS_TOLD: Final = 8

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from xfrmd import limits
@@ -22,11 +23,11 @@ from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.first_keys import channel_of
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import ClearMessage, build_clear
-from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload, WireProposal
 from xfrmd.ike.v2.replies import RefusalError, error_of
 from xfrmd.model.notice import Notice
 from xfrmd.model.pad import PadEntry
-from xfrmd.model.proposals import Transform, TransformType
+from xfrmd.model.proposals import Proposal, Transform, TransformType
 from xfrmd.transforms.compute import key_exchange_new
 
 NONCE: Final = 32
@@ -229,7 +230,9 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
 def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
     answer, exchange, _ = _parts(message)
     ours = sa.pad.main_mode.proposals
-    choice = select.choose(intermediate.possible(ours, message), answer.proposals)
+    several = message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
+    choose = _known_choice if len(message.raw) <= limits.OFFER_SIZE else _make_choice
+    choice = choose(ours, answer.proposals, several)
     if isinstance(choice, Mismatch):
         ctx.whisper(refusals.no_proposal(sa, "IKE SA", choice), sa.remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, choice.reason, payloads=offers.refusal(ours))
@@ -242,6 +245,15 @@ def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
             (method.id if method is not None else 0).to_bytes(2),
         )
     return choice
+
+
+def _make_choice(ours: tuple[Proposal, ...], theirs: tuple[WireProposal, ...], several: bool) -> Choice | Mismatch:
+    """`several`: the peer makes additional key exchanges."""
+    return select.choose(intermediate.possible(ours, several), theirs)
+
+
+_known_choice = lru_cache(maxsize=limits.OFFERS)(_make_choice)
+"""Hosts of one kind offer the same."""
 
 
 # rfc 6023: announce

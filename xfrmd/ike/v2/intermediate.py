@@ -36,12 +36,13 @@ def wanted(proposals: Iterable[Proposal]) -> list[Transform]:
     return [transform for proposal in proposals for transform in proposal.additional]
 
 
-def possible(proposals: Sequence[Proposal], message: Message) -> Sequence[Proposal]:
-    """Those of our proposals that this peer can meet: without IKE_INTERMEDIATE only those with one key exchange.
+def possible(proposals: Sequence[Proposal], several: bool) -> Sequence[Proposal]:
+    """Those of our proposals that a peer can meet: without IKE_INTERMEDIATE (`several`) only those with one key
+    exchange.
 
     All, where that leaves none: then there is a reason to tell.
     """
-    if message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None:
+    if several:
         return proposals
     return [proposal for proposal in proposals if not proposal.additional] or proposals
 

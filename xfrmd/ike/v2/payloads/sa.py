@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final, NamedTuple, Self
 
 from xfrmd import limits
@@ -105,14 +106,9 @@ class SaPayload:
     @classmethod
     def decode(cls, reader: Reader) -> Self:
         """Read 1..limits.PAYLOADS proposals."""
-        found: list[WireProposal] = []
-        more = _MORE_PROPOSALS
-        while more:
-            if len(found) == limits.PAYLOADS:
-                raise reader.refuse("too many proposals")
-            more, proposal = _read_proposal(reader)
-            found.append(proposal)
-        return cls(tuple(found))
+        if reader.remaining > limits.OFFER_SIZE:
+            return cls(_read_proposals(reader))
+        return cls(_known(reader.rest(), reader.notify))
 
     def encode(self, writer: Writer) -> None:
         """Write the body."""
@@ -125,6 +121,24 @@ class SaPayload:
             writer.put(spi)
             _write_transforms(writer, transforms)
             writer.patch_u16(start + 2, len(writer) - start)
+
+
+@lru_cache(maxsize=limits.OFFERS)
+def _known(octets: bytes, notify: int) -> tuple[WireProposal, ...]:
+    """What hosts of one kind offer is the same for all of them, but for the SPIs of child SAs."""
+    with Reader(octets, notify) as reader:
+        return _read_proposals(reader)
+
+
+def _read_proposals(reader: Reader) -> tuple[WireProposal, ...]:
+    found: list[WireProposal] = []
+    more = _MORE_PROPOSALS
+    while more:
+        if len(found) == limits.PAYLOADS:
+            raise reader.refuse("too many proposals")
+        more, proposal = _read_proposal(reader)
+        found.append(proposal)
+    return tuple(found)
 
 
 def _read_proposal(reader: Reader) -> tuple[int, WireProposal]:
