@@ -223,3 +223,11 @@ def test_many_half_open_ike_sas_make_the_responder_ask_for_a_cookie() -> None:
     assert len(flooded.a.kernel.live(inbound=True)) == 1
     flooded.network.run(60.0)
     flooded.agree()
+
+
+def test_of_one_offer_each_rule_has_what_it_wants() -> None:
+    for only in (GCM_X25519, GCM_P256, GCM_X25519):
+        scene = pair(settings=Settings(ike=(GCM_X25519, GCM_P256)), other=Settings(ike=(only,)))
+        scene.connect()
+        (sa,) = scene.a.ike_sas()
+        assert only[-1] in sa.transforms
