@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -17,8 +18,11 @@ _SHOWN: Final = 64
 _BETWEEN: Final = re.compile(r"(?<!\\), +")
 
 
+@lru_cache(maxsize=64)
 def identities(one: Certificate) -> tuple[Identity, ...]:
-    """All of them, the best to show first: host names, mail addresses, IP addresses, the subject."""
+    """All of them, the best to show first: host names, mail addresses, IP addresses, the subject. Our own certificates
+    are asked at each handshake.
+    """
     found = one.extension(x509.SubjectAlternativeName)
     names = tuple(found) if found is not None else ()
     made = [Identity(IdType.FQDN, name.value.encode()) for name in names if isinstance(name, x509.DNSName)]

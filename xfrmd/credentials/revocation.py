@@ -122,8 +122,11 @@ def _scope(point: x509.ExtensionType, issuer: str) -> tuple[bool, bool]:
     return not point.only_contains_ca_certs, not point.only_contains_user_certs
 
 
+@lru_cache(maxsize=64)
 def link(one: Certificate) -> bytes:
-    """A certificate as lists name it: by issuer and number. Short, to be remembered."""
+    """A certificate as lists name it: by issuer and number. Short, to be remembered. Our own are asked at each
+    handshake.
+    """
     number = one.parsed.serial_number
     return _issuer_of(one.parsed.issuer) + number.to_bytes(number.bit_length() // 8 + 1)
 

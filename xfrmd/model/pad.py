@@ -41,6 +41,8 @@ class Identity:
             return str(Prefix(4 if len(self.value) == 4 else 6, int.from_bytes(self.value), len(self.value) * 8))
         if self.type in (IdType.FQDN, IdType.RFC822_ADDR):
             # It may come from a stranger and ends up in the journal and on terminals: no control characters.
+            if self.value.isascii() and (text := self.value.decode("ascii")).isprintable():
+                return text
             return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in self.value)
         if self.type == IdType.KEY_ID:
             plain = all(0x20 < octet < 0x7F for octet in self.value) and self.value[:2] != b"0x"
