@@ -254,12 +254,15 @@ class Order:
 
 
 def orders(
-    wishes: Sequence[Wish], bounds: Bounds, network: Callable[[bool], HeldNetwork] = HeldNetwork
+    wishes: Sequence[Wish],
+    bounds: Bounds,
+    network: Callable[[bool], HeldNetwork] = HeldNetwork,
+    settings: Settings = DEFAULTS,
 ) -> Iterator[Order]:
     """All orders, each lived through. AssertionError with the order's steps for one that ends badly."""
     choices: list[int] = []
     while True:
-        order = lived(wishes, bounds, network, choices)
+        order = lived(wishes, bounds, network, choices, settings=settings)
         if order.whole:
             yield order
         numbers = [*choices, *[0] * (len(order.widths) - len(choices))]
@@ -277,10 +280,11 @@ def lived(
     network: Callable[[bool], HeldNetwork] = HeldNetwork,
     choices: Sequence[int] = (),
     named: Sequence[str] = (),
+    settings: Settings = DEFAULTS,
 ) -> Order:
     """One order, lived through to its end. AssertionError with its steps if that is a bad one."""
     held = network(not any(wish.name.startswith("delete") for wish in wishes))
-    order = Order(connected(held), held, wishes, bounds, choices, named=named)
+    order = Order(connected(held, settings), held, wishes, bounds, choices, named=named)
     try:
         order.whole = order.live()
     except Exception as error:

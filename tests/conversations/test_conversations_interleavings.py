@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conversations.exploring import EPISODE, RANDOM, by_lot
+from tests.conversations.exploring import EPISODE, HYBRID, LASTING, RANDOM, by_lot
 from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Wish, lived, orders
 from tests.conversations.network import Host
+from tests.conversations.plans import Settings
 from xfrmd.ike.effects import Effect, InstallSa
 from xfrmd.ike.events import Event
 
@@ -60,12 +61,14 @@ def test_two_wishes_with_a_message_that_is_lost_or_comes_twice_or_late(wishes: S
 LOTS = int(os.environ.get("XFRMD_ORDERS_LOTS", "1000"))
 
 
-def test_orders_drawn_by_lot() -> None:
-    """Two to five wishes, four faults, three early timers, other nonces each time. `python -m
-    tests.conversations.exploring` goes on where this ends.
+# rfc 9370: followup
+@pytest.mark.parametrize(("settings", "share"), [(LASTING, 1), (HYBRID, 4)], ids=["one exchange", "additional"])
+def test_orders_drawn_by_lot(settings: Settings, share: int) -> None:
+    """Two to five wishes, four faults, three early timers, other nonces each time; a quarter as many again where rekeys
+    have an additional key exchange. `python -m tests.conversations.exploring` goes on where this ends.
     """
-    for number in range(LOTS // EPISODE):
-        by_lot(number)
+    for number in range(LOTS // EPISODE // share):
+        by_lot(number, settings)
 
 
 FOUND = {

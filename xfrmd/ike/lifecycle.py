@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Final, NamedTuple
 
 from xfrmd import limits
@@ -289,9 +290,9 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
     for task in [task for task in (sa.task, *sa.tasks) if task is not None]:
         if task.child is not None and task.child.state is ChildState.REKEYING:
             task.child.enter(ChildState.INSTALLED)
-        task.follow = None
         if heir is not None and heir is not sa and task.kind in _MOVABLE:
-            _hand_on(heir, [task])
+            # What is sent already stays as it is, so that its answer is known for one.
+            _hand_on(heir, [copy(task) if task is sa.task else task])
             ctx.touch(heir)
         elif task.want is not None:
             _orphan(ctx, task.want, restart=restart, silent=silent)
