@@ -103,7 +103,7 @@ def _lineage(ctx: Context, event: Adopt, saved: SavedLineage, pad: PadEntry, kno
     for one in saved.ike_sas:
         ike_sas[one.spi].rival = ike_sas.get(one.rival) if one.rival is not None else None
     current = ike_sas.get(saved.current) if saved.current is not None else None
-    lineage.current = current if current is not None and lifecycle.alive(current) else None
+    lineage.current = current if current is not None and current.lives else None
     children: _Children = {}
     for spi in saved.children:
         if spi in known:

@@ -179,7 +179,7 @@ class Lineage:
     remote: Endpoint
     ike_sas: list[IkeSa] = field(default_factory=list)
     current: IkeSa | None = None
-    """The one that new requests go to."""
+    """The one that new requests go to; None where all that are left end."""
     children: dict[int, ChildSa] = field(default_factory=dict)
     """By our SPI; without those that linger."""
     quick_modes: int = 0
@@ -292,6 +292,11 @@ class IkeSa:
         if state not in LEGAL[self._state]:
             raise LocalProtocolError(f"an IKE SA goes from {self._state.value} to {state.value}")
         self._state = state
+
+    @property
+    def lives(self) -> bool:
+        """May new requests go to it, now or when its handshake is done?"""
+        return self._state in (IkeState.CONNECTING, IkeState.AUTHENTICATING, IkeState.ESTABLISHED)
 
     @property
     def spi(self) -> bytes:

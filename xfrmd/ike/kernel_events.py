@@ -124,7 +124,7 @@ def delete(ctx: Context, event: Delete) -> None:
     if sa is not None:  # one that has just been replaced stands for the one in its place
         resumable.revoke(ctx, sa.lineage)
         # With what a rekey under way has made: the peer, which gives it up when it hears of the end, knows none of it.
-        heirs = [one for one in sa.lineage.ike_sas if lifecycle.alive(one) and one is not sa.lineage.current]
+        heirs = [one for one in sa.lineage.ike_sas if one.lives and one is not sa.lineage.current]
         for one in (*heirs, sa.lineage.current or sa):
             lifecycle.delete(ctx, one, "deleted by the operator")
     child = ctx.store.child(int.from_bytes(event.spi)) if len(event.spi) == 4 else None

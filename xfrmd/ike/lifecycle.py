@@ -78,7 +78,7 @@ def soft(ctx: Context, hard: int) -> float:
 
 
 def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False) -> None:
-    """End an IKE SA, and its child SAs unless another IKE SA has inherited them.
+    """End an IKE SA, and its child SAs unless another IKE SA has inherited them, which one that ends itself has not.
 
     `linger`: keep it to repeat its last response, and take late packets for which others carry on. `restart`: demands
     that it was to fulfil start anew, else they fail.
@@ -134,7 +134,7 @@ def delete(ctx: Context, sa: IkeSa, why: str, *, reason: int = 0, restart: bool 
     lineage = sa.lineage
     if lineage.current is sa:
         ctx.tell(notices.ike_down(sa, why))
-        lineage.current = next((other for other in lineage.ike_sas if other is not sa and alive(other)), None)
+        lineage.current = next((other for other in lineage.ike_sas if other is not sa and other.lives), None)
     if lineage.current is None:
         for child in list(lineage.children.values()):
             retire(ctx, lineage, child)
@@ -144,11 +144,6 @@ def delete(ctx: Context, sa: IkeSa, why: str, *, reason: int = 0, restart: bool 
     sa.tasks.append(Task(TaskKind.DELETE_IKE, reason=reason))
     enter(ctx, sa, IkeState.DELETING)
     ctx.touch(sa)
-
-
-def alive(sa: IkeSa) -> bool:
-    """May new requests go to this IKE SA, now or when its handshake is done?"""
-    return sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING, IkeState.ESTABLISHED)
 
 
 # rfc 7296: rekey-then-delete

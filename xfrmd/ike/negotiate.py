@@ -125,7 +125,7 @@ def _usable(ctx: Context, want: Want) -> IkeSa | None:
     found = [
         lineage.current
         for lineage in ctx.store.lineages(want.key.local, want.key.remote)
-        if lineage.current is not None and lifecycle.alive(lineage.current) and not _has_heir(lineage)
+        if lineage.current is not None and lineage.current.lives and not _has_heir(lineage)
         if not (lineage.term.aging and lineage is leaving) and not mobike.unproven(lineage)
     ]
     usable = [sa for sa in found if _takes(sa)]

@@ -95,7 +95,7 @@ class Store:
         if sa in lineage.ike_sas:
             lineage.ike_sas.remove(sa)
         if lineage.current is sa:
-            lineage.current = lineage.ike_sas[-1] if lineage.ike_sas else None
+            lineage.current = next((one for one in reversed(lineage.ike_sas) if one.lives), None)
         pair = (sa.local.address, sa.remote.address)
         lineages = self._lineages.get(pair, {})
         if not lineage.ike_sas and lineage in lineages:
