@@ -297,7 +297,7 @@ def test_where_a_tunnel_ends_outlives_the_process() -> None:
     net = Gateways()
     net.ask()
     records = {one.name: one.content for one in net.a.engine.changes()}
-    content = records["redirect 10.0.0.3"]
+    content = records["redirect 10.0.0.3 10.0.0.2"]
     assert content is not None
     saved = decode([content.reveal()])
     assert [(one.end, one.gateway, one.last) for one in saved.redirects] == [(B4, C4, B4)]

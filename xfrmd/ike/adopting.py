@@ -17,7 +17,7 @@ from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.dynamic_filter import DynamicFilter
 from xfrmd.ike.effects import AddFilter, KeepSa, RemoveSa
-from xfrmd.ike.elsewhere import Redirected, RedirectName
+from xfrmd.ike.elsewhere import RedirectName
 from xfrmd.ike.events import Adopt, Endpoint
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage, Offer, Task, TaskKind
 from xfrmd.ike.key_exchanges import FollowUp, SeededExchange
@@ -73,8 +73,8 @@ def _names(ctx: Context, event: Adopt) -> None:
         ctx.store.tickets.spent[spent.name] = spent.until
         ctx.changed[SpentName(spent.name)] = None
     for redirect in event.saved.redirects:
-        ctx.store.elsewhere.redirected[redirect.gateway] = Redirected(redirect.end, redirect.last)
-        ctx.changed[RedirectName(redirect.gateway)] = None
+        ctx.store.elsewhere.redirected.setdefault(redirect.gateway, {})[redirect.end] = redirect.last
+        ctx.changed[RedirectName(redirect.gateway, redirect.end)] = None
     for one in event.saved.tickets:
         resumable.keep(ctx, one.remote, Held(one.ticket.reveal(), one.session))
 

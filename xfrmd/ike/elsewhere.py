@@ -9,19 +9,11 @@ from xfrmd.ike.ike_sa import Lineage
 from xfrmd.model.addresses import Address
 
 
-class Redirected(NamedTuple):
-    """A tunnel that ends at another gateway than the policy names (RFC 5685)."""
-
-    end: Address
-    """The one that the policy names."""
-    last: Address
-    """The one that sent us away."""
-
-
 class RedirectName(NamedTuple):
-    """A redirected tunnel, by the gateway where it ends now."""
+    """Redirected tunnels, by the gateway where they end now and the one that the policy names."""
 
     gateway: Address
+    end: Address
 
 
 class Elsewhere:
@@ -32,7 +24,9 @@ class Elsewhere:
     def __init__(self) -> None:
         self.homeless: dict[Address, Lineage] = {}
         """By the peer's address: IKE SAs that wait for another address of ours."""
-        self.redirected: dict[Address, Redirected] = {}
-        """By the gateway where the tunnel ends now."""
+        self.redirected: dict[Address, dict[Address, Address]] = {}
+        """By the gateway where tunnels end now (RFC 5685): of each end that the policy names for them the gateway that
+        sent us away, the latest last. Never empty.
+        """
         self.hops: dict[Address, tuple[float, ...]] = {}
         """When tunnels to these ends of the policy were redirected, as far back as counts."""

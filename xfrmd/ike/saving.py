@@ -254,9 +254,9 @@ def _single(ctx: Context, one: DynamicFilter | HeldName | SpentName | RedirectNa
         until = tickets.spent.get(one.name)
         return Record(f"spent {one.name.hex()}", encode(SavedSpent(one.name, until)) if until is not None else None)
     if isinstance(one, RedirectName):
-        came = ctx.store.elsewhere.redirected.get(one.gateway)
-        content = encode(SavedRedirect(one.gateway, *came)) if came is not None else None
-        return Record(f"redirect {one.gateway}", content)
+        last = ctx.store.elsewhere.redirected.get(one.gateway, {}).get(one.end)
+        content = encode(SavedRedirect(one.gateway, one.end, last)) if last is not None else None
+        return Record(f"redirect {one.gateway} {one.end}", content)
     return _filter(ctx, one)
 
 

@@ -58,7 +58,7 @@ def answer(sa: IkeSa, message: Message) -> list[Payload]:
 def stay(ctx: Context, sa: IkeSa) -> bool:
     """The policy no longer has the local address of an IKE SA. Have it wait for the next one, if it can move."""
     lineage, there = sa.lineage, sa.remote.address
-    if any(one.last == there for one in ctx.store.elsewhere.redirected.values()):
+    if any(there in lasts.values() for lasts in ctx.store.elsewhere.redirected.values()):
         return False  # it is the gateway that has another place
     if not lineage.moves or lineage.current is not sa or sa.state is not IkeState.ESTABLISHED:
         return False

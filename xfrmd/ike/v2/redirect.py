@@ -8,7 +8,7 @@ only so often. The engine decides; where the tunnel ends is then a fact of the h
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from xfrmd import limits
@@ -16,7 +16,7 @@ from xfrmd.ike import lifecycle, redirect_notices
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.demand import Want
 from xfrmd.ike.effects import MoveTunnel
-from xfrmd.ike.elsewhere import Redirected, RedirectName
+from xfrmd.ike.elsewhere import RedirectName
 from xfrmd.ike.ike_sa import IkeSa, Task, TaskKind
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import ClearMessage, Message, SealedMessage
@@ -57,7 +57,7 @@ def announce(ctx: Context, sa: IkeSa) -> list[Payload]:
     if not sa.lineage.led:
         return []
     if came is not None:
-        return [NotifyPayload(NotifyType.REDIRECTED_FROM, _gateway(came.last))]
+        return [NotifyPayload(NotifyType.REDIRECTED_FROM, _gateway(next(reversed(came.values()))))]
     return [NotifyPayload(NotifyType.REDIRECT_SUPPORTED)]
 
 
@@ -94,32 +94,45 @@ def _follow(ctx: Context, sa: IkeSa, message: Message, nonce: bytes = b"") -> bo
     notify = message.notify(NotifyType.REDIRECT)
     assert notify is not None
     target, given = _read(notify.data)
-    found = ctx.store.elsewhere
-    end = found.redirected[sa.remote.address].end if sa.remote.address in found.redirected else sa.remote.address
-    hops = tuple(at for at in found.hops.get(end, ()) if ctx.now - at < limits.REDIRECT_PERIOD)
     if nonce and not hmac.compare_digest(given, nonce):
         return False  # anybody's
-    why = _why_not(sa, target, end, hops)
+    here = sa.remote.address
+    ends = tuple(ctx.store.elsewhere.redirected.get(here, (here,)))
+    why = _why_not(sa, target, ends, max((_hops(ctx, end) for end in ends), key=len))
     if why or target is None:
-        ctx.whisper(redirect_notices.not_followed(sa, why), sa.remote.address)
+        ctx.whisper(redirect_notices.not_followed(sa, why), here)
         return False
     ctx.tell(redirect_notices.redirected(sa, target))
-    found.hops[end] = (*hops, ctx.now)
-    _forget(ctx, sa.remote.address)
-    if target != end:
-        found.redirected[target] = Redirected(end, sa.remote.address)
-        ctx.changed[RedirectName(target)] = None
-    ctx.out.append(MoveTunnel(end, target))
+    _forget(ctx, here)
+    for end in ends:
+        _move(ctx, end, target if target in sa.pad.redirects else end, here)
     return True
 
 
+def _hops(ctx: Context, end: Address) -> tuple[float, ...]:
+    found = ctx.store.elsewhere.hops.get(end, ())
+    return tuple(at for at in found if ctx.now - at < limits.REDIRECT_PERIOD)
+
+
+def _move(ctx: Context, end: Address, target: Address, last: Address) -> None:
+    """Tunnels to an end of the policy go to this gateway from now on, as the last one has said."""
+    found = ctx.store.elsewhere
+    found.hops[end] = (*_hops(ctx, end), ctx.now)
+    if target != end:
+        there = found.redirected.setdefault(target, {})
+        there.pop(end, None)
+        there[end] = last
+        ctx.changed[RedirectName(target, end)] = None
+    ctx.out.append(MoveTunnel(end, target))
+
+
 # rfc 5685: only-trusted loops
-def _why_not(sa: IkeSa, target: Address | None, end: Address, hops: tuple[float, ...]) -> str:
+def _why_not(sa: IkeSa, target: Address | None, ends: Sequence[Address], hops: tuple[float, ...]) -> str:
     if not sa.lineage.led:
         return "the rule names no other gateways"
     if target is None:
         return "it does not name the gateway by its address"
-    if target == sa.remote.address or target not in (*sa.pad.redirects, end):
+    if target == sa.remote.address or target not in (*sa.pad.redirects, *ends):
         return f"the rule does not name {target}"
     if len(hops) >= limits.REDIRECTS:
         return f"{len(hops)} redirects in {limits.REDIRECT_PERIOD:.0f} s are enough"
@@ -134,18 +147,17 @@ def _wait(ctx: Context, wants: Iterable[Want | None]) -> None:
 
 
 def lost(ctx: Context, sa: IkeSa) -> None:
-    """The gateway of an IKE SA is of no use. If we were sent there, the tunnel ends where the policy says again."""
-    came = _forget(ctx, sa.remote.address)
-    if came is not None:
-        ctx.tell(redirect_notices.back(sa, came.end))
-        ctx.out.append(MoveTunnel(came.end, came.end))
+    """The gateway of an IKE SA is of no use. All tunnels that were sent there end where the policy says again."""
+    for end in _forget(ctx, sa.remote.address):
+        ctx.tell(redirect_notices.back(sa, end))
+        ctx.out.append(MoveTunnel(end, end))
 
 
-def _forget(ctx: Context, gateway: Address) -> Redirected | None:
-    came = ctx.store.elsewhere.redirected.pop(gateway, None)
-    if came is not None:
-        ctx.changed[RedirectName(gateway)] = None
-    return came
+def _forget(ctx: Context, gateway: Address) -> tuple[Address, ...]:
+    """No tunnel was sent to this gateway any more; the ends of the policy of those that were."""
+    ends = tuple(ctx.store.elsewhere.redirected.pop(gateway, ()))
+    ctx.changed.update(dict.fromkeys(RedirectName(gateway, end) for end in ends))
+    return ends
 
 
 # Who sends

@@ -85,7 +85,8 @@ class DeadlineRow(NamedTuple):
 # rfc 7296: dead-ends-children
 def _give_up(ctx: Context, sa: IkeSa) -> None:
     """The peer does not answer: its SAs go, the operator is told, and traffic may ask again after a while."""
-    redirect.lost(ctx, sa)
+    if sa.lineage.current in (sa, None):  # of one that was replaced, another one is there
+        redirect.lost(ctx, sa)
     if sa.state in (IkeState.CONNECTING, IkeState.AUTHENTICATING):
         ctx.tell(notices.no_answer(sa, sa.handshake.hint if sa.handshake is not None else None), sa.remote.address)
     elif sa.state is IkeState.ESTABLISHED:
