@@ -15,8 +15,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from lab.netns import Host
@@ -25,6 +26,8 @@ GRACE = 2.0
 """Seconds that the last answers may take after a flood has ended."""
 POLL = 0.1
 """Seconds between looks at whether the sender has ended, while no answer comes."""
+MENTIONED = 20
+"""Lost packets that are told one by one."""
 BUFFER = 8 * 1024 * 1024
 PORT = 7007
 _NUMBER = struct.Struct("!Q")
@@ -33,17 +36,21 @@ _SO_RCVBUFFORCE = 33
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a flood. `lost`: numbers never answered. `longest`: seconds between two answers, at most."""
+    """What became of a flood. `lost`: numbers never answered. `longest`: seconds between two answers, at most.
+
+    `told`: when the lost ones were sent and what the kernel said of them, to find out why.
+    """
 
     sent: int
     lost: tuple[int, ...]
     repeated: int
     longest: float
+    told: tuple[str, ...] = ()
 
     def assert_none_lost(self) -> None:
         """Every packet was answered, and there were any."""
         assert self.sent > 0, "the flood sent nothing"
-        assert not self.lost, f"{len(self.lost)} of {self.sent} packets lost: {self.lost[:20]}"
+        assert not self.lost, f"{len(self.lost)} of {self.sent} packets lost: " + "; ".join(self.told)
 
 
 def _socket(host: Host, kind: socket.SocketKind, address: str, protocol: int = 0) -> socket.socket:
@@ -52,6 +59,13 @@ def _socket(host: Host, kind: socket.SocketKind, address: str, protocol: int = 0
     made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return made
+
+
+def dropped_by_xfrm(host: Host) -> dict[str, int]:
+    """Packets that XFRM of the host has dropped since it was made, by the kernel's names of the reasons."""
+    lines = host.run("cat", "/proc/net/xfrm_stat").stdout.splitlines()
+    counted = {name: int(count) for name, count in (line.split() for line in lines)}
+    return {name: count for name, count in counted.items() if count}
 
 
 @contextlib.contextmanager
@@ -205,6 +219,14 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+@dataclass(slots=True)
+class _Departure:
+    """When a message was sent (seconds since 1970), and why it was not, if so."""
+
+    at: float
+    refused: OSError | None = None
+
+
 class Flood:
     """Numbered messages at a rate (a second), each to be echoed; ended by `stop`, by `count` or after `seconds`."""
 
@@ -215,11 +237,16 @@ class Flood:
         self._socket = carrier.connect(host)
         self._interval, self._count, self._deadline = 1 / rate, count, time.monotonic() + seconds
         self._stop = threading.Event()
-        self._sent = 0
         self._answers: dict[int, int] = {}
+        self._departures: list[_Departure] = []
+        self._host = host
         self._times: list[float] = []
         self._progress = threading.Condition()
         self._threads = (threading.Thread(target=self._send), threading.Thread(target=self._receive))
+
+    @property
+    def _sent(self) -> int:
+        return len(self._departures)
 
     def start(self) -> Flood:
         """Begin; itself."""
@@ -246,15 +273,27 @@ class Flood:
         self._socket.close()
         lost = tuple(number for number in range(self._sent) if number not in self._answers)
         gaps = (after - before for before, after in itertools.pairwise(self._times))
-        return Outcome(self._sent, lost, sum(self._answers.values()) - len(self._answers), max(gaps, default=0.0))
+        repeated = sum(self._answers.values()) - len(self._answers)
+        return Outcome(self._sent, lost, repeated, max(gaps, default=0.0), tuple(self._told(lost)))
+
+    def _told(self, lost: Sequence[int]) -> Iterator[str]:
+        for number in lost[:MENTIONED]:
+            departure = self._departures[number]
+            at = datetime.fromtimestamp(departure.at, UTC)
+            yield f"{number} sent at {at:%H:%M:%S.%f}{f' ({departure.refused})' if departure.refused else ''}"
+        if lost:
+            yield f"{self._host.name}: {dropped_by_xfrm(self._host)}"
 
     def _send(self) -> None:
         due = time.monotonic()
         while self._sent < self._count and due < self._deadline and not self._stop.is_set():
             message = self._carrier.pack(self._sent)
-            self._sent += 1
-            with contextlib.suppress(OSError):  # refused by a port or policy: this number is lost, and will be told
+            departure = _Departure(time.time())
+            self._departures.append(departure)
+            try:
                 self._socket.sendall(message)
+            except OSError as error:  # refused by a port or policy: this number is lost, and will be told
+                departure.refused = error
             due += self._interval
             self._stop.wait(max(0.0, due - time.monotonic()))
         self._stop.set()
