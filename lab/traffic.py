@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from lab.drops import dropped
 from lab.netns import Host
 
 GRACE = 2.0
@@ -59,13 +60,6 @@ def _socket(host: Host, kind: socket.SocketKind, address: str, protocol: int = 0
     made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return made
-
-
-def dropped_by_xfrm(host: Host) -> dict[str, int]:
-    """Packets that XFRM of the host has dropped since it was made, by the kernel's names of the reasons."""
-    lines = host.run("cat", "/proc/net/xfrm_stat").stdout.splitlines()
-    counted = {name: int(count) for name, count in (line.split() for line in lines)}
-    return {name: count for name, count in counted.items() if count}
 
 
 @contextlib.contextmanager
@@ -282,7 +276,7 @@ class Flood:
             at = datetime.fromtimestamp(departure.at, UTC)
             yield f"{number} sent at {at:%H:%M:%S.%f}{f' ({departure.refused})' if departure.refused else ''}"
         if lost:
-            yield f"{self._host.name}: {dropped_by_xfrm(self._host)}"
+            yield f"{self._host.name}: {dropped(self._host)}"
 
     def _send(self) -> None:
         due = time.monotonic()

@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 import pytest
 
 from lab import topology
+from lab.drops import dropped
 from lab.strongswan import StrongSwan
-from lab.traffic import Flood, Outcome, Ping, dropped_by_xfrm, ping
+from lab.traffic import Flood, Outcome, Ping, ping
 from lab.xfrmd_host import XfrmdHost, xfrmd
 from tests.lab import e2e
 
@@ -37,7 +38,7 @@ def flood(net: topology.TwoHosts) -> Flood:
 def whole(outcome: Outcome, net: topology.TwoHosts, *daemons: XfrmdHost) -> None:
     """Nothing lost, nothing in the clear."""
     assert outcome.sent > 200
-    assert not outcome.lost, (outcome.told, dropped_by_xfrm(net.right), [daemon.log for daemon in daemons])
+    assert not outcome.lost, (outcome.told, dropped(net.right), [daemon.log for daemon in daemons])
     net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
 
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 import pytest
 
 from lab import topology
+from lab.drops import dropped
 from lab.traffic import Carrier, Flood, Ping, Tcp, Udp, ping, tcp_echo, udp_echo
 
 DROP_SOME = """
 table inet eat {
+    counter eaten { }
     chain input {
         type filter hook input priority 0
-        udp dport 7007 numgen inc mod 20 == 7 drop
+        udp dport 7007 numgen inc mod 20 == 7 counter name "eaten" drop
     }
 }
 """
@@ -37,7 +39,9 @@ def test_lost_packets_are_told_by_number(two_hosts: topology.TwoHosts) -> None:
         flood.wait_for(20)
         outcome = flood.stop()
     assert outcome.lost == tuple(range(7, outcome.sent, 20))
-    with pytest.raises(AssertionError, match="packets lost"):
+    assert outcome.told[0].startswith("7 sent at ")
+    assert dropped(net.right)["eat eaten"] == len(outcome.lost)
+    with pytest.raises(AssertionError, match="packets lost: 7 sent at "):
         outcome.assert_none_lost()
 
 
