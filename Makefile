@@ -3,6 +3,8 @@
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+# Compiled once, and not by each daemon that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
 HOST_TESTS := tests/unit tests/vectors tests/golden tests/architecture tests/conversations tests/properties
 
 .PHONY: test lint types host-tests kernel-tests lab-tests boot-tests faults demo deb bench fuzz soak clean help

@@ -18,6 +18,8 @@ PASSED_ON = frozenset(
     {"PATH", "VIRTUAL_ENV", "HOME", "USER", "LOGNAME", "LANG", "TERM", "COLUMNS", "CI", "NO_COLOR", "FORCE_COLOR"}
 )
 PASSED_FAMILIES = ("LC_", "XFRMD_", "PYTHON", "PYTEST", "HYPOTHESIS")
+KEPT_BACK = frozenset({"PYTHONDONTWRITEBYTECODE"})
+"""Each start of each daemon would compile all of it anew: a second of a guest."""
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 # /tmp stays the host's, so that files named on the command line are found; TMPDIR puts new ones into memory.
@@ -48,7 +50,8 @@ ln -sf /proc/self/fd/2 /dev/stderr
 
 def environment(kind: str, outer: Mapping[str, str]) -> dict[str, str]:
     """What a command in the lab sees of the caller's environment, plus the system's own directories on PATH."""
-    kept = {name: value for name, value in outer.items() if name in PASSED_ON or name.startswith(PASSED_FAMILIES)}
+    passed = {name: value for name, value in outer.items() if name in PASSED_ON or name.startswith(PASSED_FAMILIES)}
+    kept = {name: value for name, value in passed.items() if name not in KEPT_BACK}
     path = [part for part in kept.get("PATH", "").split(":") if part]
     kept["PATH"] = ":".join([*path, *(part for part in SYSTEM_PATH if part not in path)])
     kept.setdefault("HOME", "/root")

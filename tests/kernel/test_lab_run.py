@@ -41,10 +41,12 @@ def lab(kernel: str, *command: str, options: tuple[str, ...] = ()) -> subprocess
 
 def test_output_status_directory_and_environment_pass(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XFRMD_PASSED", "a 'quoted' value")
-    monkeypatch.setenv("NOT_PASSED", "1")
-    script = 'echo "$XFRMD_PASSED"; echo "${NOT_PASSED:-unset}"; pwd; id -u; echo "$XFRMD_LAB"; exit 7'
+    for name in ("NOT_PASSED", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.setenv(name, "1")
+    script = 'echo "$XFRMD_PASSED"; echo "${NOT_PASSED:-unset} ${PYTHONDONTWRITEBYTECODE:-unset}"; pwd; id -u;'
+    script += ' echo "$XFRMD_LAB"; exit 7'
     done = lab(kernel, "sh", "-c", script)
-    assert done.stdout.splitlines() == ["a 'quoted' value", "unset", str(ROOT / "docs"), "0", kernel]
+    assert done.stdout.splitlines() == ["a 'quoted' value", "unset unset", str(ROOT / "docs"), "0", kernel]
     assert done.returncode == 7
 
 
