@@ -201,7 +201,9 @@ def signed_with_sha1() -> Case:
     return Case([issue("host", by=ca).by_sha1], [ca], "is signed by sha1WithRSAEncryption, which is not taken")
 
 
-def constrained(permitted: list[str], excluded: list[str], san: list[str], why: str = "") -> Callable[[], Case]:
+def constrained(
+    permitted: list[str], excluded: list[str], san: list[str], why: str = "", *, ours_alone: bool = False
+) -> Callable[[], Case]:
     def subtree(text: str) -> x509.GeneralName:
         return x509.IPAddress(ip_network(text)) if "/" in text else pki.alternative(text)
 
@@ -209,7 +211,7 @@ def constrained(permitted: list[str], excluded: list[str], san: list[str], why: 
         trees = [[subtree(one) for one in those] or None for those in (permitted, excluded)]
         ca = root()
         one = issue("One", by=ca, ca=True, more=[(x509.NameConstraints(*trees), True)])
-        return Case([issue("host", by=one, san=san), one], [ca], why)
+        return Case([issue("host", by=one, san=san), one], [ca], why, ours_alone)
 
     return made
 
@@ -228,6 +230,7 @@ def constrained_by_the_authority_itself() -> Case:
 
 
 _NO = "must not have the name"
+MANY = [f"{number}.example" for number in range(70)]
 CASES: dict[str, Callable[[], Case]] = {
     "plain": plain,
     "two authorities": through_two,
@@ -257,6 +260,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "strange critical extension of an authority": strange_and_critical(ca_too=True),
     "strange extension": strange_and_harmless,
     "SHA-1": signed_with_sha1,
+    "sixty names under sixty constraints": constrained(MANY[:60], [], MANY[:60]),
+    "too many of both": constrained(MANY, [], MANY, "more names than can be compared", ours_alone=True),
     "names permitted": constrained(
         ["example", "10.0.0.0/8", ".mail.example"], [], ["a.example", "10.0.0.1", "u@x.mail.example"]
     ),

@@ -140,6 +140,15 @@ def test_ranges_that_fall_into_too_many_pieces_are_refused() -> None:
         to_selectors(single, [TrafficSelector.of(B)])
 
 
+def test_pieces_are_counted_however_often_they_come() -> None:
+    """A message of 2 KB could ask for some 800,000 of 196 selectors."""
+    odd = ts("10.0.0.1", "10.0.0.254")
+    assert len(to_selectors([odd] * 64, [odd] * 64)) == 196
+    overlapping = [odd, odd._replace(last=odd.last - 1)]
+    with pytest.raises(RemoteProtocolError):
+        to_selectors(overlapping, overlapping)
+
+
 def test_a_protocol_named_at_one_end_counts_for_both() -> None:
     assert to_selectors([NET._replace(protocol=TCP)], [TrafficSelector.of(B)]) == (Selector(A, B, TCP),)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from xfrmd import limits
 from xfrmd.credentials.certificates import Certificate
 from xfrmd.credentials.names import same_rdns
 
@@ -22,16 +24,29 @@ def broken(issuer: Certificate, below: Sequence[Certificate]) -> str:
     Self-issued certificates in the middle are exempt (RFC 5280 6.1.4 (b)). A constraint on a kind of name that is not
     judged here forbids every name of that kind.
     """
-    limits_ = issuer.extension(x509.NameConstraints)
-    if limits_ is None:
+    found = issuer.extension(x509.NameConstraints)
+    if found is None:
         return ""
+    permitted, excluded = _by_kind(found.permitted_subtrees), _by_kind(found.excluded_subtrees)
+    comparisons = 0
     for place, one in enumerate(below):
         if place and one.parsed.subject == one.parsed.issuer:
             continue
         for name in _names(one):
-            if not _allowed(name, limits_.permitted_subtrees or (), limits_.excluded_subtrees or ()):
+            within, without = permitted[type(name)], excluded[type(name)]
+            comparisons += len(within) + len(without)
+            if comparisons > limits.NAME_COMPARISONS:
+                return f"certificate {one.subject!r} has more names than can be compared with as many constraints"
+            if not _allowed(name, within, without):
                 return f"certificate {one.subject!r} must not have the name {_spoken(name)!r}"
     return ""
+
+
+def _by_kind(subtrees: Iterable[x509.GeneralName] | None) -> defaultdict[type, list[x509.GeneralName]]:
+    found: defaultdict[type, list[x509.GeneralName]] = defaultdict(list)
+    for one in subtrees or ():
+        found[type(one)].append(one)
+    return found
 
 
 def _names(one: Certificate) -> Iterator[x509.GeneralName]:
@@ -44,12 +59,9 @@ def _names(one: Certificate) -> Iterator[x509.GeneralName]:
             yield x509.RFC822Name(attribute.value)
 
 
-def _allowed(
-    name: x509.GeneralName, permitted: Iterable[x509.GeneralName], excluded: Iterable[x509.GeneralName]
-) -> bool:
-    kind = type(name)
-    within, without = ([one for one in those if type(one) is kind] for those in (permitted, excluded))
-    if kind not in _JUDGED:
+def _allowed(name: x509.GeneralName, within: Sequence[x509.GeneralName], without: Sequence[x509.GeneralName]) -> bool:
+    """`within`, `without`: the subtrees of the name's kind that are permitted and excluded."""
+    if type(name) not in _JUDGED:
         return not within and not without
     if any(_holds(one, name) for one in without):
         return False

@@ -192,6 +192,9 @@ CERTIFICATE_PATH: Final = 6
 CERTIFICATE_CHECKS: Final = 24
 """Signatures verified for one peer: authorities of one name that signed one another have more paths than anybody has
 time for."""
+NAME_COMPARISONS: Final = 4096
+"""Of names with the constraints of one authority (RFC 5280 4.2.1.10): four names under a thousand constraints take some
+milliseconds, and as many of both as certificates have room for would take half a second."""
 CERTIFICATE_ENDS: Final = 30
 """Days before a certificate expires that the operator is told of it."""
 CRL_FILE: Final = 2 * 1024 * 1024

@@ -75,15 +75,18 @@ def from_selectors(selectors: Iterable[Selector]) -> tuple[tuple[TrafficSelector
 
 
 # rfc 7296: selector-form
-def to_selectors(src: Iterable[TrafficSelector], dst: Sequence[TrafficSelector]) -> tuple[Selector, ...]:
+def to_selectors(src: Iterable[TrafficSelector], dst: Iterable[TrafficSelector]) -> tuple[Selector, ...]:
     """All packets from `src` to `dst` as selectors: ranges become prefixes. OPAQUE has no selector and is left out.
 
-    Both lists may come from a peer: more than limits.SELECTORS are a RemoteProtocolError with TS_UNACCEPTABLE.
+    Both lists may come from a peer, which may repeat itself in them: more than limits.SELECTORS, counted each where
+    ranges overlap too, are a RemoteProtocolError with TS_UNACCEPTABLE.
     """
     found: dict[Selector, None] = {}
-    for selector in (selector for a in src for b in dst for selector in _between(a, b)):
+    ends = dict.fromkeys(dst)
+    pieces = (selector for a in dict.fromkeys(src) for b in ends for selector in _between(a, b))
+    for count, selector in enumerate(pieces, 1):
         found[selector] = None
-        if len(found) > limits.SELECTORS:
+        if count > limits.SELECTORS:
             raise RemoteProtocolError("traffic selectors in too many pieces", NotifyType.TS_UNACCEPTABLE)
     return tuple(found)
 
@@ -116,7 +119,9 @@ def _between(src: TrafficSelector, dst: TrafficSelector) -> Iterable[Selector]:
     ports: list[tuple[Ports, Ports]] = [(src.ports, dst.ports)]
     if protocol in (ICMP, ICMPV6):
         common = _common_ports(src.ports, dst.ports)
-        ports = [] if common is None else list(_icmp_from_wire(common))
+        if common is None:
+            return
+        ports = list(_icmp_from_wire(common))
     destinations = range_to_prefixes(dst.family, dst.first, dst.last)
     for a in range_to_prefixes(src.family, src.first, src.last):
         for b in destinations:
