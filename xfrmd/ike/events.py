@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xfrmd.credentials.ocsp import Revoked
 from xfrmd.credentials.sources import News, Source
@@ -15,8 +16,7 @@ from xfrmd.model.secret import Secret
 from xfrmd.model.selector import Selector
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """An address and UDP port of an IKE peer or of ourselves."""
 
     address: Address

@@ -192,12 +192,9 @@ def ended_by_error(sa: IkeSa, notify: int) -> Notice:
 
 def ike_up(sa: IkeSa) -> Notice:
     """Both are authenticated."""
-    return Notice(
-        Level.INFO,
-        "ike-up",
-        f"IKE SA with {sa.remote.address} ({spoken(sa.remote_id)}) established: {sa.suite}",
-        who(sa) | {"spi": sa.spi.hex(), "suite": str(sa.suite)},
-    )
+    found, suite = who(sa), str(sa.suite)
+    text = f"IKE SA with {found['peer']} ({found['remote_id']}) established: {suite}"
+    return Notice(Level.INFO, "ike-up", text, found | {"spi": sa.spi.hex(), "suite": suite})
 
 
 def ike_rekeyed(sa: IkeSa) -> Notice:

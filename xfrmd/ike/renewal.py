@@ -16,6 +16,7 @@ from xfrmd.ike import lifecycle, renewal_notices
 from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Lineage
+from xfrmd.ike.proven import Term
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import Message
 from xfrmd.ike.v2.payloads import NotifyPayload, Payload
@@ -32,7 +33,8 @@ def begin(ctx: Context, sa: IkeSa) -> None:
     """An IKE SA stands: for how long does that hold what both ends have proved? A ticket (RFC 5723) proves nothing."""
     lineage, seconds = sa.lineage, sa.pad.main_mode.auth_seconds
     since = ctx.now - max(0.0, ctx.wall() - lineage.authenticated)
-    lineage.term = replace(lineage.term, since=since)
+    term = lineage.term
+    lineage.term = Term(term.ours, since, term.asked_until, term.aging)
     if seconds:
         lineage.believed_until = min(lineage.believed_until, since + seconds)
 

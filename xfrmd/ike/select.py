@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+from xfrmd import limits
 from xfrmd.errors import LocalProtocolError
 from xfrmd.ike.v2.payloads import WireProposal
 from xfrmd.model.proposals import ADDITIONAL, Proposal, ProtocolId, Transform, TransformType
@@ -61,8 +63,14 @@ class Suite:
         return tuple(transform for transform in found if transform is not None)
 
     def __str__(self) -> str:
-        words = (*_named(self.protocol), *map(name_of, self.transforms), *(("ESN",) if self.esn else ()))
-        return "/".join(words)
+        return _spoken(self)
+
+
+@lru_cache(maxsize=limits.OFFERS)
+def _spoken(suite: Suite) -> str:
+    """Hosts of one kind agree on the same, and each of them is told of."""
+    words = (*_named(suite.protocol), *map(name_of, suite.transforms), *(("ESN",) if suite.esn else ()))
+    return "/".join(words)
 
 
 class Choice(NamedTuple):

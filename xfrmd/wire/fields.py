@@ -19,12 +19,12 @@ class Fields(Generic[Record]):
     `x` is a RESERVED octet: sent as zero, ignored on receipt (RFC 7296 2.5).
     """
 
-    __slots__ = ("_pack", "_record", "_unpack", "layout", "size")
+    __slots__ = ("_pack", "_pack_into", "_record", "_unpack", "layout", "size")
 
     def __init__(self, record: type[Record], layout: str) -> None:
         fixed = struct.Struct(">" + layout)
         self._record = record
-        self._pack, self._unpack = fixed.pack, fixed.unpack_from
+        self._pack, self._pack_into, self._unpack = fixed.pack, fixed.pack_into, fixed.unpack_from
         self.layout = layout
         self.size = fixed.size
 
@@ -37,5 +37,12 @@ class Fields(Generic[Record]):
         """Encode `record`. A value out of its field's range is a LocalProtocolError."""
         try:
             writer.put(self._pack(*record))
+        except struct.error as error:
+            raise LocalProtocolError(f"{record} does not fit into {self.layout}: {error}") from None
+
+    def patch(self, writer: Writer, at: int, record: Record) -> None:
+        """Encode `record` over the octets at index `at`, once all its values are known. Errors as those of write."""
+        try:
+            self._pack_into(writer, at, *record)
         except struct.error as error:
             raise LocalProtocolError(f"{record} does not fit into {self.layout}: {error}") from None

@@ -83,7 +83,7 @@ class Reader:
     def restrict(self, count: int) -> Reader:
         """A reader of the next `count` octets, which this one skips. Use it in a `with`: it must be read to its end."""
         at = self.advance(count)
-        return Reader(self.data, self.notify, at, at + count)
+        return Reader(self.data, self.notify, at, self._at)
 
     def finish(self) -> None:
         """Demand that nothing is left."""

@@ -11,25 +11,18 @@ from xfrmd.errors import LocalProtocolError
 _U16: Final = struct.Struct(">H")
 
 
-class Writer:
+class Writer(bytearray):
     """Octets in the making. A number too big for its field is a LocalProtocolError: it is our own mistake."""
 
-    __slots__ = ("_data",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def put(self, octets: bytes) -> None:
-        """Append octets as they are."""
-        self._data += octets
+    put = bytearray.extend
+    """Append octets as they are."""
 
     def uint(self, value: int, size: int) -> None:
         """Append an unsigned number of `size` octets, network order."""
         try:
-            self._data += value.to_bytes(size)
+            self.put(value.to_bytes(size))
         except OverflowError:
             raise LocalProtocolError(f"{value} does not fit into {size} octets") from None
 
@@ -53,8 +46,8 @@ class Writer:
         """Overwrite two octets at index `at`: the length of a part that has just been written."""
         if not 0 <= value <= 0xFFFF:
             raise LocalProtocolError(f"a part of {value} octets is too long for its length field")
-        _U16.pack_into(self._data, at, value)
+        _U16.pack_into(self, at, value)
 
     def octets(self) -> bytes:
         """All that was written."""
-        return bytes(self._data)
+        return bytes(self)

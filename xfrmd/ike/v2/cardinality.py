@@ -7,7 +7,6 @@ The order of payloads is not judged.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -285,13 +284,12 @@ def _fault(message: Message, row: Cardinality) -> str:
         return "it is in the clear" if row.sealed else "it is sealed"
     if isinstance(message, ClearMessage) and message.encrypted is not None:
         return "it has an encrypted payload that was not opened"
-    counts = Counter([payload.type for payload in message.payloads])
+    kinds = [payload.type for payload in message.payloads]
     for kind, (least, most) in row.payloads.items():
-        if not least <= counts[kind] <= most:
-            return f"{counts[kind]} {kind.name} payloads where {least} to {most} may be"
-    for kind_number in counts:
-        if kind_number in _JUDGED and kind_number not in row.payloads:
-            return f"an unexpected {PayloadType(kind_number).name} payload"
+        if not least <= kinds.count(kind) <= most:
+            return f"{kinds.count(kind)} {kind.name} payloads where {least} to {most} may be"
+    for kind_number in _JUDGED.intersection(kinds).difference(row.payloads):
+        return f"an unexpected {PayloadType(kind_number).name} payload"
     if row.needs is not None and not any(_meets(p, row.needs) for p in message.every(NotifyPayload)):
         return f"no {NotifyType(row.needs).name if row.needs else 'error'} notification"
     return ""

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
 
 from xfrmd import limits
 from xfrmd.errors import LocalProtocolError, RemoteProtocolError
@@ -17,6 +17,9 @@ from xfrmd.wire.reader import Reader
 from xfrmd.wire.writer import Writer
 
 P = TypeVar("P")
+
+_ROOM: Final = bytes(GENERIC.size)
+"""For a generic header, until the length of its payload is known."""
 
 
 class Cipher(Protocol):
@@ -54,6 +57,12 @@ class Message:
     payloads: tuple[Payload, ...]
     raw: bytes
     """The datagram. AUTH covers these octets, never a new encoding (RFC 7296 2.15)."""
+    _notified: Mapping[int, NotifyPayload] = field(init=False, repr=False, compare=False)
+    """The first Notify payload of each type: a handshake asks for a dozen."""
+
+    def __post_init__(self) -> None:
+        found = {one.notify: one for one in reversed(self.payloads) if isinstance(one, NotifyPayload)}
+        object.__setattr__(self, "_notified", found)
 
     def first(self, kind: type[P]) -> P | None:
         """The first payload of a class, e.g. `message.first(KePayload)`."""
@@ -69,10 +78,7 @@ class Message:
     # rfc 7296: unknown-status
     def notify(self, kind: int) -> NotifyPayload | None:
         """The first Notify payload of this Notify Message Type."""
-        for payload in self.payloads:
-            if isinstance(payload, NotifyPayload) and payload.notify == kind:
-                return payload
-        return None
+        return self._notified.get(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +230,10 @@ def _refuse_critical(payloads: Sequence[Payload]) -> None:
 
 # rfc 7296: reserved-zero
 def _write_chain(writer: Writer, chain: tuple[Payload, ...]) -> None:
-    for index, payload in enumerate(chain, 1):
+    kinds = [payload.type for payload in chain]
+    for payload, following in zip(chain, [*kinds[1:], 0], strict=False):
         start = len(writer)
-        flags = CRITICAL if isinstance(payload, UnknownPayload) and payload.critical else 0
-        GENERIC.write(writer, GenericHeader(chain[index].type if index < len(chain) else 0, flags, 0))
+        writer.put(_ROOM)
         payload.encode(writer)
-        writer.patch_u16(start + 2, len(writer) - start)
+        flags = CRITICAL if isinstance(payload, UnknownPayload) and payload.critical else 0
+        GENERIC.patch(writer, start, GenericHeader(following, flags, len(writer) - start))

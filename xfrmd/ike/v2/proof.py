@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from xfrmd import limits
@@ -15,7 +14,7 @@ from xfrmd.errors import CredentialError
 from xfrmd.ike import auth_notices, enquiries, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa
-from xfrmd.ike.proven import PSK, Proven, by_certificate
+from xfrmd.ike.proven import PSK, Proofs, Proven, by_certificate
 from xfrmd.ike.v2.constants import AuthMethodId, CertEncoding, NotifyType
 from xfrmd.ike.v2.message import Message
 from xfrmd.ike.v2.payloads import AuthPayload, CertPayload, CertreqPayload, IdPayload, NotifyPayload, Payload
@@ -211,7 +210,7 @@ def _check_revoked(ctx: Context, sa: IkeSa, path: Sequence[Certificate], method:
 def _proved(sa: IkeSa, *, local: Proven | None = None, remote: Proven | None = None) -> None:
     """Remember how an end has proved itself."""
     known = sa.lineage.proofs
-    sa.lineage.proofs = replace(known, local=local or known.local, remote=remote or known.remote)
+    sa.lineage.proofs = Proofs(local or known.local, remote or known.remote, known.ppk)
 
 
 def _translated(sa: IkeSa, identity: Identity) -> bool:

@@ -87,4 +87,5 @@ def guess(vendors: Iterable[bytes]) -> str:
 
 def of(message: Message) -> str:
     """The guess from one message."""
-    return guess(payload.data for payload in message.every(VendorPayload))
+    vendors = message.every(VendorPayload)
+    return guess(payload.data for payload in vendors) if vendors else ""
