@@ -198,8 +198,11 @@ def _certified(directory: Path, clients: Iterator[Address]) -> dict[Prefix, Auth
     )
     kind = "rsa" if isinstance(authority.key, rsa.RSAPrivateKey) else "p256"
     key = pki.new_key(kind)
+    end = authority.parsed.not_valid_after_utc
     return {
-        Prefix.host(one): pki.method(authority, [certificates.host(f"c{one.value}", authority, kind, own_key=key)])
+        Prefix.host(one): pki.method(
+            authority, [certificates.host(f"c{one.value}", authority, kind, own_key=key, end=end)]
+        )
         for one in clients
     }
 

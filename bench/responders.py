@@ -30,12 +30,14 @@ from lab.netns import Host
 from lab.strongswan import missing_packages, strongswan
 from lab.xfrmd_host import xfrmd
 from tests.lab import certificates
-from tests.unit.pki import Holder
+from tests.unit.pki import DAY, Holder
 
 CLIENTS: Final = "172.16.0.0/12"
 WARM_UP: Final = 20
 WINDOW: Final = 8
 _LIMIT: Final = 240.0
+VALID: Final = 300 * DAY
+"""How long certificates are."""
 _SECRET: Final = PSK.secret.reveal().decode()
 # fmt: off
 CASES: Final[dict[str, tuple[Suite, str]]] = {
@@ -105,11 +107,12 @@ class Pki:
 
     @classmethod
     def make(cls, kind: str, directory: Path) -> Pki:
-        """Everything new, valid now."""
-        authority = certificates.root(kind)
+        """Everything new, valid for long: what ends within a month is told of at each handshake."""
+        end = certificates.now() + VALID
+        authority = certificates.root(kind, end=end)
         (directory / "ca.pem").write_bytes(authority.pem)
         (directory / "ca.key").write_bytes(authority.key_pem)
-        return cls(directory, authority, certificates.host("server", authority, kind))
+        return cls(directory, authority, certificates.host("server", authority, kind, end=end))
 
     def method(self) -> str:
         """Ours."""

@@ -22,9 +22,10 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def root(kind: str, name: str = "Root") -> Holder:
-    """An authority, valid now."""
-    return pki.root(name, kind, start=now() - 2 * DAY, end=now() + 2 * DAY)
+def root(kind: str, name: str = "Root", **changes: Any) -> Holder:
+    """An authority, valid now unless `changes` say otherwise."""
+    usual: dict[str, Any] = {"start": now() - 2 * DAY, "end": now() + 2 * DAY}
+    return pki.root(name, kind, **(usual | changes))
 
 
 def host(name: str, by: Holder, kind: str, **changes: Any) -> Holder:
