@@ -29,6 +29,8 @@ from xfrmd.model.notice import Level, Notice
 class TimerKind(enum.Enum):
     """What a deadline is for."""
 
+    __hash__ = object.__hash__  # that of enums is a function of Python, and timers are set often
+
     STATE = "state"
     """An IKE SA has been in its state for as long as it may."""
     RETRANSMIT = "retransmit"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from xfrmd.credentials.ocsp import Revoked
 from xfrmd.credentials.sources import Source
@@ -15,13 +16,13 @@ from xfrmd.model.sad import SadEntry
 from xfrmd.model.selector import Selector
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SendDatagram:
     """Send these octets (without non-ESP marker: the udp adapter adds it on port 4500)."""
 
-    local: Endpoint
-    remote: Endpoint
-    data: bytes
+    local: Final[Endpoint]
+    remote: Final[Endpoint]
+    data: Final[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +154,11 @@ class RevokeTickets:
     """All keys of tickets so far are to be gone for good. TicketKeys with others follows; until then there are none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Tell:
     """Tell the operator."""
 
-    notice: Notice
+    notice: Final[Notice]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xfrmd.credentials.ocsp import Revoked
 from xfrmd.credentials.sources import News, Source
@@ -26,13 +26,13 @@ class Endpoint(NamedTuple):
         return f"[{self.address}]:{self.port}" if self.address.family == 6 else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class DatagramReceived:
     """Octets from the network, hostile until proved otherwise. On port 4500 the non-ESP marker is already removed."""
 
-    local: Endpoint
-    remote: Endpoint
-    data: bytes
+    local: Final[Endpoint]
+    remote: Final[Endpoint]
+    data: Final[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Gate:
         if loaded and not (self._has_cookie(ctx, header, event) and _has_room(ctx, event.remote)):
             return
         try:
-            _GREETINGS[header.exchange](ctx, event.local, event.remote, parse_clear(event.data))
+            _GREETINGS[header.exchange](ctx, event.local, event.remote, parse_clear(event.data, header))
         except RemoteProtocolError as error:
             ctx.journal.count(Count.REFUSED if error.notify else Count.MALFORMED)
             if error.notify and (loaded or self._may_answer(ctx)):  # a cookie has shown that it is no reflection

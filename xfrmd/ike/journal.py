@@ -14,6 +14,8 @@ from xfrmd.model.notice import Notice
 class Count(enum.Enum):
     """What is counted. Those that begin with "dropped" are datagrams of which nothing followed."""
 
+    __hash__ = object.__hash__  # that of enums is a function of Python, and each datagram is counted
+
     RECEIVED = "received"
     REPEATED = "repeated"
     RETRANSMITTED = "retransmitted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from xfrmd.credentials import revocation, signatures
@@ -57,12 +58,12 @@ class Term:
 
 def by_certificate(path: Sequence[Certificate], number: int, data: bytes) -> Proven:
     """What is remembered of a path and a signature: authentication method and Authentication Data."""
-    return Proven(
-        ROOTCA,
-        signatures.told(number, data),
-        path[0].subject,
-        f"{path[0].parsed.serial_number:x}",
-        path[-1].subject,
-        min(one.parsed.not_valid_after_utc for one in path).timestamp(),
-        tuple(revocation.link(one) for one in path[:-1]),
-    )
+    return Proven(ROOTCA, signatures.told(number, data), *_facts(tuple(path)))
+
+
+@lru_cache(maxsize=64)
+def _facts(path: tuple[Certificate, ...]) -> tuple[str, str, str, float, tuple[bytes, ...]]:
+    """From the subject to the links. Those of our own path are wanted at each handshake."""
+    serial = f"{path[0].parsed.serial_number:x}"
+    until = min(one.parsed.not_valid_after_utc for one in path).timestamp()
+    return path[0].subject, serial, path[-1].subject, until, tuple(map(revocation.link, path[:-1]))

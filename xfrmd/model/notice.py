@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Final
 
 
 class Level(enum.IntEnum):
@@ -17,12 +18,12 @@ class Level(enum.IntEnum):
     DEBUG = 7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Notice:
     """One fact. `code` is stable, for programs; `fields` become journal fields; `remedy` says the next step."""
 
-    level: Level
-    code: str
-    message: str
-    fields: dict[str, str] = field(default_factory=dict)
-    remedy: str = ""
+    level: Final[Level]
+    code: Final[str]
+    message: Final[str]
+    fields: Final[dict[str, str]] = field(default_factory=dict)
+    remedy: Final[str] = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -35,6 +36,7 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
 }
 
 
+@lru_cache(maxsize=16)
 def _prf_row(prf: Transform) -> PrfRow:
     row = catalog.prf_row(prf)
     if row is None:

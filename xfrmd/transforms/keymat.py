@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xfrmd.errors import LocalProtocolError
 from xfrmd.model.proposals import Transform
@@ -13,20 +13,20 @@ from xfrmd.transforms import catalog
 from xfrmd.transforms.compute import prf_compute, prf_plus
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, unsafe_hash=True, repr=False)
 class IkeKeys:
     """Keys of an IKE SA, named as in RFC 7296 2.14; `i` and `r` are the SA's original initiator and responder.
 
     `sk_ai` and `sk_ar` are empty with an AEAD; `sk_ei` and `sk_er` have its salt appended. repr shows nothing.
     """
 
-    sk_d: bytes
-    sk_ai: bytes
-    sk_ar: bytes
-    sk_ei: bytes
-    sk_er: bytes
-    sk_pi: bytes
-    sk_pr: bytes
+    sk_d: Final[bytes]
+    sk_ai: Final[bytes]
+    sk_ar: Final[bytes]
+    sk_ei: Final[bytes]
+    sk_er: Final[bytes]
+    sk_pi: Final[bytes]
+    sk_pr: Final[bytes]
 
     def __repr__(self) -> str:
         return "IkeKeys(...)"

@@ -7,8 +7,10 @@ It spares attempts that would be refused; nothing else depends on it, as the res
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
+from xfrmd import limits
 from xfrmd.credentials import signatures
 from xfrmd.ike.ike_sa import Accepted, IkeSa
 from xfrmd.ike.v2.constants import AuthMethodId, NotifyType
@@ -26,20 +28,39 @@ _ANY: Final = 0
 # rfc 9593: announce
 def announcement(pad: PadEntry) -> list[Payload]:
     """What we verify."""
-    said: list[bytes] = []
+    said = b""
     if any(isinstance(one, RootcaAuth) and one.certificates for one in pad.auth):
-        new, old = signatures.DIGITAL_SIGNATURE, sorted(signatures.METHODS - {signatures.DIGITAL_SIGNATURE})
-        said += [bytes((_LINKED + len(one), new, _ANY)) + one for one in signatures.understood()]
-        said += [bytes((_LINKED, one, _ANY)) for one in old]
+        said += _SIGNATURES
     if any(isinstance(one, PskAuth) for one in pad.auth):
-        said.append(bytes((_SHORT, AuthMethodId.SHARED_KEY_MIC)))
-    return [NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, b"".join(said))] if said else []
+        said += bytes((_SHORT, AuthMethodId.SHARED_KEY_MIC))
+    return [NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, said)] if said else []
+
+
+def _signatures() -> Iterator[bytes]:
+    for one in signatures.understood():
+        yield bytes((_LINKED + len(one), signatures.DIGITAL_SIGNATURE, _ANY)) + one
+    for number in sorted(signatures.METHODS - {signatures.DIGITAL_SIGNATURE}):
+        yield bytes((_LINKED, number, _ANY))
+
+
+_SIGNATURES: Final = b"".join(_signatures())
 
 
 def listen(sa: IkeSa, message: Message) -> None:
     """Remember what the peer verifies, if it tells."""
     notify = message.notify(NotifyType.SUPPORTED_AUTH_METHODS)
-    sa.greeting.accepts = frozenset(_each(notify.data)) if notify is not None and notify.data else None
+    if notify is None or not notify.data:
+        sa.greeting.accepts = None
+    elif len(notify.data) <= limits.OFFER_SIZE:
+        sa.greeting.accepts = _known(notify.data)
+    else:
+        sa.greeting.accepts = frozenset(_each(notify.data))
+
+
+@lru_cache(maxsize=limits.OFFERS)
+def _known(data: bytes) -> Accepted:
+    """Hosts of one kind announce the same."""
+    return frozenset(_each(data))
 
 
 # rfc 9593: formats

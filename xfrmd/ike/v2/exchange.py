@@ -55,7 +55,7 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
         sa.handshake.answered = True
     if header.is_response:
         if sa.window.awaits(header.message_id):
-            _response(ctx, sa, event)
+            _response(ctx, sa, header, event)
         else:
             ctx.journal.count(Count.WINDOW)
         return
@@ -66,7 +66,7 @@ def receive(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) ->
     elif arrival is Arrival.NEW and sa in ctx.store.learnt.waiting:
         ctx.journal.count(Count.REPEATED)  # the same again: the first one waits to be judged
     elif arrival is Arrival.NEW and sa.state in _LISTENING:
-        _request(ctx, sa, event)
+        _request(ctx, sa, header, event)
     elif arrival is Arrival.STALE and sa.window.answers(header.message_id) and header.next_payload == PayloadType.SKF:
         _cut_anew(ctx, sa, event)
     else:
@@ -91,8 +91,8 @@ def _cut_anew(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
     ctx.send(sa, sa.window.response, (event.local, event.remote))
 
 
-def _request(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
-    clear = parse_clear(event.data)
+def _request(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
+    clear = parse_clear(event.data, header)
     if sa.channel is None:
         init.derive(ctx, sa, sa.spi_r)
     try:
@@ -146,8 +146,8 @@ def _refuse(ctx: Context, sa: IkeSa, message: Message, error: RemoteProtocolErro
 
 
 # rfc 7296: response-malformed
-def _response(ctx: Context, sa: IkeSa, event: DatagramReceived) -> None:
-    clear = parse_clear(event.data)
+def _response(ctx: Context, sa: IkeSa, header: Header, event: DatagramReceived) -> None:
+    clear = parse_clear(event.data, header)
     if sa.state is IkeState.CONNECTING:
         (resume if sa.greeting.session is not None else init).receive_response(ctx, sa, clear)
         return

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -49,20 +49,21 @@ class Cipher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Message:
     """A header and payloads in the order sent, with the octets they came from."""
 
-    header: Header
-    payloads: tuple[Payload, ...]
-    raw: bytes
+    header: Final[Header]
+    payloads: Final[tuple[Payload, ...]]
+    raw: Final[bytes]
     """The datagram. AUTH covers these octets, never a new encoding (RFC 7296 2.15)."""
-    _notified: Mapping[int, NotifyPayload] = field(init=False, repr=False, compare=False)
+    _notified: Final[dict[int, NotifyPayload]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The first Notify payload of each type: a handshake asks for a dozen."""
 
     def __post_init__(self) -> None:
-        found = {one.notify: one for one in reversed(self.payloads) if isinstance(one, NotifyPayload)}
-        object.__setattr__(self, "_notified", found)
+        for one in reversed(self.payloads):
+            if isinstance(one, NotifyPayload):
+                self._notified[one.notify] = one
 
     def first(self, kind: type[P]) -> P | None:
         """The first payload of a class, e.g. `message.first(KePayload)`."""
@@ -81,24 +82,27 @@ class Message:
         return self._notified.get(kind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ClearMessage(Message):
     """A message as anyone can have sent it. `encrypted` is its SK or SKF payload, still closed, if it has one."""
 
-    encrypted: SkPayload | SkfPayload | None = None
+    encrypted: Final[SkPayload | SkfPayload | None] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SealedMessage(Message):
     """A message that came sealed with the keys of its IKE SA; `payloads` are those inside."""
 
-    plaintext: bytes = b""
+    plaintext: Final[bytes] = b""
     """The octets of the payloads inside, padding left out (IntAuth covers them, RFC 9242 3.3.2)."""
 
 
-def parse_clear(data: bytes) -> ClearMessage:
-    """Read a datagram. Raises RemoteProtocolError with the notify that RFC 7296 2.21 wants, 0 for no IKE message."""
-    header = parse_header(data)
+def parse_clear(data: bytes, header: Header | None = None) -> ClearMessage:
+    """Read a datagram. `header`: what parse_header has made of it, where it has.
+
+    Raises RemoteProtocolError with the notify that RFC 7296 2.21 wants, 0 for no IKE message.
+    """
+    header = header or parse_header(data)
     reader = Reader(data, NotifyType.INVALID_SYNTAX, HEADER.size)
     payloads, encrypted = _read_chain(reader, header.next_payload)
     _refuse_critical(payloads)

@@ -13,13 +13,13 @@ from xfrmd.wire.writer import Writer
 _KEY_HASH: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class CertPayload:
     """A certificate, CRL or OCSP answer, opaque here."""
 
-    encoding: int
+    encoding: Final[int]
     """See CertEncoding."""
-    data: bytes
+    data: Final[bytes]
     type: ClassVar[int] = PayloadType.CERT
 
     @classmethod
@@ -33,13 +33,13 @@ class CertPayload:
         writer.put(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class CertreqPayload:
     """Which certification authorities the sender trusts."""
 
-    encoding: int
+    encoding: Final[int]
     """See CertEncoding."""
-    authorities: bytes
+    authorities: Final[bytes]
     """For X.509: SHA-1 hashes of the authorities' public keys, 20 octets each, in a row."""
     type: ClassVar[int] = PayloadType.CERTREQ
 

@@ -22,15 +22,15 @@ class SkfHead(NamedTuple):
 SKF: Final[Fields[SkfHead]] = Fields(SkfHead, "HH")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SkPayload:
     """The encrypted rest of a message."""
 
-    first: int
+    first: Final[int]
     """Type of the first payload inside."""
-    offset: int
+    offset: Final[int]
     """Where the body begins in the message; the octets before it are authenticated but not encrypted."""
-    body: bytes
+    body: Final[bytes]
     """Initialization vector, ciphertext, integrity checksum."""
     type: ClassVar[int] = PayloadType.SK
 
@@ -40,17 +40,17 @@ class SkPayload:
         return cls(first, reader.position, reader.rest())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SkfPayload:
     """One encrypted fragment of a message: number `number` of `total`, counted from 1."""
 
-    first: int
+    first: Final[int]
     """Type of the first payload inside the whole message; 0 in all fragments but the first."""
-    offset: int
+    offset: Final[int]
     """As in SkPayload: the octets before it include the fragment numbers."""
-    body: bytes
-    number: int
-    total: int
+    body: Final[bytes]
+    number: Final[int]
+    total: Final[int]
     type: ClassVar[int] = PayloadType.SKF
 
     @classmethod

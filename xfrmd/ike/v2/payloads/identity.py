@@ -23,13 +23,13 @@ class IdHead(NamedTuple):
 ID: Final[Fields[IdHead]] = Fields(IdHead, "B3s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class IdPayload:
     """Who somebody says to be. On the wire it is an IdiPayload or an IdrPayload."""
 
-    id_type: int
-    data: bytes
-    reserved: bytes = bytes(3)
+    id_type: Final[int]
+    data: Final[bytes]
+    reserved: Final[bytes] = bytes(3)
 
     @classmethod
     def of(cls, identity: Identity) -> Self:
@@ -58,14 +58,14 @@ class IdPayload:
         writer.put(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class IdiPayload(IdPayload):
     """Identification of the initiator."""
 
     type: ClassVar[int] = PayloadType.IDi
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class IdrPayload(IdPayload):
     """Identification of the responder; in a request, whom the initiator wants to talk to."""
 
@@ -81,13 +81,13 @@ class AuthHead(NamedTuple):
 AUTH: Final[Fields[AuthHead]] = Fields(AuthHead, "Bxxx")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class AuthPayload:
     """The proof of an identity."""
 
-    method: int
+    method: Final[int]
     """See AuthMethodId."""
-    data: bytes
+    data: Final[bytes]
     type: ClassVar[int] = PayloadType.AUTH
 
     @classmethod

@@ -21,13 +21,13 @@ class KeHead(NamedTuple):
 KE: Final[Fields[KeHead]] = Fields(KeHead, "Hxx")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class KePayload:
     """A public value. Its size and worth are judged by the method that computes with it."""
 
-    method: int
+    method: Final[int]
     """IANA transform id of type 4, "D-H group number"."""
-    data: bytes
+    data: Final[bytes]
     type: ClassVar[int] = PayloadType.KE
 
     @classmethod

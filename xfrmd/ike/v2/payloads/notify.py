@@ -34,22 +34,22 @@ NOTIFY: Final[Fields[NotifyHead]] = Fields(NotifyHead, "BBH")
 DELETE: Final[Fields[DeleteHead]] = Fields(DeleteHead, "BBH")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class NotifyPayload:
     """An error or a piece of status. `protocol` and `spi` name the SA concerned, if it is not the IKE SA itself."""
 
-    notify: int
+    notify: Final[int]
     """See NotifyType."""
-    data: bytes = b""
-    protocol: int = 0
-    spi: bytes = b""
+    data: Final[bytes] = b""
+    protocol: Final[int] = 0
+    spi: Final[bytes] = b""
     type: ClassVar[int] = PayloadType.NOTIFY
 
     @classmethod
     def decode(cls, reader: Reader) -> Self:
         """Read the body."""
         protocol, spi_size, notify = NOTIFY.read(reader)
-        spi = reader.take(spi_size)
+        spi = reader.take(spi_size) if spi_size else b""
         return cls(notify, reader.rest(), protocol, spi)
 
     def encode(self, writer: Writer) -> None:
@@ -59,12 +59,12 @@ class NotifyPayload:
         writer.put(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class DeletePayload:
     """SAs that the sender has deleted: its own inbound SPIs. For the IKE SA itself there is no SPI."""
 
-    protocol: int
-    spis: tuple[bytes, ...] = ()
+    protocol: Final[int]
+    spis: Final[tuple[bytes, ...]] = ()
     type: ClassVar[int] = PayloadType.DELETE
 
     @classmethod

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from xfrmd import limits
 from xfrmd.ike.v2.constants import PayloadType
@@ -12,11 +12,11 @@ from xfrmd.wire.reader import Reader
 from xfrmd.wire.writer import Writer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class NoncePayload:
     """Freshness (RFC 7296 3.9), 16..256 octets."""
 
-    data: bytes
+    data: Final[bytes]
     type: ClassVar[int] = PayloadType.NONCE
 
     @classmethod
@@ -32,11 +32,11 @@ class NoncePayload:
         writer.put(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class VendorPayload:
     """Which implementation or extension the sender is or has (RFC 7296 3.12)."""
 
-    data: bytes
+    data: Final[bytes]
     type: ClassVar[int] = PayloadType.VENDOR
 
     @classmethod
@@ -49,11 +49,11 @@ class VendorPayload:
         writer.put(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class EapPayload:
     """An EAP message (RFC 7296 3.16)."""
 
-    message: bytes
+    message: Final[bytes]
     type: ClassVar[int] = PayloadType.EAP
 
     @classmethod
@@ -70,13 +70,13 @@ class EapPayload:
         writer.put(self.message)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class UnknownPayload:
     """A payload of a type we do not know; it is ignored unless critical (RFC 7296 2.5)."""
 
-    type: int
-    critical: bool
-    body: bytes
+    type: Final[int]
+    critical: Final[bool]
+    body: Final[bytes]
 
     def encode(self, writer: Writer) -> None:
         """Write the body."""

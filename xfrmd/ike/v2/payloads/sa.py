@@ -59,6 +59,7 @@ class WireTransform(NamedTuple):
     attributes: tuple[Attribute, ...] = ()
 
     @classmethod
+    @lru_cache(maxsize=limits.OFFERS)
     def of(cls, transform: Transform) -> WireTransform:
         """The transform as we send it."""
         if not transform.key_bits:
@@ -96,11 +97,11 @@ class WireProposal(NamedTuple):
         return tuple(found for transform in self.transforms if (found := transform.understood) is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SaPayload:
     """Proposals in order of preference; in a response the one that was chosen."""
 
-    proposals: tuple[WireProposal, ...]
+    proposals: Final[tuple[WireProposal, ...]]
     type: ClassVar[int] = PayloadType.SA
 
     @classmethod
@@ -112,15 +113,8 @@ class SaPayload:
 
     def encode(self, writer: Writer) -> None:
         """Write the body."""
-        last = len(self.proposals) - 1
-        for index, proposal in enumerate(self.proposals):
-            start = len(writer)
-            more = _MORE_PROPOSALS if index < last else 0
-            number, protocol, spi, transforms = proposal
-            PROPOSAL.write(writer, ProposalHead(more, 0, number, protocol, len(spi), len(transforms)))
-            writer.put(spi)
-            _write_transforms(writer, transforms)
-            writer.patch_u16(start + 2, len(writer) - start)
+        alike = not any(one.spi for one in self.proposals)
+        writer.put((_known_octets if alike else _octets)(self.proposals))
 
 
 @lru_cache(maxsize=limits.OFFERS)
@@ -173,6 +167,23 @@ def _read_attribute(reader: Reader) -> Attribute:
     if kind & _FIXED_FORMAT:
         return Attribute(kind & ~_FIXED_FORMAT, reader.u16())
     return Attribute(kind, reader.take(reader.u16()))
+
+
+def _octets(proposals: tuple[WireProposal, ...]) -> bytes:
+    writer = Writer()
+    last = len(proposals) - 1
+    for index, (number, protocol, spi, transforms) in enumerate(proposals):
+        start = len(writer)
+        more = _MORE_PROPOSALS if index < last else 0
+        PROPOSAL.write(writer, ProposalHead(more, 0, number, protocol, len(spi), len(transforms)))
+        writer.put(spi)
+        _write_transforms(writer, transforms)
+        writer.patch_u16(start + 2, len(writer) - start)
+    return writer.octets()
+
+
+_known_octets = lru_cache(maxsize=limits.OFFERS)(_octets)
+"""Hosts of one kind are offered and answered the same, but for SPIs."""
 
 
 def _write_transforms(writer: Writer, transforms: tuple[WireTransform, ...]) -> None:
