@@ -20,6 +20,8 @@ PASSED_ON = frozenset(
 PASSED_FAMILIES = ("LC_", "XFRMD_", "PYTHON", "PYTEST", "HYPOTHESIS")
 KEPT_BACK = frozenset({"PYTHONDONTWRITEBYTECODE"})
 """Each start of each daemon would compile all of it anew: a second of a guest."""
+PULSE = 3
+"""Seconds from one sign of life to the next: a process each time, so a hundredth of the guest's processor at most."""
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 # /tmp stays the host's, so that files named on the command line are found; TMPDIR puts new ones into memory.
@@ -70,14 +72,16 @@ def host_script(command: Sequence[str], cwd: str) -> str:
     return f"#!/bin/sh\nset -e\n{HOST_MOUNTS}{GROUND}cd {shlex.quote(cwd)}\nset +e\n{line} </dev/null\nexit $?\n"
 
 
-def uml_script(command: Sequence[str], cwd: str, output: Path, status: Path) -> str:
+def uml_script(command: Sequence[str], cwd: str, output: Path, status: Path, pulse: Path | None) -> str:
     """Script for a user-mode Linux kernel: output and exit status go to files on the host's file system.
 
     Neither the console (it rewrites line ends and drops under load) nor an exit status leaves such a kernel intact.
+    `pulse` is written every PULSE seconds for as long as the kernel lives.
     """
+    beat = f"while :; do echo >{shlex.quote(str(pulse))}; sleep {PULSE}; done &\n" if pulse else ""
     line = command_line(command, environment("uml", os.environ))
     out, done = shlex.quote(str(output)), shlex.quote(str(status))
     run = f"(cd {shlex.quote(cwd)} && {line}) </dev/null >>{out} 2>&1"
     # The status appears whole (rename), and the kernel is stopped without a program that might be missing.
     end = f"echo $? >{done}.new\nmv {done}.new {done}\necho o >/proc/sysrq-trigger\nsleep 60\n"
-    return f"#!/bin/sh\nPATH={':'.join(SYSTEM_PATH)}\n{UML_MOUNTS}{GROUND}{run}\n{end}"
+    return f"#!/bin/sh\nPATH={':'.join(SYSTEM_PATH)}\n{UML_MOUNTS}{GROUND}{beat}{run}\n{end}"

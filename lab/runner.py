@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`lab/run`: one command as root in a kernel that has ESP, its output and exit status passed through.
 
-Exit status: the command's own (128 + n when signal n ended it), 124 when --timeout passed, 125 when the lab failed.
+Exit status: the command's own (128 + n when signal n ended it), 123 when the kernel hangs, 124 when --timeout passed,
+125 when the lab failed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.guest import host_script, uml_script
@@ -19,6 +21,8 @@ from lab.session import Ended, run_session
 from lab.xstate import preloaded
 
 FAILED = 125
+NO_PULSE = 60.0
+"""Real seconds: far more than a busy machine withholds its processors from anyone."""
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,6 +30,14 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--time-travel", action="store_true", help="simulated time: sleeping costs nothing")
     parser.add_argument("--mem", default="1G", help="memory of a user-mode Linux guest (default %(default)s)")
     parser.add_argument("--timeout", type=float, metavar="S", help="real seconds after which all is ended, status 124")
+    parser.add_argument(
+        "--pulse",
+        type=float,
+        metavar="S",
+        default=NO_PULSE,
+        help="real seconds without a sign of life of a user-mode Linux after which all is ended, status 123 "
+        "(default %(default)s; not in simulated time)",
+    )
     parser.add_argument(
         "--kernel",
         default="auto",
@@ -64,14 +76,38 @@ def uml_command(
     return [*line, "time-travel=inf-cpu"] if time_travel else line
 
 
+def silent_since(pulse: Path, limit: float) -> Callable[[], bool]:
+    """Whether a file has not been written for so many seconds, the first of which begins now."""
+    last, heard = 0, time.monotonic()
+
+    def silent() -> bool:
+        nonlocal last, heard
+        if (written := pulse.stat().st_mtime_ns) != last:
+            last, heard = written, time.monotonic()
+        return time.monotonic() - heard > limit
+
+    return silent
+
+
 def run_uml(kernel: Path, options: argparse.Namespace, work: Path) -> int:
     script, output, status = work / "init", work / "output", work / "status"
     output.touch()
-    script.write_text(uml_script(options.command, str(Path.cwd()), output, status))
+    # A pulse would stop simulated time from being passed over.
+    pulse = None if options.time_travel else work / "pulse"
+    if pulse:
+        pulse.touch()
+    script.write_text(uml_script(options.command, str(Path.cwd()), output, status, pulse))
     script.chmod(0o755)
     command = uml_command(kernel, work, script, memory=options.mem, time_travel=options.time_travel)
     with (work / "console").open("wb") as console:
-        ended = run_session(command, console=console, output=output, timeout=options.timeout, environment=preloaded())
+        ended = run_session(
+            command,
+            console=console,
+            output=output,
+            timeout=options.timeout,
+            environment=preloaded(),
+            hangs=silent_since(pulse, options.pulse) if pulse else lambda: False,
+        )
     if ended.cut_short:
         return ended.status
     if not status.exists():

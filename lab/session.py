@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 TIMED_OUT = 124
+HUNG = 123
 POLL = 0.02
 """Seconds between looks at the output file: far below what a reader notices, and 50 cheap calls a second."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -97,8 +98,10 @@ def run_session(
     output: Path | None = None,
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
+    hangs: Callable[[], bool] = lambda: False,
 ) -> Ended:
-    """Run until it ends, `timeout` real seconds pass or a signal comes; `output` is copied to stdout as it grows.
+    """Run until it ends, `timeout` real seconds pass, it `hangs` or a signal comes; `output` is copied to stdout as it
+    grows.
 
     `environment` is added to ours. `console` receives the tree's own stdout and stderr; without it they are ours.
     """
@@ -118,7 +121,7 @@ def run_session(
         )
         try:
             with _guarded(tree.pid):
-                return _follow(tree, source, deadline)
+                return _follow(tree, source, deadline, hangs)
         except _Stopped as stopped:
             return Ended(128 + stopped.signum, cut_short=True)
         finally:
@@ -127,11 +130,16 @@ def run_session(
                 _copy(source)
 
 
-def _follow(tree: subprocess.Popen[bytes], source: IO[bytes] | None, deadline: float | None) -> Ended:
+def _follow(
+    tree: subprocess.Popen[bytes], source: IO[bytes] | None, deadline: float | None, hangs: Callable[[], bool]
+) -> Ended:
     while (status := _wait(tree, POLL if source else 3600.0, deadline)) is None:
         if deadline is not None and time.monotonic() >= deadline:
             print("lab: the time given by --timeout has passed: ended", file=sys.stderr)
             return Ended(TIMED_OUT, cut_short=True)
+        if hangs():
+            print("lab: the kernel shows no sign of life: ended", file=sys.stderr)
+            return Ended(HUNG, cut_short=True)
         _copy(source)
     return Ended(status if status >= 0 else 128 - status, cut_short=False)
 

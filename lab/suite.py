@@ -2,8 +2,8 @@
 """Test files in labs, a lab for each file and as many at once as there are processors: `python -m lab.suite PATH...`.
 
 A user-mode Linux kernel spins for ever at times (lab/README.md, Notes), which no time limit inside can end. A
-lab that says nothing for longer than any test may take is ended from outside, and its file is run once more, said
-loudly; a second silence fails. A test that fails is never run again.
+lab whose kernel shows no sign of life, or that says nothing for longer than any test may take, is ended from outside,
+and its file is run once more, said loudly; a second silence fails. A test that fails is never run again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Final
 from lab.kernel import LabError
 from lab.probe import host_lacks
 from lab.runner import FAILED, chosen_kernel
+from lab.session import HUNG
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 TEST_LIMIT: Final = 180
@@ -76,7 +77,8 @@ def run(command: Sequence[str], path: Path, silence: float) -> Ran:
                 break
             output += data
     seconds = time.monotonic() - begun
-    return Ran(path, None if silent else lab.returncode, output.decode(errors="replace"), seconds)
+    status = None if silent or lab.returncode == HUNG else lab.returncode
+    return Ran(path, status, output.decode(errors="replace"), seconds)
 
 
 def lab_command(path: Path, *, time_travel: bool) -> list[str]:
@@ -95,7 +97,7 @@ def ran(path: Path, silence: float, *, time_travel: bool) -> Ran:
     first = run(command, path, silence)
     if first.status is not None:
         return first
-    print(f"lab: {path} SAID NOTHING for {silence:.0f} s, its kernel hangs: once more. Its last words:", flush=True)
+    print(f"lab: {path} FELL SILENT, its kernel hangs, {first.seconds:.0f} s: once more. Its last words:", flush=True)
     print(first.output[-2000:], flush=True)
     return run(command, path, silence)
 

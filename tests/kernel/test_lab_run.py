@@ -93,6 +93,25 @@ def test_a_timeout_ends_everything(kernel: str, monkeypatch: pytest.MonkeyPatch)
     assert leftovers(token) == []
 
 
+def test_a_kernel_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_ready():
+        pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
+    token = uuid.uuid4().hex
+    monkeypatch.setenv("XFRMD_TOKEN", token)
+    # Nothing else gets its only processor again.
+    script = "echo begun; echo -1 >/proc/sys/kernel/sched_rt_runtime_us; exec chrt -f 99 sh -c 'while :; do :; done'"
+    done = lab("uml", "sh", "-c", script, options=("--pulse", "12"))
+    assert (done.returncode, done.stdout) == (123, "begun\n")
+    assert "no sign of life" in done.stderr
+    assert leftovers(token) == []
+
+
+def test_a_kernel_that_lives_is_not_ended_though_its_command_says_nothing() -> None:
+    if not is_ready():
+        pytest.skip("no user-mode Linux built yet: 'lab/run --kernel uml -- true' builds it")
+    assert lab("uml", "sleep", "15", options=("--pulse", "12")).returncode == 0
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_output_is_live_and_a_signal_ends_everything(
     kernel: str, signum: signal.Signals, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ import pytest
 from lab import suite
 from lab.kernel import is_ready
 from lab.probe import host_lacks
+from lab.session import HUNG
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)")]
 
@@ -58,8 +59,13 @@ def test_a_lab_that_hangs_is_run_once_more(tests: Path, capsys: pytest.CaptureFi
     )
     assert suite.main(["--silence", "15", str(tests)]) == 0
     said = capsys.readouterr().out
-    assert "SAID NOTHING for 15 s" in said
+    assert "FELL SILENT, its kernel hangs" in said
     assert "test_hangs.py: 1 passed" in said
+
+
+def test_a_lab_whose_kernel_was_found_to_hang_has_no_status(tmp_path: Path) -> None:
+    ended = ["sh", "-c", f"exit {HUNG}"]
+    assert suite.run(ended, tmp_path, silence=60).status is None
 
 
 def test_a_lab_that_hangs_twice_fails(tests: Path, capsys: pytest.CaptureFixture[str]) -> None:
