@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conversations import plans
 from tests.conversations.dialogue import Dialogue, Side, datagrams, established
-from tests.conversations.plans import SMB_REQID, Settings
+from tests.conversations.plans import ALL_REQID, SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
+from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.effects import Effect, SendDatagram
-from xfrmd.ike.events import Acquire, Delete, Rekey
+from xfrmd.ike.events import Acquire, Delete, Initiate, Rekey
 from xfrmd.ike.ike_sa import IkeState
 from xfrmd.ike.v2.constants import ExchangeType
 from xfrmd.ike.v2.message import parse_clear
@@ -44,3 +46,23 @@ def test_the_end_of_a_successor_does_not_leave_its_tasks_to_an_ike_sa_that_ends(
     talk.talk(effects)
     assert not old.lineage.children
     assert {sa.reqid for sa in talk.a.installed()} >= {SMB_REQID}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_what_was_asked_for_once_more_does_not_wait_for_the_one_that_was_made_at_once(seed: int) -> None:
+    """Both ask at once, the operator does too, and the child SA that was to stay is deleted before it is used."""
+    settings, talk = Settings(smb=True), Dialogue()
+    talk.a = Side(A4, plans.plan(A4, [B4], settings), 2 * seed, talk.wall)
+    talk.b = Side(B4, plans.plan(B4, [A4], settings), 2 * seed + 1, talk.wall)
+    talk.talk(talk.a.hear(Acquire(SMB_REQID, tcp(A4, B4, 445)), talk.now))
+    ours, theirs = datagrams(talk.acquire(talk.a)), datagrams(talk.acquire(talk.b))
+    (answer,) = datagrams(talk.deliver(theirs[0]))
+    twin = next(one for one in talk.a.engine._ctx.store.all_children() if one.state is ChildState.AWAITED)
+    talk.a.hear(Initiate(ALL_REQID, A4, B4), talk.now)
+    while asked_for(list(ours), ExchangeType.CREATE_CHILD_SA):
+        ours = datagrams(talk.deliver(datagrams(talk.deliver(ours[0]))[0]))
+    talk.deliver(answer)
+    talk.deliver(datagrams(talk.b.hear(Delete(twin.spi_out.to_bytes(4)), talk.now))[0])
+    talk.talk(talk.acquire(talk.a))
+    talk.pass_time(10.0)
+    assert [one for one in talk.a.engine._ctx.store.all_children() if one.sends and one.reqid == ALL_REQID]

@@ -30,9 +30,10 @@ def install(ctx: Context, sa: IkeSa, made: Made, pair: Pair) -> None:
     if any(one is not moved and _loses(child, one) for one in twins):
         child.enter(ChildState.AWAITED)
         lifecycle.doom(ctx, sa.lineage, child)
-        return
-    _send_from_now(ctx, sa, child, pair[1])
-    if want is not None and want.packet is not None and not child.carries(want.packet):
+        wants.answer(ctx, child)  # what stays carries the same
+    else:
+        _send_from_now(ctx, sa, child, pair[1])
+    if want is not None and want.packet is not None and not child.covers(want.packet):
         ctx.tell(refusals.traffic_refused(sa, [want.packet], child.selectors), sa.remote.address)
         wants.fail(ctx, want, whole_peer=False)
 
