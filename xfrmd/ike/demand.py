@@ -76,7 +76,10 @@ class Demand:
 
     def done(self, want: Want) -> bool:
         """The want is fulfilled or has failed. False when it was done before."""
-        return self._wants.pop(want.key, None) is not None
+        if self._wants.get(want.key) is not want:  # another one may have come since then
+            return False
+        del self._wants[want.key]
+        return True
 
     def every(self) -> list[Want]:
         """All wants, oldest first."""

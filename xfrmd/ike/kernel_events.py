@@ -178,19 +178,33 @@ def plan_changed(ctx: Context) -> None:
                 resumable.revoke(ctx, sa.lineage)
                 lifecycle.delete(ctx, sa, enquiries.REVOKED, restart=True)
                 continue
+            if sa.state is IkeState.CONNECTING and before.main_mode.proposals != pad.main_mode.proposals:
+                lifecycle.close(ctx, sa, linger=False, restart=True)  # what was offered cannot be chosen from any more
+                continue
             mobike.home(ctx, sa.lineage)
             renewal.plan_changed(ctx, sa, before)
             redirect.plan_changed(ctx, sa)
             if sa.suite is not None and not select.still_named(sa.suite, pad.main_mode.proposals):
                 rekey_ike.order(ctx, sa)
     for child in ctx.store.all_children():
-        lineage = ctx.store.lineage_of(child)
-        if lineage is not None and not _still_wanted(ctx, child):
-            ctx.tell(notices.child_down(child, "the policy has changed"))
-            lifecycle.doom(ctx, lineage, child)
-        elif (protect := ctx.index.protect(child.reqid)) and not select.still_named(child.suite, protect.proposals):
-            rekey_child.order(ctx, child)
+        _fit(ctx, child)
     dynamic.plan_changed(ctx)
+
+
+def made(ctx: Context, spi: int) -> None:
+    """An answer has led to a child SA. The plan that it was asked for under may be another one than is in force now."""
+    child = ctx.store.child(spi)
+    if child is not None and ctx.index.protect(child.reqid) is not child.agreed.protect:
+        _fit(ctx, child)
+
+
+def _fit(ctx: Context, child: ChildSa) -> None:
+    lineage = ctx.store.lineage_of(child)
+    if lineage is not None and not _still_wanted(ctx, child):
+        ctx.tell(notices.child_down(child, "the policy has changed"))
+        lifecycle.doom(ctx, lineage, child)
+    elif (protect := ctx.index.protect(child.reqid)) and not select.still_named(child.suite, protect.proposals):
+        rekey_child.order(ctx, child)
 
 
 def _still_wanted(ctx: Context, child: ChildSa) -> bool:

@@ -21,6 +21,7 @@ from xfrmd.ike.v2 import (
     ppk,
     proof,
     redirect,
+    rekey_ike,
     resume,
     siblings,
     ticketing,
@@ -346,6 +347,7 @@ def _established(ctx: Context, sa: IkeSa) -> None:
     renewal.begin(ctx, sa)
     lifecycle.enter(ctx, sa, IkeState.ESTABLISHED)
     lifecycle.plan_rekey(ctx, sa)
+    rekey_ike.renew_outdated(ctx, sa)
     ctx.journal.count(Count.IKE_SAS)
     ctx.journal.healed(sa.remote.address)
     ctx.demand.forgive(sa.local.address, sa.remote.address)

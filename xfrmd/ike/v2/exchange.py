@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import enquiries, lifecycle, mapping, notices
+from xfrmd.ike import enquiries, kernel_events, lifecycle, mapping, notices
 from xfrmd.ike.context import Context
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
@@ -210,6 +210,8 @@ def _follow(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None
         sa.task = task
         enquiries.postpone(ctx, sa, lambda: _follow_late(ctx, sa, task, message))
         return
+    if task.offer is not None and task.offer.agreed is not None:
+        kernel_events.made(ctx, int.from_bytes(task.offer.spi))
     ctx.agenda.idle[sa.lineage] = None
     _wear(ctx, sa)
     ctx.touch(sa)

@@ -33,6 +33,12 @@ def order(ctx: Context, sa: IkeSa) -> None:
         ctx.touch(sa)
 
 
+def renew_outdated(ctx: Context, sa: IkeSa) -> None:
+    """Have an IKE SA replaced whose algorithms the plan has lost while they were agreed on."""
+    if not select.still_named(sa.agreed_suite, sa.pad.main_mode.proposals):
+        order(ctx, sa)
+
+
 # rfc 7296: rekey-ike-ke nonce-once
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Ask for a successor of the IKE SA."""
@@ -219,4 +225,5 @@ def _derive(ctx: Context, old: IkeSa, new: IkeSa, nonces: tuple[bytes, bytes], s
 def _take_in(ctx: Context, new: IkeSa) -> None:
     lifecycle.begin(ctx, new, IkeState.ESTABLISHED)
     lifecycle.plan_rekey(ctx, new)
+    renew_outdated(ctx, new)
     ctx.journal.count(Count.REKEYED_IKE_SAS)
