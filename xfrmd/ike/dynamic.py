@@ -20,9 +20,14 @@ from xfrmd.model.spd import Mode
 
 
 def room(ctx: Context, agreed: Agreed) -> bool:
-    """May a child SA for this be made? A filter of the default response rule needs room for one more."""
-    known = (agreed.protect.reqid, agreed.selector) in ctx.store.dynamic
-    return not agreed.protect.responds or known or len(ctx.store.dynamic) < limits.DYNAMIC_FILTERS
+    """May a child SA for this be made? A filter of the default response rule needs room for one more, and no peer has
+    that of all.
+    """
+    there, ends = ctx.store.dynamic, agreed.selector[:2]
+    if not agreed.protect.responds or (agreed.protect.reqid, agreed.selector) in there:
+        return True
+    of_peer = sum(selector[:2] == ends for _, selector in there)
+    return len(there) < limits.DYNAMIC_FILTERS and of_peer < limits.DYNAMIC_PER_PEER
 
 
 def cover(ctx: Context, child: ChildSa) -> None:

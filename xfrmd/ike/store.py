@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from xfrmd import limits
 from xfrmd.ike.child_sa import ChildSa
@@ -103,6 +103,10 @@ class Store:
             if not lineages:
                 del self._lineages[pair]
 
+    def crowd(self, local: Address, remote: Address) -> Collection[Lineage]:
+        """All lineages with this peer, or with whoever else is behind its NAT, oldest first."""
+        return self._lineages.get((local, remote), {})
+
     def forget(self, sa: IkeSa) -> None:
         """Nothing is left of a closed IKE SA."""
         self._by_spi.pop(sa.spi, None)
@@ -170,6 +174,10 @@ class Store:
     def children(self, local: Address, remote: Address, reqid: int) -> list[ChildSa]:
         """Child SAs of a filter with a peer, oldest first."""
         return list(self._by_pair.get((local, remote), {}).get(reqid, ()))
+
+    def children_between(self, local: Address, remote: Address) -> int:
+        """How many child SAs there are between two hosts."""
+        return sum(map(len, self._by_pair.get((local, remote), {}).values()))
 
     def all_children(self) -> Iterator[ChildSa]:
         """Every child SA, those that linger too."""

@@ -323,6 +323,8 @@ SOFT_SAS: Final = 1024
 """Soft SAs at once; peers beyond them are held as if their filter were not soft. Each costs six policies to look up."""
 DYNAMIC_FILTERS: Final = 4096
 """Filters of the default response rule at once: any peer that authenticates can ask for some."""
+DYNAMIC_PER_PEER: Final = 64
+"""Of these, between us and one peer: Windows asks for all traffic in one, and no peer is to have the room of all."""
 DYNAMIC_IDLE: Final = 7200.0
 """A filter of the default response rule without a child SA stays this long: Windows' two hours."""
 INIT_RESTARTS: Final = 5
@@ -380,6 +382,10 @@ WAITING_PACKETS: Final = 64
 """Different packets remembered per negotiation, to see which of them its SA carries."""
 CHILDREN_PER_IKE_SA: Final = 1024
 """Child SAs a peer may make under one IKE SA; then NO_ADDITIONAL_SAS (RFC 7296 1.3)."""
+IKE_SAS_PER_PEER: Final = 1024
+"""IKE SAs that one host has begun with us: by `qmpermm: 1` each of its child SAs has one. The oldest goes for more."""
+CHILDREN_PER_PEER: Final = 2 * CHILDREN_PER_IKE_SA
+"""Child SAs with one host under all its IKE SAs: all of one, and those of the next that takes over."""
 LINEAGES: Final = 16
 """IKE SAs with one pair of addresses that are looked at for one to use; two at once are normal, more are rare."""
 WHISPER_INTERVAL: Final = 60.0

@@ -3,9 +3,21 @@
 
 from __future__ import annotations
 
+from xfrmd import limits
 from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError, RemoteProtocolError
-from xfrmd.ike import keepalive, lifecycle, negotiate, neighbours, notices, renewal, resumable, session_notices, wants
+from xfrmd.ike import (
+    crowd,
+    keepalive,
+    lifecycle,
+    negotiate,
+    neighbours,
+    notices,
+    renewal,
+    resumable,
+    session_notices,
+    wants,
+)
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Task, TaskKind
 from xfrmd.ike.journal import Count
@@ -15,6 +27,7 @@ from xfrmd.ike.v2 import (
     crash,
     crossing,
     fatal,
+    informational,
     intermediate,
     mobike,
     octets,
@@ -335,12 +348,22 @@ def _forget_older(ctx: Context, sa: IkeSa) -> None:
                 neighbours.doubt(ctx, old)
 
 
+def _thin(ctx: Context, sa: IkeSa) -> None:
+    """Where a host has too many IKE SAs the oldest go. It is told once: who forgets what it began answers nothing."""
+    for old in crowd.surplus(ctx, sa):
+        ctx.tell(notices.ike_down(old, f"its peer has begun more than {limits.IKE_SAS_PER_PEER} others since then"))
+        informational.farewell(ctx, old)
+        for one in list(old.lineage.ike_sas):
+            lifecycle.close(ctx, one, linger=False, restart=True)
+
+
 # Both
 
 
 def _established(ctx: Context, sa: IkeSa) -> None:
     if not sa.initiator:
         ctx.store.opened(sa)
+        _thin(ctx, sa)
     sa.settled = ctx.now
     if not sa.lineage.resumed:
         sa.lineage.authenticated = ctx.wall()

@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from xfrmd import limits
 from xfrmd.errors import RemoteProtocolError
-from xfrmd.ike import dynamic, lifecycle, narrow, neighbours, notices, refusals, select
+from xfrmd.ike import crowd, dynamic, lifecycle, narrow, neighbours, notices, refusals, select
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Offer, Task
@@ -137,7 +136,7 @@ def answer(ctx: Context, sa: IkeSa, message: SealedMessage, only: ChildSa | None
 
     `only`: a rekey stays within the filter of the child SA that it replaces.
     """
-    if len(sa.lineage.children) >= limits.CHILDREN_PER_IKE_SA:
+    if not crowd.room(ctx, sa):
         raise RefusalError(NotifyType.NO_ADDITIONAL_SAS)
     offered, tsi, tsr = _parts(message)
     transport = message.notify(NotifyType.USE_TRANSPORT_MODE) is not None
