@@ -46,6 +46,15 @@ def test_all_passed_is_status_0_and_nothing_run_is_not(tests: Path) -> None:
     assert suite.main([str(tests)]) == 0
 
 
+def test_the_longest_begin_first(tmp_path: Path) -> None:
+    lab_tests = suite.ROOT / "tests/lab"
+    assert [file.name for file in suite.files([lab_tests])][: len(suite.LONGEST)] == list(suite.LONGEST)
+    for name, size in (("test_small.py", 1), ("test_large.py", 2), (suite.LONGEST[-1], 0), (suite.LONGEST[0], 0)):
+        (tmp_path / name).write_text("#" * size)
+    in_order = [suite.LONGEST[0], suite.LONGEST[-1], "test_large.py", "test_small.py"]
+    assert [file.name for file in suite.files([tmp_path])] == in_order
+
+
 def test_a_lab_that_hangs_is_run_once_more(tests: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file hangs the first time, as a whole kernel would, and passes the second."""
     mark = tests / "been-here"
