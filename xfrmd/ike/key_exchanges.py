@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xfrmd.ike.v2.channel import Channel
 from xfrmd.ike.v2.message import SealedMessage
@@ -80,6 +81,14 @@ class Intermediate:
     """The keys before the last one changed them."""
 
 
+class Rekeyed(NamedTuple):
+    """What a rekey is measured by where one of the other end's crosses with it (RFC 9370 2.2.4)."""
+
+    sa: object
+    """The child or IKE SA that is to be replaced."""
+    lowest_nonce: bytes
+
+
 @dataclass(slots=True)
 class Following:
     """What a CREATE_CHILD_SA of the peer's is to lead to, once its additional key exchanges are made."""
@@ -89,4 +98,6 @@ class Following:
     finish: Callable[[bytes], None]
     """Makes the SA of the secrets of all of them; RefusalError when it can be made no more."""
     ends: float
+    rekeyed: Rekeyed | None = None
+    """None: the SA replaces none."""
     secrets: bytes = b""

@@ -16,11 +16,11 @@ from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike import select
 from xfrmd.ike.context import Context
 from xfrmd.ike.ike_sa import IkeSa, Task
-from xfrmd.ike.key_exchanges import Following, FollowUp, SeededExchange
+from xfrmd.ike.key_exchanges import Following, FollowUp, Rekeyed, SeededExchange
 from xfrmd.ike.select import Mismatch
 from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.message import SealedMessage
-from xfrmd.ike.v2.payloads import KePayload, NotifyPayload, Payload, SaPayload
+from xfrmd.ike.v2.payloads import KePayload, NoncePayload, NotifyPayload, Payload, SaPayload
 from xfrmd.ike.v2.replies import RefusalError, error_of, granted
 from xfrmd.model.proposals import Transform
 from xfrmd.transforms.compute import key_exchange_answer
@@ -37,15 +37,36 @@ Finish = Callable[[bytes], None]
 
 def needed(sa: IkeSa, task: Task, message: SealedMessage) -> bool:
     """Does an answer to CREATE_CHILD_SA want further key exchanges first? Then they are on their way."""
-    answer, offer = message.first(SaPayload), task.offer
-    if task.follow is not None or answer is None or offer is None or not granted(message):
+    additional = _additional(task, message)
+    if not additional:
         return False
-    choice = select.accepted(offer.proposals, answer.proposals)
-    if isinstance(choice, Mismatch) or not choice.suite.additional:
-        return False
-    task.follow = FollowUp(message, choice.suite.additional, _link(message))
+    task.follow = FollowUp(message, additional, _link(message))
     sa.tasks.insert(0, task)
     return True
+
+
+def _additional(task: Task, message: SealedMessage) -> tuple[Transform, ...]:
+    answer, offer = message.first(SaPayload), task.offer
+    if task.follow is not None or answer is None or offer is None or not granted(message):
+        return ()
+    choice = select.accepted(offer.proposals, answer.proposals)
+    return () if isinstance(choice, Mismatch) else choice.suite.additional
+
+
+# rfc 9370: simultaneous
+def loses(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage, rival: bytes) -> bool:
+    """Does an answer to a rekey want further key exchanges, and is the peer's own rekey of the same SA the one to stay?
+    Then ours ends here, where nothing is made yet (RFC 9370 2.2.4). `rival`: the lowest nonce of what the peer's has
+    made already, if it has.
+    """
+    nonce, offer, following = message.first(NoncePayload), task.offer, sa.following
+    if nonce is None or offer is None or not _additional(task, message):
+        return False
+    if following is not None and following.rekeyed is not None and ctx.now <= following.ends:
+        if following.rekeyed.sa is (task.child or sa):
+            rival = following.rekeyed.lowest_nonce
+        following.rekeyed = None  # what we ask for later does not cross with it any more
+    return min(offer.nonce, nonce.data) < rival
 
 
 def request(ctx: Context, _sa: IkeSa, task: Task) -> list[Payload]:
@@ -90,13 +111,19 @@ def _named(link: bytes) -> NotifyPayload:
 
 
 def answer(
-    ctx: Context, sa: IkeSa, additional: tuple[Transform, ...], payloads: list[Payload], finish: Finish
+    ctx: Context,
+    sa: IkeSa,
+    additional: tuple[Transform, ...],
+    payloads: list[Payload],
+    finish: Finish,
+    *,
+    rekeyed: Rekeyed | None = None,
 ) -> list[Payload]:
     """The payloads that answer a CREATE_CHILD_SA whose SA is made by `finish`: at once, or after what is to come."""
     if not additional:
         finish(b"")
         return payloads
-    sa.following = Following(ctx.entropy(_LINK), additional, finish, ctx.now + limits.FOLLOWUP_WAIT)
+    sa.following = Following(ctx.entropy(_LINK), additional, finish, ctx.now + limits.FOLLOWUP_WAIT, rekeyed)
     return [*payloads, _named(sa.following.link)]
 
 

@@ -14,6 +14,7 @@ from xfrmd.ike.child_sa import ChildSa, ChildState
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, Task, TaskKind
 from xfrmd.ike.journal import Count
+from xfrmd.ike.key_exchanges import Rekeyed
 from xfrmd.ike.v2 import child as children
 from xfrmd.ike.v2 import followup
 from xfrmd.ike.v2.child import Made
@@ -31,7 +32,7 @@ def order(ctx: Context, child: ChildSa) -> None:
     """Have a child SA replaced; nothing happens when that is under way."""
     lineage = ctx.store.lineage_of(child)
     sa = lineage.current if lineage is not None else None
-    if lineage is None or sa is None or child.state is not ChildState.INSTALLED or child.successor is not None:
+    if lineage is None or sa is None or child.state is not ChildState.INSTALLED or _succeeded(child):
         return
     if any(one.predecessor is child for one in ctx.store.children(child.local, child.remote, child.reqid)):
         return  # another IKE SA has made its successor
@@ -47,13 +48,14 @@ def order(ctx: Context, child: ChildSa) -> None:
 def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
     """Ask for a successor; None when there is one already, or the SA is gone."""
     old = task.child
-    if old is None or old.state in _GONE or old.successor is not None:
+    if old is None or old.state in _GONE or _succeeded(old):
         _calm(old)
         return None
     protect = ctx.index.protect(old.reqid)
     if protect is None:
         lifecycle.doom(ctx, sa.lineage, old)
         return None
+    old.successor = None  # one that was deleted has nothing to do with what we ask for now
     if old.state is ChildState.INSTALLED:
         old.enter(ChildState.REKEYING)
     sa.lineage.quick_modes += 1
@@ -65,6 +67,10 @@ def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     """The successor, or the reason why there is none."""
     old = task.child
     assert old is not None
+    if followup.loses(ctx, sa, task, message, old.successor.lowest_nonce if old.successor is not None else b""):
+        _calm(old)
+        retry_later(ctx, sa, task)  # should nothing come of the peer's
+        return
     if followup.needed(sa, task, message):
         return
     if not granted(message):
@@ -105,7 +111,7 @@ def _refused(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> Non
     error = error_of(message)
     notify = NotifyType.NO_PROPOSAL_CHOSEN if error is None else NotifyType(error.notify)
     children.decline(ctx, sa, task, message)
-    if old.state in _GONE or old.successor is not None:
+    if old.state in _GONE or _succeeded(old):
         _calm(old)  # the peer was quicker: nothing is missing
     elif notify in AGAIN:
         retry_later(ctx, sa, task)
@@ -132,6 +138,11 @@ def _lost(ctx: Context, sa: IkeSa, old: ChildSa) -> None:
         ctx.agenda.orphans.append(want)
 
 
+def _succeeded(old: ChildSa) -> bool:
+    """Has the peer's rekey replaced it? Not if what that made was deleted before its turn came."""
+    return old.successor is not None and old.successor.state not in _GONE
+
+
 def _calm(old: ChildSa | None) -> None:
     if old is not None and old.state is ChildState.REKEYING:
         old.enter(ChildState.INSTALLED)
@@ -149,17 +160,18 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     if old is None:
         missing = NotifyPayload(NotifyType.CHILD_SA_NOT_FOUND, b"", named.protocol, named.spi)
         raise RefusalError(NotifyType.CHILD_SA_NOT_FOUND, payloads=(missing,))
-    if old.state in _GONE or old.successor is not None:
+    if old.state in _GONE or _succeeded(old):
         raise RefusalError(NotifyType.TEMPORARY_FAILURE)
     made, payloads = children.answer(ctx, sa, message, old)
 
     def finish(more: bytes) -> None:
         refuse_while_busy(sa)
-        if old.state in _GONE or old.successor is not None:
+        if old.state in _GONE or _succeeded(old):
             raise RefusalError(NotifyType.TEMPORARY_FAILURE)
         _await(ctx, sa, old, children.completed(ctx, made, more))
 
-    return followup.answer(ctx, sa, made.child.suite.additional, payloads, finish)
+    rekeyed = Rekeyed(old, made.child.lowest_nonce)
+    return followup.answer(ctx, sa, made.child.suite.additional, payloads, finish, rekeyed=rekeyed)
 
 
 def _await(ctx: Context, sa: IkeSa, old: ChildSa, made: Made) -> None:

@@ -9,7 +9,7 @@ from xfrmd.ike import lifecycle, notices, refusals, select
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState, Offer, Task, TaskKind
 from xfrmd.ike.journal import Count
-from xfrmd.ike.key_exchanges import SeededExchange
+from xfrmd.ike.key_exchanges import Rekeyed, SeededExchange
 from xfrmd.ike.select import Choice, Mismatch
 from xfrmd.ike.v2 import crash, followup, offers
 from xfrmd.ike.v2.channel import Channel
@@ -60,6 +60,10 @@ def request(ctx: Context, sa: IkeSa, task: Task) -> list[Payload] | None:
 # rfc 7296: rekey-then-delete
 def response(ctx: Context, sa: IkeSa, task: Task, message: SealedMessage) -> None:
     """The successor, or the reason why there is none."""
+    if followup.loses(ctx, sa, task, message, sa.rival.lowest_nonce if sa.rival is not None else b""):
+        ctx.timers.set((TimerKind.REKEY_IKE, sa), ctx.now + limits.RETRY_AFTER_FAILURE)  # should nothing come of it
+        settle(ctx, sa)
+        return
     if followup.needed(sa, task, message):
         return
     answer, nonce, ke = message.first(SaPayload), message.first(NoncePayload), message.first(KePayload)
@@ -147,7 +151,8 @@ def receive(ctx: Context, sa: IkeSa, message: SealedMessage) -> list[Payload]:
     chosen = choice.theirs.of(choice.theirs.number, choice.theirs.protocol, spi_r, choice.answer)
     payloads: list[Payload] = [SaPayload((chosen,)), NoncePayload(ours), KePayload(method.id, made.public)]
     payloads += crash.given(ctx, successor())
-    return followup.answer(ctx, sa, choice.suite.additional, payloads, finish)
+    rekeyed = Rekeyed(sa, min(theirs, ours))
+    return followup.answer(ctx, sa, choice.suite.additional, payloads, finish, rekeyed=rekeyed)
 
 
 def _refuse_while_busy(sa: IkeSa) -> None:
