@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from tests.unit.compiler_cases import facts, one, policy, rule
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.compiler import compile_policy
@@ -328,6 +330,43 @@ def test_the_engines_deadline_fires_the_timer_once_it_is_due() -> None:
         core = Core(Timed({}, due), lambda _: None, Faults(lambda _: None))
         core.post(Delete(None))
         await asyncio.wait_for(fired.wait(), 5)
+        core.stop()
+
+    asyncio.run(run())
+
+
+class Punctual(ScriptedEngine):
+    """Waits until its deadline is met, and writes down what it was asked too early."""
+
+    def __init__(self, due: float) -> None:
+        super().__init__({}, due)
+        self.met = asyncio.Event()
+        self.early: list[float] = []
+
+    def handle(self, event: Event, now: float) -> Sequence[Effect]:
+        if isinstance(event, TimerFired):
+            assert self.deadline is not None
+            if now < self.deadline:
+                self.early.append(now)
+            else:
+                self.deadline = None
+                self.met.set()
+        return ()
+
+
+@pytest.mark.parametrize(("first", "then", "early"), [(0.02, 0.06, 1), (60.0, 0.02, 0)])
+def test_a_deadline_that_moves_is_met(first: float, then: float, early: int) -> None:
+    """For one that moves on the engine is asked once for nothing at most; one that comes nearer moves the timer."""
+
+    async def run() -> None:
+        now = asyncio.get_running_loop().time()
+        engine = Punctual(now + first)
+        core = Core(engine, lambda _: None, Faults(lambda _: None))
+        core.post(Delete(None))
+        engine.deadline = now + then
+        core.post(Delete(None))
+        await asyncio.wait_for(engine.met.wait(), 5)
+        assert len(engine.early) <= early
         core.stop()
 
     asyncio.run(run())

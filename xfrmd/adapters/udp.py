@@ -43,6 +43,8 @@ _PMTUDISC_DONT: Final = 0
 _UDP_ENCAP: Final = 100
 _UDP_ENCAP_ESPINUDP: Final = 2
 _SO_RCVBUFFORCE: Final = 33
+_TRUNCATED: Final = int(socket.MSG_TRUNC)
+"""The library's own is of an enum, whose `&` is a function of Python."""
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16si")
 _USERPOLICY_INFO: Final = struct.Struct("=16s16s4HH3B3xiI 8Q4Q 2I4B4x")
@@ -124,7 +126,7 @@ class UdpSockets:
                 self.counters["receive-failed"] += 1
                 return
             self.counters["received"] += 1
-            if len(data) > limits.DATAGRAM_SIZE or flags & socket.MSG_TRUNC:
+            if len(data) > limits.DATAGRAM_SIZE or flags & _TRUNCATED:
                 self.counters["oversized"] += 1
                 continue
             self._one(port, data, control, source)

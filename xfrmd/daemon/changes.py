@@ -12,18 +12,23 @@ class Changes:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._waiting = 0
 
     def happened(self) -> None:
         """Something changed."""
-        self._event.set()
-        self._event = asyncio.Event()
+        if self._waiting:
+            self._event.set()
+            self._event = asyncio.Event()
 
     async def until(self, true: Callable[[], bool], seconds: float) -> bool:
         """Wait until a condition holds; False when it did not in that time. No time: look once."""
+        self._waiting += 1
         try:
             async with asyncio.timeout(seconds):
                 while not true():
                     await self._event.wait()
         except TimeoutError:
             return true()
+        finally:
+            self._waiting -= 1
         return True

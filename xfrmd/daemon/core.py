@@ -104,9 +104,11 @@ class Core:
                     self._events.append(follows)
 
     def _arm(self) -> None:
-        """Set the timer to the engine's next deadline, unless it is: most events move none."""
+        """Set the timer to the engine's next deadline. One that is set for earlier stays: each handshake moves the
+        deadline on, and it costs less to be asked once for nothing.
+        """
         deadline = self._engine.next_deadline()
-        if deadline == self._armed_for and (self._timer is None) == (deadline is None):
+        if deadline is not None and self._armed_for is not None and self._armed_for <= deadline:
             return
         self.stop()
         if deadline is not None:

@@ -38,7 +38,7 @@ class Identity:
 
     def __str__(self) -> str:
         if self.type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR) and len(self.value) in (4, 16):
-            return str(Prefix(4 if len(self.value) == 4 else 6, int.from_bytes(self.value), len(self.value) * 8))
+            return str(Address.from_bytes(self.value))
         if self.type in (IdType.FQDN, IdType.RFC822_ADDR):
             # It may come from a stranger and ends up in the journal and on terminals: no control characters.
             if self.value.isascii() and (text := self.value.decode("ascii")).isprintable():

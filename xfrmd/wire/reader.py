@@ -47,9 +47,12 @@ class Reader:
         """Skip `count` octets; the index where they began. For readers of fixed parts."""
         at = self._at
         if count < 0 or count > self._end - at:
-            raise RemoteProtocolError(f"{count} octets wanted, {self._end - at} left", self.notify)
+            raise self._short(count)
         self._at = at + count
         return at
+
+    def _short(self, count: int) -> RemoteProtocolError:
+        return self.refuse(f"{count} octets wanted, {self._end - self._at} left")
 
     def u8(self) -> int:
         """Read one octet."""
@@ -82,8 +85,12 @@ class Reader:
 
     def restrict(self, count: int) -> Reader:
         """A reader of the next `count` octets, which this one skips. Use it in a `with`: it must be read to its end."""
-        at = self.advance(count)
-        return Reader(self.data, self.notify, at, self._at)
+        at = self._at
+        end = self._at = at + count
+        if not at <= end <= self._end:
+            self._at = at
+            raise self._short(count)
+        return Reader(self.data, self.notify, at, end)
 
     def finish(self) -> None:
         """Demand that nothing is left."""

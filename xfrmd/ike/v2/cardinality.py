@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from xfrmd import limits
@@ -39,9 +40,9 @@ _PROOF: Final = {PayloadType.AUTH: _ONE}
 _EAP: Final = {PayloadType.EAP: _ONE}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Cardinality:
-    """What one form of one message consists of."""
+    """What one form of one message consists of. There is one of each."""
 
     name: str
     exchange: ExchangeType
@@ -284,14 +285,22 @@ def _fault(message: Message, row: Cardinality) -> str:
         return "it is in the clear" if row.sealed else "it is sealed"
     if isinstance(message, ClearMessage) and message.encrypted is not None:
         return "it has an encrypted payload that was not opened"
-    kinds = [payload.type for payload in message.payloads]
+    fault = _miscounted(tuple([payload.type for payload in message.payloads]), row)
+    if fault:
+        return fault
+    if row.needs is not None and not any(_meets(p, row.needs) for p in message.every(NotifyPayload)):
+        return f"no {NotifyType(row.needs).name if row.needs else 'error'} notification"
+    return ""
+
+
+@lru_cache(maxsize=limits.OFFERS)
+def _miscounted(kinds: tuple[int, ...], row: Cardinality) -> str:
+    """The same, of the types of its payloads alone: hosts of one kind send the same ones."""
     for kind, (least, most) in row.payloads.items():
         if not least <= kinds.count(kind) <= most:
             return f"{kinds.count(kind)} {kind.name} payloads where {least} to {most} may be"
-    for kind_number in _JUDGED.intersection(kinds).difference(row.payloads):
-        return f"an unexpected {PayloadType(kind_number).name} payload"
-    if row.needs is not None and not any(_meets(p, row.needs) for p in message.every(NotifyPayload)):
-        return f"no {NotifyType(row.needs).name if row.needs else 'error'} notification"
+    for unexpected in _JUDGED.intersection(kinds).difference(row.payloads):
+        return f"an unexpected {PayloadType(unexpected).name} payload"
     return ""
 
 

@@ -30,6 +30,7 @@ from xfrmd.model.pad import PadEntry
 from xfrmd.model.proposals import Proposal, Transform, TransformType
 from xfrmd.transforms.compute import key_exchange_new
 
+_Parts = tuple[SaPayload, KePayload, NoncePayload]
 NONCE: Final = 32
 """Octets of our nonces: at least half the key size of every prf we have (RFC 7296 2.10)."""
 
@@ -195,7 +196,7 @@ def takes_fragments(message: ClearMessage) -> bool:
     return message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is not None
 
 
-def _parts(message: ClearMessage) -> tuple[SaPayload, KePayload, NoncePayload]:
+def _parts(message: ClearMessage) -> _Parts:
     """Those three payloads; the form of the message says that they are there."""
     answer, exchange, nonce = message.first(SaPayload), message.first(KePayload), message.first(NoncePayload)
     if answer is None or exchange is None or nonce is None:
@@ -219,16 +220,17 @@ def receive_request(ctx: Context, local: Endpoint, remote: Endpoint, message: Cl
     lineage.fragments = takes_fragments(message)
     redirect.hear(sa, message)
     lineage.nat = nat.detected(message, local, remote, forced=pad.main_mode.encapsulate)
-    choice = _choose(ctx, sa, message)
+    parts = _parts(message)
+    choice = _choose(ctx, sa, message, parts)
     if ppk.refused(pad, message):
         ctx.whisper(auth_notices.ppk_missing(sa), remote.address)
         raise RefusalError(NotifyType.NO_PROPOSAL_CHOSEN, "no postquantum preshared key")
     sa.suite, sa.lifetime = choice.suite, choice.ours.lifetime.seconds or limits.IKE_LIFETIME
-    _answer(ctx, sa, message, choice)
+    _answer(ctx, sa, message, choice, parts)
 
 
-def _choose(ctx: Context, sa: IkeSa, message: ClearMessage) -> Choice:
-    answer, exchange, _ = _parts(message)
+def _choose(ctx: Context, sa: IkeSa, message: ClearMessage, parts: _Parts) -> Choice:
+    answer, exchange, _ = parts
     ours = sa.pad.main_mode.proposals
     several = message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
     choose = _known_choice if len(message.raw) <= limits.OFFER_SIZE else _make_choice
@@ -257,8 +259,8 @@ _known_choice = lru_cache(maxsize=limits.OFFERS)(_make_choice)
 
 
 # rfc 6023: announce
-def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice) -> None:
-    _, exchange, nonce = _parts(message)
+def _answer(ctx: Context, sa: IkeSa, message: ClearMessage, choice: Choice, parts: _Parts) -> None:
+    _, exchange, nonce = parts
     assert choice.suite.key_exchange is not None
     sa.spi_r = ctx.fresh_ike_spi()
     handshake = sa.handshake = Handshake(nonce.data, ctx.entropy(NONCE), message.raw, public=exchange.data)
