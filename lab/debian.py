@@ -115,7 +115,7 @@ def copied(root: Path, to: Path, *options: str) -> Path:
 def _furnish(root: Path) -> None:
     lab, units = root / "lab", root / "etc/systemd/system"
     (lab / "share").mkdir(parents=True)
-    for file in INSIDE.iterdir():
+    for file in filter(Path.is_file, INSIDE.iterdir()):  # bytecode may lie beside them
         shutil.copy(file, units if file.suffix == ".service" else lab)
     for unit in units.glob("lab-*.service"):
         wanted = unit.read_text().partition("WantedBy=")[2].strip()
