@@ -218,11 +218,19 @@ class Enforcement:
             self.now = replace(now, warnings=await asyncio.to_thread(_examined, now))
 
     async def _at_work(self, work: Callable[..., Outcome], *arguments: object) -> Outcome:
-        """Let a thread change the kernel, while IKE goes on. KernelError."""
+        """Let a thread change the kernel, while IKE goes on. KernelError.
+
+        Who is cancelled meanwhile waits for its end: a thread cannot be stopped, and nobody else is to change the
+        kernel beside it.
+        """
         self.busy = True
         self._report_work(True)
+        thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
         try:
-            return await asyncio.to_thread(work, *arguments)
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            await asyncio.gather(thread, return_exceptions=True)
+            raise
         finally:
             self.busy = False
             self._report_work(False)

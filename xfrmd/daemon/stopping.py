@@ -23,6 +23,7 @@ async def stop(service: Service, *, interrupted: bool) -> Notice:
     `interrupted`, so by SIGINT: no other run goes on with the SAs. Under systemd the system goes down, which
     units/goodbye says that way, and stays closed (docs/decisions/0032).
     """
+    await service.errands.cancel()  # a policy that was being put in force would come back behind what is removed here
     opens = _opens(service, interrupted=interrupted)
     stays = service.custody.active and not interrupted
     if stays and not opens:
