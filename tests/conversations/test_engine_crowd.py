@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from tests.conversations import plans
 from tests.conversations.dialogue import Dialogue, Side, datagrams, established
 from tests.conversations.plans import responding
 from tests.conversations.scenes import A4, B4, tcp
@@ -76,6 +77,19 @@ def test_child_sas_of_one_host_are_counted_under_all_its_ike_sas() -> None:
     assert not crowd.room(talk.b.engine._ctx, last)
     first.remote_id = Identity(IdType.FQDN, b"beside.example")
     assert crowd.room(talk.b.engine._ctx, last)
+
+
+# rfc 7296: initial-contact
+def test_a_host_that_has_lost_its_sas_has_none_left_here_however_many_they_were() -> None:
+    """By `qmpermm: 1` each child SA has an IKE SA. What stays would carry our packets to nobody."""
+    talk = Dialogue()
+    talk.connect()
+    for _ in range(2 * limits.LINEAGES):
+        once_more(talk)
+    talk.now = 1.0
+    talk.a = Side(A4, plans.plan(A4, [B4]), 77, talk.wall)
+    talk.talk(talk.acquire())
+    assert len(with_a(talk.b)) == 1
 
 
 def wanted(ctx: Context, peer: Address, port: int) -> Agreed:

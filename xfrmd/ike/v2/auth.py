@@ -337,7 +337,7 @@ def _forget_older(ctx: Context, sa: IkeSa) -> None:
     """INITIAL_CONTACT (RFC 7296 2.4): what the peer had with us before this IKE_SA_INIT it no longer knows. What may be
     with another host behind the same NAT is asked.
     """
-    for lineage in ctx.store.lineages(sa.local.address, sa.remote.address):
+    for lineage in list(ctx.store.crowd(sa.local.address, sa.remote.address)):
         for old in list(lineage.ike_sas):
             if old is sa or old.remote_id != sa.remote_id or old.settled >= sa.created:
                 continue
