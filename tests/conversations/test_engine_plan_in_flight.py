@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,12 @@ from tests.conversations import plans
 from tests.conversations.dialogue import Dialogue, datagrams, established
 from tests.conversations.plans import CBC_X25519, ENCR_CBC, ESN_OFF, INTEG, SMB_REQID, Settings
 from tests.conversations.scenes import A4, B4, tcp
-from xfrmd.ike.effects import RemoveSa, SendDatagram
-from xfrmd.ike.events import Acquire, PlanChanged, Rekey
+from xfrmd.ike.effects import OpenClear, RemoveSa, SendDatagram
+from xfrmd.ike.events import Acquire, DatagramReceived, PlanChanged, Rekey, TimerFired
+from xfrmd.ike.v2.constants import ExchangeType, NotifyType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import build_clear, parse_clear
+from xfrmd.ike.v2.payloads import NotifyPayload
 
 BOTH = Settings(smb=True)
 CBC = ((ENCR_CBC, INTEG, ESN_OFF),)
@@ -79,3 +84,20 @@ def test_an_ike_sa_with_algorithms_that_are_gone_is_rekeyed_at_once(who: str) ->
     talk.pass_time(30.0)
     assert len(ike_suites(talk)) == 1
     assert "AES256" in ike_suites(talk).pop()
+
+
+@pytest.mark.parametrize("change", [{"ike": (CBC_X25519,)}, {"psk": b"another"}], ids=["algorithms", "secret"])
+def test_a_peer_that_has_answered_is_known_to_speak_ike_when_its_handshake_begins_anew(change: dict[str, Any]) -> None:
+    """Silence after that does not let a soft filter's traffic go in the clear."""
+    soft = Settings(soft=True)
+    talk = Dialogue(soft)
+    (first,) = datagrams(talk.acquire())
+    spi = parse_clear(first.data).header.spi_i
+    refusal = Header.of(spi, bytes(8), ExchangeType.IKE_SA_INIT, 0, initiator=False, response=True)
+    octets = build_clear(refusal, [NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN)])
+    talk.a.hear(DatagramReceived(first.local, first.remote, octets), talk.now)
+    again = talk.a.hear(PlanChanged(plans.plan(A4, [B4], replace(soft, **change))), talk.now)
+    assert datagrams(again)
+    for talk.now in (3.0, 3.5, 10.0, 30.0):
+        talk.a.hear(TimerFired(), talk.now)
+    assert not [one for one in talk.a.effects if isinstance(one, OpenClear)]

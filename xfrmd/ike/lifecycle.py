@@ -282,6 +282,7 @@ def _hand_on(heir: IkeSa, tasks: Sequence[Task]) -> None:
 def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> None:
     """Find a new place for what an ending IKE SA had to do."""
     silent = sa.handshake is not None and not sa.handshake.answered
+    heard = sa.handshake is not None and sa.handshake.answered
     for task in [task for task in (sa.task, *sa.tasks) if task is not None]:
         if task.child is not None and task.child.state is ChildState.REKEYING:
             task.child.enter(ChildState.INSTALLED)
@@ -290,8 +291,10 @@ def _scatter(ctx: Context, sa: IkeSa, heir: IkeSa | None, *, restart: bool) -> N
             _hand_on(heir, [copy(task) if task is sa.task else task])
             ctx.touch(heir)
         elif task.want is not None:
+            task.want.heard |= heard
             _orphan(ctx, task.want, restart=restart, silent=silent)
     if sa.handshake is not None and sa.handshake.want is not None:
+        sa.handshake.want.heard |= heard
         _orphan(ctx, sa.handshake.want, restart=restart, silent=silent)
 
 
