@@ -54,11 +54,13 @@ class Outcome:
         assert not self.lost, f"{len(self.lost)} of {self.sent} packets lost: " + "; ".join(self.told)
 
 
-def _socket(host: Host, kind: socket.SocketKind, address: str, protocol: int = 0) -> socket.socket:
+def _socket(host: Host, kind: socket.SocketKind, address: str, protocol: int = 0, source: str = "") -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = host.inside(lambda: socket.socket(family, kind, protocol))
     made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if source:
+        made.bind((source, 0))
     return made
 
 
@@ -126,15 +128,16 @@ class Carrier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Udp:
-    """Datagrams to `udp_echo`. `size` in octets."""
+    """Datagrams to `udp_echo`. `size` in octets; `source`: from this address of the host."""
 
     address: str
     port: int = PORT
     size: int = 64
+    source: str = ""
 
     def connect(self, host: Host) -> socket.socket:
         """A connected socket in the host."""
-        made = _socket(host, socket.SOCK_DGRAM, self.address)
+        made = _socket(host, socket.SOCK_DGRAM, self.address, source=self.source)
         made.connect((self.address, self.port))
         return made
 
@@ -174,11 +177,14 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Echo requests (RFC 792, RFC 4443 4.1), numbered in their data; every host answers them. `size` in octets."""
+    """Echo requests (RFC 792, RFC 4443 4.1), numbered in their data; every host answers them. `size` in octets;
+    `source`: from this address of the host.
+    """
 
     address: str
     size: int = 64
     identifier: int = 0x5846
+    source: str = ""
 
     @property
     def _types(self) -> tuple[int, int]:
@@ -187,7 +193,7 @@ class Ping:
     def connect(self, host: Host) -> socket.socket:
         """A connected socket in the host."""
         protocol = socket.IPPROTO_ICMPV6 if ":" in self.address else socket.IPPROTO_ICMP
-        made = _socket(host, socket.SOCK_RAW, self.address, protocol)
+        made = _socket(host, socket.SOCK_RAW, self.address, protocol, self.source)
         made.connect((self.address, 0))
         return made
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A storm of rekeys: two hosts with many addresses, an IKE SA and two child SAs between any two of them, and all of
+these replaced at once, from both ends, under traffic by each.
+
+XFRMD_STORM says how many addresses each host has; three without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lab import topology
+from lab.netns import Host, ip_batch
+from lab.packets import flow
+from lab.traffic import Flood, Ping, Udp, udp_echo
+from lab.xfrmd_host import XfrmdHost
+from tests.lab import e2e, leaks
+from xfrmd.control.schema import ControlError
+
+ADDRESSES = int(os.environ.get("XFRMD_STORM", "3"))
+LEFT = tuple(f"10.1.0.{number}" for number in range(11, 11 + ADDRESSES))
+RIGHT = tuple(f"10.1.0.{number}" for number in range(111, 111 + ADDRESSES))
+PAIRS = tuple(itertools.product(LEFT, RIGHT))
+RATE = 5.0
+"""Packets a second by each child SA, each there and back."""
+CALM = 60.0 + len(PAIRS)
+"""Seconds for all to be replaced: the lab's one processor computes for both ends."""
+POLICY = e2e.policy(
+    more_lists=(
+        "  - name: echo\n    filters: [{srcaddr: me, dstaddr: any, protocol: udp, dstport: 7007}, "
+        "{srcaddr: any, dstaddr: me, protocol: udp, dstport: 7007}]\n"
+    ),
+    more_rules='      - {name: echo, filterlist: echo, filteraction: require, psk: {file: "{psk}"}}\n',
+)
+
+
+@contextlib.contextmanager
+def floods(host: Host) -> Iterator[list[Flood]]:
+    """Numbered packets by each child SA, which are answered; none of them is lost until the end."""
+    carriers = [
+        carrier
+        for number, (source, there) in enumerate(PAIRS)
+        for carrier in (Ping(there, identifier=number + 1, source=source), Udp(there, source=source))
+    ]
+    running = [Flood(host, carrier, rate=RATE, seconds=150).start() for carrier in carriers]
+    try:
+        yield running
+    finally:
+        outcomes = [flood.stop() for flood in running]
+    for carrier, outcome in zip(carriers, outcomes, strict=True):
+        assert outcome.sent > 0
+        assert not outcome.lost, f"{carrier}: {len(outcome.lost)} of {outcome.sent} lost, {outcome.lost[:20]}"
+
+
+def answered(running: list[Flood], more: int) -> None:
+    """Each flow goes on."""
+    for flood in running:
+        flood.wait_for(more, CALM)
+
+
+def spis(daemon: XfrmdHost) -> tuple[list[str], set[str]]:
+    """Our SPIs of all IKE SAs, in the same order at both ends, and of all child SAs."""
+    found = e2e.sas(daemon)
+    ikes = {sa["spi_local"]: sorted((sa["local"], sa["remote"])) for sa in found["ike_sas"]}
+    return sorted(ikes, key=lambda spi: ikes[spi]), {child["spi_in"] for child in found["child_sas"]}
+
+
+def kernel_sas(host: Host) -> int:
+    """SAs of the host's kernel, both ways, larval ones included."""
+    return host.run("ip", "xfrm", "state").stdout.count("proto esp")
+
+
+def exact(daemon: XfrmdHost) -> bool:
+    """One IKE SA and two child SAs between any two addresses, and nothing else."""
+    found = e2e.sas(daemon)
+    ends = sorted((sa["local"], sa["remote"]) for sa in found["child_sas"])
+    wanted = PAIRS if daemon.host.name.endswith("left") else [(b, a) for a, b in PAIRS]
+    return len(found["ike_sas"]) == len(PAIRS) and ends == sorted([*wanted, *wanted])
+
+
+def rekey_all(daemon: XfrmdHost, ikes: list[str]) -> None:
+    """All child SAs at once, and these IKE SAs one after the other, without waiting for any."""
+    daemon.ask("rekey", {"spi": "all"})
+    for spi in ikes:
+        with contextlib.suppress(ControlError):  # the other end was quicker
+            daemon.ask("rekey", {"spi": spi})
+
+
+def replaced(daemon: XfrmdHost, old: tuple[list[str], set[str]]) -> bool:
+    """None of these SAs is left, and there is one successor each."""
+    now = spis(daemon)
+    return not set(now[0]) & set(old[0]) and not now[1] & old[1] and exact(daemon)
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one end", "both ends"])
+def test_a_storm_of_rekeys_loses_no_packet(
+    two_hosts: topology.TwoHosts, both: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = two_hosts
+    for host, addresses in ((net.left, LEFT), (net.right, RIGHT)):
+        ip_batch([f"addr add {address}/24 dev eth0" for address in addresses], host)
+    with contextlib.ExitStack() as stack:
+        left, right = stack.enter_context(leaks.daemons(net.left, net.right, policy=POLICY))
+        for address in RIGHT:
+            stack.enter_context(udp_echo(net.right, address))
+        running = stack.enter_context(floods(net.left))
+        answered(running, 1)
+        e2e.wait_until(lambda: exact(left) and exact(right), "one IKE SA and two child SAs for each pair", CALM)
+        before = {daemon: spis(daemon) for daemon in (left, right)}
+        begun = time.monotonic()
+        ends = (left, right) if both else (left,)
+        storms = [threading.Thread(target=rekey_all, args=(daemon, before[daemon][0])) for daemon in ends]
+        for storm in storms:
+            storm.start()
+        for storm in storms:
+            storm.join()
+        e2e.wait_until(
+            lambda: all(replaced(daemon, old) for daemon, old in before.items()), "all have one successor each", CALM
+        )
+        took = time.monotonic() - begun
+        answered(running, 5)
+        for daemon in (left, right):
+            assert daemon.ask("status")["kernel"]["state"] == "equal"
+            assert exact(daemon)
+            assert kernel_sas(daemon.host) == 4 * len(PAIRS)
+    net.capture.assert_protected(flow(LEFT, RIGHT))
+    with capsys.disabled():
+        print(f"\n  {len(PAIRS)} IKE SAs, {2 * len(PAIRS)} child SAs replaced within {took:.1f} s", flush=True)
