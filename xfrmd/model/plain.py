@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Values as plain JSON and back, by their types: what is read is exactly what its type says, or a ValueError.
 
-Octets and secrets become hexadecimal text, tuples and NamedTuples lists, enums their values. Dataclasses become objects
-by field: a field that is missing has its default, if it has one, so that an older writer's values can be read; a field
-that is not known is an error.
+Octets and secrets become hexadecimal text, tuples and NamedTuples lists when json writes them, enums their values.
+Dataclasses become objects by field: a field that is missing has its default, if it has one, so that an older writer's
+values can be read; a field that is not known is an error.
 """
 
 from __future__ import annotations
@@ -38,22 +38,38 @@ def writer(kind: Any) -> Callable[[Any], Plain]:
     inner = _optional(kind)
     if inner is not None:
         write = writer(inner)
-        return lambda value: None if value is None else write(value)
+        return _same if write is _same else lambda value: None if value is None else write(value)
     if get_origin(kind) is tuple:
         if get_args(kind)[-1] is not Ellipsis:
             return _parts([writer(one) for one in get_args(kind)])
         one = writer(get_args(kind)[0])
-        return lambda values: [one(value) for value in values]
+        return _same if one is _same else lambda values: [one(value) for value in values]
     if issubclass(kind, enum.Enum):
         return lambda member: member.value
     fields = [(name, writer(hint)) for name, hint in _hints(kind)]
     if dataclasses.is_dataclass(kind):
-        return lambda value: {name: write(getattr(value, name)) for name, write in fields}
+        return _object_of(fields)
     return _parts([write for _, write in fields])
 
 
 def _parts(writers: list[Callable[[Any], Plain]]) -> Callable[[Any], Plain]:
+    if all(write is _same for write in writers):
+        return _same  # a tuple is as good as a list to the json module
     return lambda value: [write(part) for write, part in zip(writers, value, strict=True)]
+
+
+def _object_of(fields: list[tuple[str, Callable[[Any], Plain]]]) -> Callable[[Any], Plain]:
+    """Most fields are plain as they are: calls for each would be half of what an SA costs to keep."""
+    same = [name for name, write in fields if write is _same]
+    others = [(name, write) for name, write in fields if write is not _same]
+
+    def write_object(value: Any) -> Plain:
+        found = {name: getattr(value, name) for name in same}
+        for name, write in others:
+            found[name] = write(getattr(value, name))
+        return found
+
+    return write_object
 
 
 @functools.cache
