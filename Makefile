@@ -32,7 +32,7 @@ host-tests: .venv/ready ## tests that need neither root nor a special kernel
 	$(PYTEST) -q tests/fuzz
 
 kernel-tests: .venv/ready ## tests against this host's own kernel, in namespaces of their own (root)
-	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q tests/kernel; \
+	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) -q -n auto --dist worksteal tests/kernel; \
 	else echo "LEFT OUT: tests/kernel needs root (network namespaces): run 'sudo make kernel-tests'"; fi
 
 lab-tests: .venv/ready ## tests in a kernel with ESP, with real peers, in real and in simulated time (root)
