@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Order, Wish, connected, orders
+from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Order, Wish, connected, orders, renewable
 from tests.conversations.mortal import Wire
 from tests.conversations.plans import GCM_X25519, Settings
 from xfrmd.model.proposals import Transform
@@ -70,8 +70,8 @@ def wishes_by_lot(lots: random.Random) -> tuple[Wish, ...]:
 
 
 def by_lot(number: int, settings: Settings = LASTING) -> None:
-    """EPISODE orders of two hosts, one after the other, the same for the same number. AssertionError when one ends
-    badly.
+    """EPISODE orders of two hosts, one after the other, the same for the same number; and what is left can be rekeyed.
+    AssertionError when one ends badly.
     """
     lots = random.Random(number)
     network = HeldNetwork(steady=True, seed=number)
@@ -84,6 +84,7 @@ def by_lot(number: int, settings: Settings = LASTING) -> None:
             order.live()
         except Exception as error:
             raise AssertionError(f"order {place + 1} of {EPISODE}: {order}: {error}") from error
+    renewable(scene)
 
 
 def done(job: Job) -> Outcome:

@@ -140,6 +140,18 @@ def connected(network: HeldNetwork, settings: Settings = DEFAULTS) -> Pair:
     return scene
 
 
+def renewable(scene: Pair) -> None:
+    """Either host can replace the child SA and the IKE SA that are left. AssertionError for what stays as it is."""
+    network = scene.network
+    for host, (name, current) in itertools.product(scene.hosts, (("rekey-child", _child), ("rekey-ike", _ike))):
+        before, event = current(host), WISHES[name](host)
+        assert event is not None
+        network.tell(host, event)
+        network.run(network.now + 60.0)
+        scene.agree()
+        assert current(host) != before, f"{name} at {host.name} does nothing:\n{summary(scene)}"
+
+
 @dataclass
 class Order:
     """One order as it is lived through: `choices` first, then always the first of what is possible."""

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import pytest
 
 from tests.conversations.exploring import EPISODE, HYBRID, LASTING, RANDOM, by_lot
-from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Wish, lived, orders
+from tests.conversations.interleavings import WISHES, Bounds, HeldNetwork, Wish, connected, lived, orders, renewable
 from tests.conversations.network import Host
 from tests.conversations.plans import Settings
 from xfrmd.ike.effects import Effect, InstallSa
-from xfrmd.ike.events import Event
+from xfrmd.ike.events import Event, Rekey
 
 DEPTH = int(os.environ.get("XFRMD_ORDERS_DEPTH", "6"))
 MOST = int(os.environ.get("XFRMD_ORDERS_MOST", "150"))
@@ -121,3 +121,17 @@ def test_a_kernel_that_loses_an_sa_is_found_out() -> None:
         AssertionError, match=r"rekey-child at A: wish A0, deliver B0, deliver A0: A sends with .*not have"
     ):
         list(orders((Wish(0, "rekey-child"),), Bounds(depth=24), Forgetful))
+
+
+class Deaf(HeldNetwork):
+    """Nobody hears of rekeys."""
+
+    def tell(self, host: Host, event: Event) -> list[Effect]:
+        return [] if isinstance(event, Rekey) else super().tell(host, event)
+
+
+def test_an_sa_that_can_not_be_rekeyed_is_found_out() -> None:
+    """The positive control of what by_lot demands at the end."""
+    renewable(connected(HeldNetwork(steady=True)))
+    with pytest.raises(AssertionError, match="rekey-child at A does nothing"):
+        renewable(connected(Deaf(steady=True)))
