@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tests.conversations.plans import plan, responding
 from tests.conversations.scenes import A4, B4, Pair, pair
 from tests.conversations.test_engine_tunnels import tunnel
+from tests.fuzz.conversing import Ticket
 from tests.fuzz.costs import Bound, Dose
 from tests.fuzz.guided import TARGETS, kept
 from tests.fuzz.mutate import SEED, Mutator
@@ -229,6 +230,16 @@ def _revocation() -> Iterator[Dose]:
             yield len(der), lambda der=der, check=check: check(der)  # type: ignore[misc]
 
 
+def _tickets() -> Iterator[Dose]:
+    """What is shown to us: tickets of ours, and others."""
+    tickets = Ticket()
+    for content in (*kept("ticket"), random.Random(SEED).randbytes(900)):
+        for octets in (tickets.of(content), content):
+            yield len(octets), partial(tickets.tickets.open, octets)
+    for size in (limits.TICKET_GIVEN, limits.TICKET_GIVEN + 1, 16_000):
+        yield size, partial(tickets.tickets.open, bytes(size))
+
+
 def _target(*names: str, heavy: tuple[bytes, ...] = ()) -> Doses:
     """Of a target of guided fuzzing: what it has kept, and what is heavy."""
 
@@ -255,16 +266,32 @@ JSON: Final = (
 )  # fmt: skip
 SAVED: Final = (b'["lineage",' + JSON[1] + b"]", b'["lineage",{"children":' + JSON[2] + b"}]", *JSON)
 
+CHAINS: Final = tuple(bytes((0, kind)) + chain for kind, chain in map(content_of, HEAVY.values()))
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+ANSWERS: Final = (
+    _OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000,
+    _OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 20_000,
+    _OK + b"A: b\r\n" * 1300 + b"\r\n", _OK + b"A:" + b" " * 8000 + b"\r\n\r\n", _OK + b"\r\n" + bytes(200_000),
+)  # fmt: skip
+_ROW: Final = b'["' + b"11" * 20 + b'","' + b"22" * 16 + b'","2030-05-31T00:00:00+00:00","2031-06-01T00:00:00+00:00"]'
+REVOKED: Final = (b'{"schema":1,"revoked":[' + b",".join([_ROW] * 1000) + b"]}", *JSON)
+
 _PLAIN: Final = Bound(3000, 5, 64 * 1024, 32)
+_KEYED: Final = Bound(50_000, 5, 192 * 1024, 32)
 KINDS: Final[dict[str, tuple[Doses, Bound]]] = {
     **{f"{name} in the clear": (partial(_datagrams, *types), _PLAIN) for name, types in EXCHANGES.items()},
     "fragments": (_fragments, _PLAIN),
-    "contents under right keys": (_sealed, _PLAIN._replace(calls=50_000, memory=192 * 1024)),
+    "contents under right keys": (_sealed, _KEYED),
     "certificates": (_certificates, _PLAIN),
     "chains of certificates": (_paths, _PLAIN._replace(calls=50_000)),
     "lists and answers of revocation": (_revocation, _PLAIN),
     "control requests": (_target("control", heavy=JSON), _PLAIN),
     "netlink": (_target("kernel", heavy=NETLINK), _PLAIN),
     "queued packets": (_target("packet", heavy=(b"\x60" + bytes(5) + b"\0" + bytes(65_000),)), _PLAIN),
+    "tickets": (_tickets, _PLAIN),
+    "resumption, addresses, gateways": (_target("resume", "moving", "redirect", heavy=CHAINS), _KEYED),
+    "answers of web servers": (_target("answer", heavy=ANSWERS), _PLAIN),
+    "policies that are kept": (_target("package", "policy"), _PLAIN),
+    "files of the state directory": (_target("revoked", "secrets", "saved", heavy=REVOKED), _PLAIN),
     "saved SAs": (_target("state", heavy=SAVED), _PLAIN._replace(calls=6000)),
 }

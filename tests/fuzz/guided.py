@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -125,6 +126,27 @@ def _state() -> Check:
     return _refusing(lambda data: decode([data]), ValueError)
 
 
+def _conversing(name: str) -> Check:
+    from tests.fuzz import conversing  # noqa: PLC0415
+
+    check: Check = getattr(conversing, name)().check
+    return check
+
+
+def _stored(name: str) -> Check:
+    from tests.fuzz import stored  # noqa: PLC0415
+
+    check: Check = getattr(stored, name)
+    return check
+
+
+def _file(name: str) -> Check:
+    from tests.fuzz.stored import Files  # noqa: PLC0415
+
+    check: Check = getattr(Files(), name)
+    return check
+
+
 TARGETS: Final[dict[str, Callable[[], Check]]] = {
     "clear": _clear,
     "content": _content,
@@ -135,6 +157,16 @@ TARGETS: Final[dict[str, Callable[[], Check]]] = {
     "packet": _packet,
     "control": _control,
     "state": _state,
+    "ticket": partial(_conversing, "Ticket"),
+    "resume": partial(_conversing, "Resume"),
+    "moving": partial(_conversing, "Moving"),
+    "redirect": partial(_conversing, "Redirected"),
+    "answer": partial(_stored, "answer"),
+    "package": partial(_stored, "package"),
+    "policy": partial(_stored, "policy"),
+    "revoked": partial(_file, "revoked"),
+    "secrets": partial(_file, "secrets"),
+    "saved": partial(_file, "saved"),
 }
 
 

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from tests.fuzz.costs import Bound, Cost, measured
 from tests.fuzz.doses import KINDS
+from xfrmd import limits
+from xfrmd.adapters.durable import Disk
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -16,6 +21,14 @@ def test_what_an_input_costs_is_bounded_by_its_length(kind: str) -> None:
     assert len(costs) > 10
     assert max(cost.octets for cost in costs) > 200
     assert [bound.exceeded(cost) for cost in costs if bound.exceeded(cost)] == []
+
+
+def test_a_small_file_is_not_given_the_room_of_the_largest(tmp_path: Path) -> None:
+    (tmp_path / "local").write_bytes(b"x" * 100)
+    read = partial(Disk().read, tmp_path / "local", limits.STORE_FILE_SIZE + 1)
+    assert read() == b"x" * 100
+    (cost,) = measured([(100, read)])
+    assert cost.memory < 10_000
 
 
 def test_what_is_measured_is_what_was_done() -> None:

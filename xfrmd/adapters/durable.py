@@ -93,9 +93,10 @@ class Disk:
         except FileNotFoundError:
             return None
         with open(handle, "rb") as file:  # noqa: PTH123 (an open file)
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError(0, "it is not an ordinary file")
-            return file.read(most)
+            return file.read(min(most, status.st_size + 1))  # room is made for what is asked for, not for what is there
 
 
 def new_name(path: Path) -> Path:

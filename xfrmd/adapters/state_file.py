@@ -142,7 +142,7 @@ def _content(path: Path) -> bytes:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & OTHERS:
             raise StateError("it is no regular file, or not ours alone")
-        content = file.read(limits.STATE_SIZE + 1)
+        content = file.read(min(limits.STATE_SIZE, status.st_size) + 1)  # room is made for what is asked for
     if len(content) > limits.STATE_SIZE:
         raise StateError("it is too large")
     return content
