@@ -32,7 +32,7 @@ def _root() -> None:
         pytest.skip(f"not installed: {', '.join(missing)}")
 
 
-@pytest.mark.timeout(600)  # 100 s, and 270 where ten others want the two processors
+@pytest.mark.timeout(600)  # 270 s where ten others want the two processors
 def test_every_table_is_made(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--tiny", "--json", str(tmp_path / "found.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
