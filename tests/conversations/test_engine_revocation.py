@@ -12,7 +12,8 @@ from tests.conversations.dialogue import Dialogue
 from tests.conversations.plans import Settings
 from tests.conversations.scenes import A4, B4
 from tests.unit.pki import DAY, NOW, crl, issue, method, root
-from xfrmd.ike.events import PlanChanged
+from xfrmd import limits
+from xfrmd.ike.events import Delete, PlanChanged
 from xfrmd.ike.proven import Proven
 from xfrmd.model.pad import CRL_ALWAYS, CRL_IF_KNOWN, CRL_OFF, PskAuth
 from xfrmd.model.secret import Secret
@@ -89,6 +90,19 @@ def test_certificates_that_end_soon_are_told_at_both_ends() -> None:
     assert "certificate 'O=Example, CN=b' expires at 2030-06-21" in talk.b.told("own-certificate-ends").message
     assert not [one for one in talk.b.notices() if one.code == "peer-certificate-ends"]
     assert not talk.a.engine.snapshot().failures
+
+
+def test_a_certificate_of_ours_that_ends_soon_is_told_once_a_day_whoever_asks_for_it() -> None:
+    short = issue("b", by=CA, san=["b.example"], end=NOW + 20 * DAY)
+    talk = Dialogue(looking(CRL_IF_KNOWN), Settings(auth=(method(CA, [short]),)))
+    told = []
+    for _ in range(2):
+        talk.talk(talk.acquire())
+        told += [len([one for one in talk.b.notices() if one.code == "own-certificate-ends"])]
+        (ike,) = talk.a.engine.ike_sas()
+        talk.talk(talk.a.hear(Delete(ike.local_spi), talk.now))
+        talk.pass_time(2 * limits.WHISPER_INTERVAL)
+    assert told == [1, 1]
 
 
 def test_how_each_end_has_proved_itself() -> None:

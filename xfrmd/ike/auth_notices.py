@@ -33,7 +33,7 @@ def own_ends(sa: IkeSa, what: str) -> Notice:
         Level.NOTICE,
         "own-certificate-ends",
         f"{what} (rule {sa.pad.rule!r})",
-        {"rule": sa.pad.rule, "peer": str(sa.remote.address)},
+        {"rule": sa.pad.rule},
         "put a new one into the file that the policy names, and run xfrmctl reload",
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from xfrmd import limits
 from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.demand import Demand, Want
 from xfrmd.ike.dynamic_filter import DynamicFilter
@@ -132,6 +133,11 @@ class Context:
         """Tell what an unauthenticated datagram gave rise to, but not too often."""
         if self.journal.may_whisper(notice.code, peer, self.now):
             self.tell(notice, peer)
+
+    def remind(self, notice: Notice) -> None:
+        """Tell what each handshake shows again, whoever it is with: once in `limits.REMIND_INTERVAL`."""
+        if self.journal.may_whisper(notice.code, notice.message, self.now, limits.REMIND_INTERVAL):
+            self.tell(notice)
 
     def touch(self, sa: IkeSa) -> None:
         """The IKE SA may have something to send: looked at when the current event is done."""

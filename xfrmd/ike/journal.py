@@ -63,7 +63,7 @@ class Journal:
     def __init__(self) -> None:
         self.counts = dict.fromkeys(Count, 0)
         self._failures: dict[Address, Failure] = {}
-        self._whispers: dict[tuple[str, Address], float] = {}
+        self._whispers: dict[tuple[str, Address | str], float] = {}
 
     def count(self, what: Count) -> None:
         """One more."""
@@ -80,10 +80,10 @@ class Journal:
         """The peer works: its failure is history."""
         self._failures.pop(peer, None)
 
-    def may_whisper(self, code: str, peer: Address, now: float) -> bool:
+    def may_whisper(self, code: str, about: Address | str, now: float, every: float = limits.WHISPER_INTERVAL) -> bool:
         """May what an unauthenticated datagram says be told, or was the same told of this address just now?"""
-        key = (code, peer)
-        if self._whispers.get(key, -limits.WHISPER_INTERVAL) + limits.WHISPER_INTERVAL > now:
+        key = (code, about)
+        if self._whispers.get(key, -every) + every > now:
             return False
         self._whispers.pop(key, None)
         self._whispers[key] = now

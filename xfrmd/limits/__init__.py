@@ -390,6 +390,8 @@ LINEAGES: Final = 16
 """IKE SAs with one pair of addresses that are looked at for one to use; two at once are normal, more are rare."""
 WHISPER_INTERVAL: Final = 60.0
 """What an unauthenticated peer causes to be told is told once per address in this time."""
+REMIND_INTERVAL: Final = 86400.0
+"""What is so whoever the peer is, as a certificate of ours that ends soon, is told once in this time."""
 IKE_LIFETIME: Final = 28800
 """Of an IKE SA whose policy names none: Windows' default of 480 minutes. Nothing lives without a deadline."""
 NEGOTIATION_LIFETIME: Final = 120.0

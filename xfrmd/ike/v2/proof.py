@@ -105,7 +105,7 @@ def make(ctx: Context, sa: IkeSa, method: AuthMethod, octets: bytes) -> list[Pay
     if outdated:
         ctx.tell(notices.own_certificate(sa, outdated))
     for ends in () if outdated else own.ending(method, ctx.today()):
-        ctx.whisper(auth_notices.own_ends(sa, ends), sa.remote.address)
+        ctx.remind(auth_notices.own_ends(sa, ends))
     number, data = signatures.sign(method.key, octets, sa.greeting.hashes, _identifiers(sa))
     ours = [own.known(one) for one in (*method.certificates, method.authority)]
     _proved(sa, local=by_certificate(ours, number, data))
