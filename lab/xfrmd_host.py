@@ -23,6 +23,8 @@ from xfrmd.control.client import ask
 ROOT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT = 30.0
 """Seconds for a stop: the daemon tells its peers first."""
+_ROOM, _, _NAME = os.environ.get("XFRMD_DAEMON", "xfrmd.cli.xfrmd").rpartition(".")
+"""The module that is the daemon: another one may watch it from inside (tests/fuzz/recording.py)."""
 
 
 class CtlFailed(Exception):  # noqa: N818 - reads as what happened
@@ -69,7 +71,7 @@ class XfrmdHost:
         self._arguments = arguments
         self._instead = instead
         self._lasting = lasting
-        self._command = tuple(command or program("xfrmd"))
+        self._command = tuple(command or program(_NAME, _ROOM))
         self._held: dict[str, int] = _ike_sockets(host) if lasting else {}
 
     def write_policy(self, text: str) -> Path:

@@ -8,12 +8,14 @@ from contextlib import suppress
 import pytest
 
 from tests.fuzz.mutate import COUNT, SEED, Mutator, corpus
+from tests.fuzz.recording import chosen, opened, shape
 from tests.unit.toy_cipher import ToyCipher
 from xfrmd.errors import RemoteProtocolError
 from xfrmd.ike.v2.cardinality import form_of
+from xfrmd.ike.v2.constants import NotifyType
 from xfrmd.ike.v2.header import Header
-from xfrmd.ike.v2.message import Message, build_clear, open_sealed, parse_clear
-from xfrmd.ike.v2.payloads import CertreqPayload, IdPayload, SaPayload, TsiPayload, TsrPayload
+from xfrmd.ike.v2.message import Message, build_clear, content_of, open_sealed, parse_clear
+from xfrmd.ike.v2.payloads import CertreqPayload, IdPayload, NotifyPayload, Payload, SaPayload, TsiPayload, TsrPayload
 from xfrmd.ike.v2.traffic import to_selectors
 from xfrmd.wire.writer import Writer
 
@@ -75,6 +77,22 @@ def test_the_corpus_is_worth_mutating() -> None:
     assert len(good) >= 18
     parts = [part for data in SEEDS.values() for _, chain in Mutator([data])._seeds for part in chain]
     assert {kind for kind, _, _ in parts} >= {*range(33, 49), 53}
+
+
+def test_what_real_peers_said_is_read_each_in_a_shape_of_its_own() -> None:
+    recorded = {name: data for name, data in SEEDS.items() if "recorded" in name}
+    assert {data[18] for data in recorded.values()} == {34, 35, 36, 37}
+    assert [name for name, data in recorded.items() if not reads(data)] == []
+    assert len({shape(data) for data in recorded.values()}) == len(recorded) > 40
+    twice = [*recorded.values(), *recorded.values()]
+    assert sorted(chosen(twice, [])) == sorted(recorded.values())
+    assert chosen(twice, recorded.values()) == []
+
+
+def test_content_is_kept_as_the_message_that_it_would_be_in_the_clear() -> None:
+    chain: list[Payload] = [NotifyPayload(NotifyType.INITIAL_CONTACT), CertreqPayload(4, bytes(20))]
+    data = opened(sealed(*content_of(chain), b"\0", ToyCipher())[:28], *content_of(chain))
+    assert parse_clear(data).payloads == tuple(chain)
 
 
 def test_broken_datagrams_are_refused_or_read(capsys: pytest.CaptureFixture[str]) -> None:
