@@ -96,8 +96,10 @@ def main() -> int:
     """Print the table."""
     from tests.fuzz.doses import KINDS  # noqa: PLC0415 (these know what is measured, this file how)
 
-    print("| octets | inputs | longest | most calls (octets) | most memory in KB (octets) | calls, octets of memory"
-          " for each octet of long ones | |")  # fmt: skip
+    print(
+        "| octets | inputs | longest | most calls (octets) | most memory in KB (octets) "
+        "| calls for each octet from 1,000 on | octets of memory for each |"
+    )
     print("|---|--:|--:|--:|--:|--:|--:|")
     for kind, (doses, _) in KINDS.items():
         print(row(kind, measured(doses())), flush=True)
