@@ -180,6 +180,16 @@ class Crossing:
         network.run(network.now + QUIET)
         self._agree(1, 1)
 
+    def childless(self) -> None:
+        """No child SA is left, the IKE SA stands, and traffic gets another."""
+        network = self.network
+        network.release()
+        network.run(network.now + QUIET)
+        assert self.children("a") == self.children("b") == set(), summary(self.scene)
+        assert self.ikes("a") == self.ike, summary(self.scene)
+        self.scene.acquire(self.scene.a, network.now)
+        self.rest()
+
     def _agree(self, ike_sas: int, pairs: int) -> None:
         self.scene.agree(ike_sas)
         for host in self.scene.hosts:

@@ -31,16 +31,6 @@ def deleted(talk: Crossing, sender: str, nth: int = 0) -> set[bytes]:
     return {spi for one in talk.read(sender, nth).every(DeletePayload) for spi in one.spis}
 
 
-def gone(talk: Crossing) -> None:
-    """No child SA is left, and traffic gets another."""
-    talk.network.release()
-    talk.network.run(talk.network.now + 60.0)
-    assert talk.children("a") == talk.children("b") == set()
-    assert talk.ikes("a") == talk.ike, "the IKE SA stands"
-    talk.scene.acquire(talk.scene.a, talk.network.now)
-    talk.rest()
-
-
 # rfc 7296: delete-obeyed delete-crossing
 @who_begins
 @pytest.mark.parametrize("first", ["old", "new"])
@@ -55,7 +45,7 @@ def test_who_has_answered_a_rekey_deletes_the_new_pair_before_the_old_one_is_gon
     delete(talk, peer, new)
     talk.arrive(who if first == "old" else peer)
     talk.arrive(peer if first == "old" else who)
-    gone(talk)
+    talk.childless()
 
 
 # rfc 7296: delete-obeyed
@@ -103,7 +93,7 @@ def test_of_two_rekeys_that_cross_what_stays_is_deleted_before_an_answer_is_read
     talk.arrive(who)
     talk.arrive(peer)  # it was late
     if lowest.startswith("who"):
-        gone(talk)
+        talk.childless()
     else:
         talk.network.release()
         talk.network.run(talk.network.now + 60.0)
@@ -131,7 +121,7 @@ def test_a_late_request_for_a_pair_whose_successor_is_deleted_too_finds_none(who
     talk.arrive(who, 1)
     talk.arrive(who)  # it was late
     assert talk.errors(peer) == [NotifyType.CHILD_SA_NOT_FOUND]
-    gone(talk)
+    talk.childless()
 
 
 # rfc 7296: lowest-nonce delete-obeyed

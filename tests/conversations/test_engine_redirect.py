@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from tests.conversations import plans
 from tests.conversations.dialogue import Side, datagrams, established, forge
 from tests.conversations.plans import ALL_REQID
+from tests.conversations.redirecting import Redirecting
 from tests.conversations.scenes import A4, B4, ping
 from tests.conversations.test_engine_tunnels import A_HOST, A_NET, B_HOST, B_NET, tunnel
-from tests.unit.pki import NOW
 from xfrmd import limits
 from xfrmd.ike.effects import DropHeld, Effect, MoveTunnel, SendDatagram
 from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, Delete, PlanChanged, TicketKeys, TimerFired
@@ -30,20 +31,17 @@ from xfrmd.model.secret import Secret
 C4, STRANGE = Address.parse("10.0.0.3"), Address.parse("10.0.0.9")
 
 
-class Gateways:
+class Gateways(Redirecting):
     """A, whose rule names B as the end of its tunnel and C as another gateway; its plan follows what it is told."""
 
     def __init__(self, *, to: Address | None = C4, back: Address | None = None, follows: bool = True) -> None:
-        self.now = 0.0
+        super().__init__()
         self.redirects = (C4,) if follows else ()
         self.ends: list[tuple[Address, Address]] = []
         self.compiles = True
         self.a = Side(A4, self.client(B4), 1, self.wall)
         self.b = Side(B4, self.gateway(B4, to), 2, self.wall)
         self.c = Side(C4, self.gateway(C4, back), 3, self.wall)
-
-    def wall(self) -> float:
-        return NOW.timestamp() + self.now
 
     def client(self, end: Address) -> Plan:
         plan = tunnel(A_NET, B_NET, A4, end)(plans.plan(A4, [end]))
@@ -57,22 +55,13 @@ class Gateways:
         """A packet from behind A wants to the network behind the gateways."""
         return self.say(self.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), self.now))
 
-    def say(self, effects: list[Effect]) -> list[Effect]:
-        """Deliver all that is sent, and compile anew for A when its tunnel ends elsewhere."""
-        everything: list[Effect] = []
-        waiting = list(effects)
-        while waiting:
-            one = waiting.pop(0)
-            everything.append(one)
-            if isinstance(one, MoveTunnel):
-                self.ends.append((one.end, one.gateway))
-                if self.compiles:
-                    waiting += self.a.hear(PlanChanged(self.client(one.gateway)), self.now)
-            elif isinstance(one, SendDatagram):
-                side = next((side for side in (self.a, self.b, self.c) if side.own == one.remote.address), None)
-                if side is not None:
-                    waiting += side.hear(DatagramReceived(one.remote, one.local, one.data), self.now)
-        return everything
+    @property
+    def sides(self) -> Sequence[Side]:
+        return self.a, self.b, self.c
+
+    def moved(self, move: MoveTunnel) -> Plan | None:
+        self.ends.append((move.end, move.gateway))
+        return self.client(move.gateway) if self.compiles else None
 
     def pass_time(self, seconds: float) -> None:
         end = self.now + seconds

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,12 @@ import pytest
 from tests.conversations import plans
 from tests.conversations.dialogue import Side
 from tests.conversations.plans import ALL_REQID, SMB_REQID
+from tests.conversations.redirecting import Redirecting
 from tests.conversations.scenes import A4, B4, ping
 from tests.conversations.test_engine_redirect import C4, notifies, sent
 from tests.conversations.test_engine_tunnels import A_HOST, A_NET, B_HOST, B_NET, tunnel
-from tests.unit.pki import NOW
-from xfrmd.ike.effects import Effect, MoveTunnel, SendDatagram
-from xfrmd.ike.events import Acquire, Adopt, DatagramReceived, PlanChanged, Rekey, TimerFired
+from xfrmd.ike.effects import Effect, MoveTunnel
+from xfrmd.ike.events import Acquire, Adopt, PlanChanged, Rekey, TimerFired
 from xfrmd.ike.saved import decode
 from xfrmd.ike.v2.constants import ExchangeType, NotifyType
 from xfrmd.model.addresses import Address, Prefix
@@ -34,19 +35,16 @@ def merged(first: Plan, second: Plan) -> Plan:
     return replace(first, protect=(*first.protect, *protects), pad=entries)
 
 
-class TwoTunnels:
+class TwoTunnels(Redirecting):
     """A has a tunnel to B and one to D, which both send their peers to C. Its plan follows what it is told."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        super().__init__()
         self.ends = {B4: B4, D4: D4}
         self.moves: list[tuple[Address, Address]] = []
         self.a = Side(A4, self.client(), 1, self.wall)
         self.others = [Side(own, self.gateway(own, C4), n, self.wall) for n, own in ((2, B4), (4, D4))]
         self.others += [Side(own, self.gateway(own, None), n, self.wall) for n, own in ((3, C4), (5, E4))]
-
-    def wall(self) -> float:
-        return NOW.timestamp() + self.now
 
     def client(self) -> Plan:
         made = [
@@ -68,22 +66,14 @@ class TwoTunnels:
         said = self.say(self.a.hear(Acquire(ALL_REQID, ping(A_HOST, B_HOST)), self.now))
         return said + self.say(self.a.hear(Acquire(SMB_REQID, ping(A_HOST, D_HOST)), self.now))
 
-    def say(self, effects: list[Effect]) -> list[Effect]:
-        """Deliver all that is sent, and compile anew for A when a tunnel ends elsewhere."""
-        everything: list[Effect] = []
-        waiting = list(effects)
-        while waiting:
-            one = waiting.pop(0)
-            everything.append(one)
-            if isinstance(one, MoveTunnel):
-                self.moves.append((one.end, one.gateway))
-                self.ends[one.end] = one.gateway
-                waiting += self.a.hear(PlanChanged(self.client()), self.now)
-            elif isinstance(one, SendDatagram):
-                side = next((side for side in (self.a, *self.others) if side.own == one.remote.address), None)
-                if side is not None:
-                    waiting += side.hear(DatagramReceived(one.remote, one.local, one.data), self.now)
-        return everything
+    @property
+    def sides(self) -> Sequence[Side]:
+        return self.a, *self.others
+
+    def moved(self, move: MoveTunnel) -> Plan:
+        self.moves.append((move.end, move.gateway))
+        self.ends[move.end] = move.gateway
+        return self.client()
 
     def pass_time(self, seconds: float) -> None:
         end = self.now + seconds
