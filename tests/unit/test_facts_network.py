@@ -17,6 +17,8 @@ from xfrmd.adapters import netlink, network
 from xfrmd.adapters.netlink_dump import TRIES
 from xfrmd.adapters.network import GETADDR, GETLINK, GETROUTE, NEWADDR, NEWLINK, NEWROUTE
 from xfrmd.errors import KernelError
+from xfrmd.model.addresses import Address
+from xfrmd.model.facts import InterfaceKind
 
 NAMES = {GETLINK: "links", GETADDR: "addresses", GETROUTE: "routes"}
 
@@ -143,6 +145,73 @@ def test_an_address_of_a_link_that_came_meanwhile_is_no_address_of_nobody() -> N
     kernel = Kernel(late_link=True)
     assert_read(kernel)
     assert kernel.asked[GETLINK] == 2
+
+
+class Telling(Kernel):
+    """A kernel with these messages of one kind, and what it always has of the others."""
+
+    def __init__(self, kind: int, *told: bytes) -> None:
+        super().__init__()
+        self.told = kind, list(told)
+
+    def bodies(self, kind: int) -> tuple[int, list[bytes]]:
+        found = super().bodies(kind)
+        return self.told if found[0] == self.told[0] else found
+
+
+def read(kind: int, *told: bytes) -> network.Network:
+    return network.read_network(Telling(kind, *told).open, lambda _: None)
+
+
+def test_a_name_that_is_no_text_is_told_as_its_octets() -> None:
+    odd = struct.pack("=BxHiII", 0, 1, 7, 0, 0) + netlink.attribute(3, b"wan\xff\0")
+    assert read(NEWLINK, odd).indexes == {7: "wan\\xff"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "made_as", "kind"),
+    [
+        (0, "eth1", b"veth", InterfaceKind.LAN),
+        (0x10, "ppp0", b"", InterfaceKind.DIALUP),
+        (0, "wg0", b"wireguard", InterfaceKind.DIALUP),
+        (0, "wwan0", b"", InterfaceKind.DIALUP),
+    ],
+)
+def test_a_link_is_dial_up_by_its_flags_name_or_make(
+    flags: int, name: str, made_as: bytes, kind: InterfaceKind
+) -> None:
+    body = struct.pack("=BxHiII", 0, 1, 7, flags, 0) + netlink.attribute(3, name.encode() + b"\0")
+    nested = netlink.attribute(0x8000 | 18, netlink.attribute(1, made_as + b"\0"))
+    (found,) = read(NEWLINK, body + nested).interfaces
+    assert (found.name, found.kind, [str(own.address) for own in found.addresses]) == (name, kind, ["10.0.0.1"])
+
+
+def test_the_own_end_of_a_point_to_point_link_counts_and_other_families_do_not() -> None:
+    ends = netlink.attribute(1, bytes([192, 0, 2, 9])) + netlink.attribute(2, bytes([192, 0, 2, 1]))
+    mine = struct.pack("=BBBBI", 2, 32, 0, 0, 2) + ends
+    phonet = struct.pack("=BBBBI", 35, 0, 0, 0, 2) + netlink.attribute(2, b"\x10")
+    six = struct.pack("=BBBBI", 10, 64, 0, 0, 2) + netlink.attribute(1, Address.parse("fd00::5").packed)
+    found = {one.name: one.addresses for one in read(NEWADDR, mine, phonet, six).interfaces}
+    assert [(str(own.address), own.length) for own in found["eth0"]] == [("192.0.2.1", 32), ("fd00::5", 64)]
+
+
+def hop(gateway: bytes, length: int = 16) -> bytes:
+    return struct.pack("=HBBi", length, 0, 0, 2) + netlink.attribute(5, gateway)
+
+
+def test_each_hop_of_a_default_route_of_the_main_table_is_a_gateway() -> None:
+    several = struct.pack("=8BI", 2, 0, 0, 0, 252, 0, 0, 1, 0) + netlink.attribute(15, struct.pack("=I", 254))
+    hops = netlink.attribute(9, hop(bytes([10, 0, 0, 2])) + hop(bytes([10, 0, 0, 3])))
+    other = route(bytes([10, 0, 0, 4])) + netlink.attribute(15, struct.pack("=I", 1000))
+    found = read(NEWROUTE, several + hops, other, route(bytes([10, 0, 0, 5]), length=8))
+    assert [str(one) for one in found.default_gateways] == ["10.0.0.2", "10.0.0.3"]
+
+
+@pytest.mark.parametrize("length", [0, 7, 17])
+def test_a_hop_that_does_not_fit_is_told(length: int) -> None:
+    several = struct.pack("=8BI", 2, 0, 0, 0, 254, 0, 0, 1, 0) + netlink.attribute(9, hop(bytes(4), length))
+    with pytest.raises(KernelError, match="routes: a message of 32 octets"):
+        read(NEWROUTE, several)
 
 
 @given(st.sampled_from([NEWLINK, NEWADDR, NEWROUTE]), st.binary(max_size=60))
