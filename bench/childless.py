@@ -64,7 +64,7 @@ def in_kernel(pid: int) -> tuple[float, float]:
     return int(fields[11]) / os.sysconf("SC_CLK_TCK"), int(fields[12]) / os.sysconf("SC_CLK_TCK")
 
 
-def _until_idle(pid: int) -> None:
+def until_idle(pid: int) -> None:
     """Wait until a daemon has done what its start left to do. TimeoutError."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
@@ -102,7 +102,7 @@ def _running(kind: str, suite: Suite, pki: Pki | None) -> Iterator[Running]:
     with hosts() as (server, clients), KINDS[kind](server, suite, pki) as pid:
         running = Running(pid, clients, suite, str(pki.directory) if pki else "")
         running.connect(WARM_UP)
-        _until_idle(pid)
+        until_idle(pid)
         running.turns.clear()
         yield running
 

@@ -12,19 +12,22 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench.clients import Work
 from bench.pair import PSK, Suite
 from bench.report import Row, Value, alternated, over, tell
-from bench.responders import CASES, CLIENTS, KINDS, WARM_UP, WINDOW, connect, ours_text, resident
+from bench.responders import CASES, CLIENTS, KINDS, WARM_UP, WINDOW, Pki, connect, ours_text, resident
 from lab import topology
 from lab.netns import Host
 from lab.strongswan import missing_packages
 from lab.xfrmd_host import xfrmd
 from xfrmd.control.client import ask
 
-_CASE: Final = "PSK, X25519"
+_CASES: Final = ("PSK, X25519", "RSA 2048, MODP2048")
 _BATCH: Final = 500
 _QUESTIONS: Final = ("status", "sas", "counters")
 _PATIENCE: Final = 120.0
@@ -34,8 +37,8 @@ Asker = Callable[[str], float]
 
 
 @contextlib.contextmanager
-def _ours(host: Host, suite: Suite) -> Iterator[tuple[int, Asker]]:
-    method = 'psk: {file: "{psk}"}'
+def _ours(host: Host, suite: Suite, pki: Pki | None) -> Iterator[tuple[int, Asker]]:
+    method = pki.method() if pki else 'psk: {file: "{psk}"}'
     with xfrmd(host, ours_text(suite, method), secret=PSK.secret.reveal().decode(), lasting=True) as daemon:
         assert daemon.process is not None
         control = str(daemon.control)
@@ -52,37 +55,43 @@ def _ours(host: Host, suite: Suite) -> Iterator[tuple[int, Asker]]:
 
 
 @contextlib.contextmanager
-def _charon(host: Host, suite: Suite) -> Iterator[tuple[int, None]]:
-    with KINDS["charon"](host, suite, None) as pid:
+def _charon(host: Host, suite: Suite, pki: Pki | None) -> Iterator[tuple[int, None]]:
+    with KINDS["charon"](host, suite, pki) as pid:
         yield pid, None
 
 
 _KINDS: Final = {"ours": _ours, "charon": _charon}
 
 
-def gathered(kind: str, count: int) -> Row:
+def gathered(kind: str, case: str, count: int) -> Row:
     """A fresh daemon with so many peers: kB for each, and seconds of our answers."""
-    suite, _ = CASES[_CASE]
-    with topology.two_hosts() as net:
+    suite, keys = CASES[case]
+    with topology.two_hosts() as net, TemporaryDirectory() as name:
         net.left.run("ip", "route", "add", "local", CLIENTS, "dev", "lo")
         net.right.run("ip", "route", "add", CLIENTS, "via", net.left.v4)
-        with _KINDS[kind](net.right, suite) as (pid, asked):
-            connect(net.left, Work(suite, CLIENTS, 1, WARM_UP, WINDOW, net.right.v4))
+        pki = Pki.make(keys, Path(name)) if keys else None
+        authority = name if keys else ""
+        with _KINDS[kind](net.right, suite, pki) as (pid, asked):
+            connect(net.left, Work(suite, CLIENTS, 1, WARM_UP, WINDOW, net.right.v4, authority))
             before = resident(pid)
             for come in range(0, count, _BATCH):
                 number = min(_BATCH, count - come)
-                connect(net.left, Work(suite, CLIENTS, 1 + WARM_UP + come, number, WINDOW, net.right.v4))
+                connect(net.left, Work(suite, CLIENTS, 1 + WARM_UP + come, number, WINDOW, net.right.v4, authority))
             row: Row = {"kb": (resident(pid) - before) / count / 1e3}
             return row if asked is None else {**row, **{name: asked(name) for name in _QUESTIONS}}
 
 
-def crowd(count: int) -> list[Row]:
-    """One row: both daemons. Ours alone where there is no charon."""
+def _row(case: str, count: int) -> Row:
     kinds = [kind for kind in _KINDS if kind == "ours" or not missing_packages()]
-    jobs = {f"{count} peers, {kind}": partial(gathered, kind, count) for kind in kinds}
+    jobs = {f"{count} peers, {case}, {kind}": partial(gathered, kind, case, count) for kind in kinds}
     found = dict(zip(kinds, alternated(jobs, 1, tell).values(), strict=True))
-    row: dict[str, Value] = {"peers": count, **{f"{kind}_kb": one["kb"] for kind, one in found.items()}}
+    row: dict[str, Value] = {"case": case, "peers": count, **{f"{kind}_kb": one["kb"] for kind, one in found.items()}}
     row |= {name: found["ours"][name] for name in _QUESTIONS}
     if "charon" in found:
         row["kb_ratio"] = over(found["ours"], found["charon"], "kb")
-    return [row]
+    return row
+
+
+def crowd(count: int, most: int) -> list[Row]:
+    """A row for each of the first cases: both daemons. Ours alone where there is no charon."""
+    return [_row(case, count) for case in islice(_CASES, most)]

@@ -82,7 +82,7 @@ _CONNECTION: Final = """\
       esp_proposals = {esp}
     }} }}
   }}"""
-_SETTINGS: Final = """\
+SETTINGS: Final = """\
 filelog { log { default = -1
 ike = -1
 cfg = -1 } }
@@ -159,7 +159,7 @@ def charon(host: Host, suite: Suite, pki: Pki | None) -> Iterator[int]:
         peer = "auth = pubkey\n id = %any\n cacerts = ca0.pem"
     files = certificates.charon_files([pki.authority], pki.server) if pki else {}
     plugins = certificates.CHARON_PLUGINS
-    with strongswan(host, charon_text(suite, own, peer), settings=_SETTINGS, plugins=plugins, files=files):
+    with strongswan(host, charon_text(suite, own, peer), settings=SETTINGS, plugins=plugins, files=files):
         yield host.processes[-1].pid
 
 

@@ -12,6 +12,7 @@ from bench import engine
 from bench.childless import childless_table
 from bench.floods import flood_table
 from bench.packets import CLASSES
+from bench.peered import peered_table
 from bench.report import Column, Row, Table, alternated, over, tell
 from bench.storm import storm_table
 from bench.worker import measure
@@ -49,8 +50,10 @@ class Sizes:
     """Kinds of floods (bench.floods.MODES), each with messages a second, 0 for all that the sender can."""
     flooded: float
     """Seconds of each."""
-    crowd: int
-    """Peers of one daemon."""
+    crowd: tuple[int, int]
+    """Peers of one daemon, kinds of handshake."""
+    peered: tuple[int, int]
+    """Peers of a policy that is loaded, and how often."""
     storm: int
     """Peers that rekey at once."""
 
@@ -64,7 +67,7 @@ FULL: Final = Sizes(
     boots=((10, 41), (1_000, 41), (100_000, 5)), starts=((10, 3), (1_000, 3), (10_000, 3)), restarts=3,
     clients=(300, 3, 5_000, 5), childless=(100, 5, 5_000, 5),
     floods=(*FLOODS, ("forged", 0), ("cookies", 1_000), ("cookies", 0), ("nat", 2_000)), flooded=10.0,
-    crowd=2_000, storm=2_000,
+    crowd=(2_000, 2), peered=(1_000, 5), storm=2_000,
 )
 QUICK: Final = Sizes(
     loads=((1_000, 3), (10_000, 1)), changed=(1_000, 10_000), changes=10,
@@ -72,7 +75,7 @@ QUICK: Final = Sizes(
     negotiate=1_000, installs=3, wildcards=(10, 100, 1_000), handshakes=50, runs=1,
     boots=((10, 21), (1_000, 11)), starts=((10, 1), (1_000, 1)), restarts=1,
     clients=(100, 1, 1_000, 5), childless=(50, 3, 1_000, 5),
-    floods=FLOODS, flooded=3.0, crowd=200, storm=200,
+    floods=FLOODS, flooded=3.0, crowd=(200, 1), peered=(1_000, 1), storm=200,
 )
 TINY: Final = Sizes(
     loads=((40, 1),), changed=(10, 40), changes=2,
@@ -80,10 +83,12 @@ TINY: Final = Sizes(
     negotiate=40, installs=1, wildcards=(10,), handshakes=2, runs=1,
     boots=((10, 1),), starts=((10, 1),), restarts=1,
     clients=(4, 1, 5, 1), childless=(4, 1, 5, 1),
-    floods=(("forged", 1_000),), flooded=0.2, crowd=4, storm=4,
+    floods=(("forged", 1_000),), flooded=0.2, crowd=(4, 1), peered=(4, 1), storm=4,
 )
 """For tests of this program: nothing is measured, all of it is done."""
-LONG: Final = replace(FULL, clients=(500, 9, 5_000, 5), childless=(400, 15, 5_000, 5), crowd=10_000, storm=10_000)
+LONG: Final = replace(
+    FULL, clients=(500, 9, 5_000, 5), childless=(400, 15, 5_000, 5), crowd=(10_000, 2), storm=10_000
+)
 # fmt: on
 
 
@@ -378,6 +383,7 @@ def floods(sizes: Sizes) -> Table:
 def crowd(sizes: Sizes) -> Table:
     """Thousands of peers of one daemon."""
     columns = (
+        Column("case", "handshake"),
         Column("peers", "peers", ",d"),
         Column("ours_kb", "kB per peer", ".1f"),
         Column("charon_kb", "charon", ".1f"),
@@ -387,11 +393,16 @@ def crowd(sizes: Sizes) -> Table:
         Column("counters", "`counters`, s", ".2f"),
     )
     notes = (
-        "In a kernel of the lab, a pre-shared key and X25519: growth of the daemon for each peer's IKE SA and child SA "
+        "In a kernel of the lab: growth of the daemon for each peer's IKE SA and child SA "
         "pair, ours with its state kept for the next run, and seconds from a question to all of its answer."
     )
-    rows = tuple(measure("crowd", sizes.crowd, lab=True))
+    rows = tuple(measure("crowd", *sizes.crowd, lab=True))
     return Table("crowd", "Thousands of peers", columns, rows, notes)
+
+
+def peers(sizes: Sizes) -> Table:
+    """A policy of many peers loaded."""
+    return peered_table(measure("peered", *sizes.peered, lab=True))
 
 
 def storm(sizes: Sizes) -> Table:
@@ -416,6 +427,7 @@ TABLES: Final[dict[str, Callable[[Sizes], Table]]] = {
     "childless": childless,
     "floods": floods,
     "crowd": crowd,
+    "peers": peers,
     "storm": storm,
 }
 NEEDS_ROOT: Final = frozenset(TABLES) - {"handshakes"}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import boot, childless, crowd, floods, life, loading, packets, responders, spd, storm
+from bench import boot, childless, crowd, floods, life, loading, packets, peered, responders, spd, storm
 
 WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "ours": loading.ours,
@@ -33,6 +33,7 @@ WORKERS: Final[dict[str, Callable[..., Any]]] = {
     "childless": childless.childless,
     "flooded": floods.flooding,
     "crowd": crowd.crowd,
+    "peered": peered.peered,
     "storm": storm.storm,
 }
 
