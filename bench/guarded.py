@@ -21,6 +21,7 @@ from xfrmd.adapters.journal import Journal, stream_sink
 from xfrmd.adapters.udp import UdpSockets
 from xfrmd.daemon.core import Core, Faults
 from xfrmd.daemon.inbox import Inbox
+from xfrmd.daemon.sieve import Sieve
 from xfrmd.ike.effects import Effect, SendDatagram, Tell
 from xfrmd.ike.engine import Engine
 from xfrmd.model.addresses import Prefix
@@ -37,8 +38,10 @@ class Guarded:
         self.faults = Faults(self.journal.tell)
         self.engine = Engine(plan(ANY, [ANY], SUITE), os.urandom, time.time)
         self.core = Core(self.engine, self.carry, self.faults, keep=self.engine.forget_changes)
-        self.inbox = Inbox(self.core.post)
-        self.sockets = UdpSockets(self.inbox.take)
+        # The sockets come after it.
+        sieve = Sieve(lambda shares: self.sockets.let_in(shares), self.journal.tell)  # noqa: PLW0108
+        self.inbox = Inbox(self.core.post, sieve)
+        self.sockets = UdpSockets(self.inbox.take, pressed=sieve.pressed)
 
     def carry(self, effect: Effect) -> None:
         """What follows from an event, as far as it needs no kernel."""
@@ -54,6 +57,7 @@ class Guarded:
             **self.engine.counters(),
             "udp-received": self.sockets.counters["received"],
             "no-room": self.inbox.dropped,
+            "let-in": round(1000 * self.inbox.sieve.shares.bare),
             "faults": self.faults.count,
         }
 

@@ -7,7 +7,9 @@ import asyncio
 from collections.abc import Callable
 
 from tests.properties.simulated_loop import SimulatedLoop, simulate
+from xfrmd.adapters.sieve import Shares
 from xfrmd.daemon.inbox import Inbox
+from xfrmd.daemon.sieve import Sieve
 from xfrmd.ike.events import DatagramReceived, Endpoint
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
@@ -43,7 +45,7 @@ def heard(scene: Callable[[Inbox, list[DatagramReceived]], None]) -> tuple[list[
             order.append(datagram)
             loop.work(WORK)
 
-        inbox = Inbox(post)
+        inbox = Inbox(post, Sieve(lambda _: None, lambda _: None))
         scene(inbox, order)
         await asyncio.sleep(60)  # of simulated time, which passes only where nothing waits
         assert inbox.waiting == 0
@@ -109,3 +111,21 @@ def test_while_stopping_nobody_begins_and_what_is_under_way_ends() -> None:
         inbox.take(under_sa(1))
 
     assert heard(scene) == ([under_sa(1)], 0)
+
+
+def test_what_is_dropped_presses_the_sieve_and_each_kind_is_counted() -> None:
+    applied: list[Shares | None] = []
+
+    async def run() -> list[int]:
+        inbox = Inbox(lambda _: None, Sieve(applied.append, lambda _: None))
+        for number in range(floods.GREETINGS_WAITING + 5):
+            inbox.take(first(number + 1))
+        inbox.take(first(1, NotifyType.COOKIE))
+        inbox.take(under_sa(1))
+        come = list(inbox.sieve.come)
+        await asyncio.sleep(60)  # of simulated time
+        return come
+
+    assert simulate(run) == [floods.GREETINGS_WAITING + 5, 1, 1]
+    assert applied[0] == Shares(floods.SIEVE_LESS)
+    assert applied[-1] is None

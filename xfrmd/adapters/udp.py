@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from xfrmd import limits
+from xfrmd.adapters import sieve
 from xfrmd.adapters.link_local import interface_of, is_link_local
 from xfrmd.adapters.port_holder import udp_port_holder
 from xfrmd.errors import KernelError
@@ -65,9 +66,16 @@ class UdpSockets:
     `counters` counts by what became of a datagram: received, sent, oversized, not-ike, send-failed.
     """
 
-    def __init__(self, receive: Receive, ports: tuple[int, int] = (IKE_PORT, NAT_T_PORT)) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        ports: tuple[int, int] = (IKE_PORT, NAT_T_PORT),
+        pressed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`pressed` is called when a socket had more than was read of it in its time."""
         self._receive = receive
         self._ports = ports
+        self._pressed = pressed
         self._sockets: dict[tuple[int, int], socket.socket] = {}
         self._interfaces: collections.OrderedDict[Address, int] = collections.OrderedDict()
         self.counters: collections.Counter[str] = collections.Counter()
@@ -106,6 +114,18 @@ class UdpSockets:
         for sock in self._sockets.values():
             loop.remove_reader(sock.fileno())
 
+    def let_in(self, shares: sieve.Shares | None) -> None:
+        """Have the kernel let in these shares of first messages, None for all. What it refuses is counted."""
+        for (_, port), sock in self._sockets.items():
+            marker = len(NON_ESP_MARKER) if port == self._ports[1] else 0
+            try:
+                if shares is None:
+                    sieve.detach(sock)
+                else:
+                    sieve.attach(sock, sieve.program(marker, shares))
+            except OSError:
+                self.counters["sieve-failed"] += 1
+
     def close(self) -> None:
         """Close all sockets."""
         for sock in self._sockets.values():
@@ -117,7 +137,7 @@ class UdpSockets:
         end = time.monotonic() + floods.DATAGRAM_SLICE
         for _ in range(floods.DATAGRAM_BATCH):
             if time.monotonic() > end:
-                return
+                break
             try:
                 data, control, flags, source = sock.recvmsg(limits.DATAGRAM_SIZE + 1, 256)
             except (BlockingIOError, InterruptedError):
@@ -130,6 +150,7 @@ class UdpSockets:
                 self.counters["oversized"] += 1
                 continue
             self._one(port, data, control, source)
+        self._pressed()
 
     def _one(self, port: int, data: bytes, control: list[tuple[int, int, bytes]], source: object) -> None:
         octets = self._ike_octets(port, data)
@@ -250,6 +271,8 @@ def _prepared(sock: socket.socket) -> socket.socket:
             f"the IKE sockets cannot be exempted from IPsec ({error.strerror}): needs CAP_NET_ADMIN and XFRM",
             error.errno or 0,
         ) from error
+    # One that was held for us keeps the sieve of the daemon that crashed under a flood.
+    sieve.detach(sock)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, limits.RECEIVE_BUFFER)
     except OSError:

@@ -3,7 +3,8 @@
 
 Anyone can send first messages, as many as the link carries. They wait here, not in the sockets, where what peers say
 under their IKE SAs would wait behind them: a rekey, or the proof of an honest host that has just been answered. Those
-that lead with a cookie and those that do not have their turns one by one. Decision 44.
+that lead with a cookie and those that do not have their turns one by one. Decision 44. Where there is no room for more,
+the kernel keeps a part of them out (decision 46).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import collections
 from collections.abc import Callable
 from typing import Final
 
+from xfrmd.daemon.sieve import Sieve
 from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.v2.constants import NO_SPI, NotifyType, PayloadType
 from xfrmd.limits import floods
@@ -26,10 +28,11 @@ _COOKIE: Final = NotifyType.COOKIE.to_bytes(2)
 
 
 class Inbox:
-    """`post` hears a datagram at once."""
+    """`post` hears a datagram at once. `sieve` keeps out what there is no room for."""
 
-    def __init__(self, post: Callable[[DatagramReceived], None]) -> None:
+    def __init__(self, post: Callable[[DatagramReceived], None], sieve: Sieve) -> None:
         self._post = post
+        self.sieve = sieve
         self._loop = asyncio.get_running_loop()
         self._bare: collections.deque[DatagramReceived] = collections.deque()
         self._with_cookie: collections.deque[DatagramReceived] = collections.deque()
@@ -41,15 +44,19 @@ class Inbox:
     def take(self, datagram: DatagramReceived) -> None:
         """A datagram has come."""
         data = datagram.data
+        come = self.sieve.come
         if data[_SPI_R] != NO_SPI:
+            come[2] += 1
             self._post(datagram)
             return
         if self._closed:
             return
         shown = data[_FIRST_PAYLOAD : _FIRST_PAYLOAD + 1] == _NOTIFY and data[_NOTIFY_TYPE] == _COOKIE
+        come[shown] += 1
         queue = self._with_cookie if shown else self._bare
         if len(queue) >= floods.GREETINGS_WAITING:
             self.dropped += 1
+            self.sieve.pressed(floods.SIEVE_PRESSURE)
             return
         queue.append(datagram)
         self._go_on()

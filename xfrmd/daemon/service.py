@@ -44,6 +44,7 @@ from xfrmd.daemon.parts import Errands, Settings
 from xfrmd.daemon.reconcile import Reconciler
 from xfrmd.daemon.remembered import Remembered
 from xfrmd.daemon.sa_watch import SaWatch
+from xfrmd.daemon.sieve import Sieve
 from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.daemon.views import Clocks
@@ -174,8 +175,10 @@ class Service:
         self.notifier = Notifier(settings.environ)
         self.errands = Errands(Faults(journal.tell))
         self.kernel = Kernel(journal, settings.boot_files, self._hear, self._lost)
-        self.inbox = Inbox(self._datagram)
-        self.datagrams = UdpSockets(self.inbox.take)
+        # The sockets come after it.
+        sieve = Sieve(lambda shares: self.datagrams.let_in(shares), journal.tell)  # noqa: PLW0108
+        self.inbox = Inbox(self._datagram, sieve)
+        self.datagrams = UdpSockets(self.inbox.take, pressed=sieve.pressed)
         self.hold = PacketHold(
             self.kernel.reqid,
             lambda reqid, packet: self.house.core.post(Acquire(reqid, packet)),
@@ -339,6 +342,7 @@ class Service:
                 **self.datagrams.counters,
                 "first-messages": self.inbox.waiting,
                 "first-messages-dropped": self.inbox.dropped,
+                "first-messages-let-in": round(1000 * self.inbox.sieve.shares.bare),
             },
             "hold": {**self.hold.counters, "waiting": len(self.hold)},
             "daemon": {

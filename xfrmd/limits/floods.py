@@ -17,6 +17,22 @@ some of them twice.
 """
 GREETINGS_SLICE: Final = 0.01
 """Seconds of work on first messages between two looks at the sockets."""
+SIEVE_STEP: Final = 0.1
+"""Seconds between two changes of what the kernel lets in of first messages: as long as a full queue of them takes."""
+SIEVE_PRESSURE: Final = 3
+"""So often in a step there must be more in a socket than is read of it at a time; a crowd that comes at once is more
+than that once or twice.
+"""
+SIEVE_LESS: Final = 0.7
+"""What is left of the share with each step under pressure: from all to a tenth in 0.7 s, and with SIEVE_MORE five
+sixths of what can be heard on the average.
+"""
+SIEVE_MORE: Final = 1.1
+"""How much more is let in with each step without pressure: twice as much in 0.7 s."""
+SIEVE_LEAST: Final = 1 / 1024
+"""A link of 10 Gbit/s carries some 8 million small datagrams a second: of them 8,000."""
+SIEVE_TELL: Final = 60.0
+"""Seconds between two notices: a flood may come in waves."""
 HALF_OPEN_LIFETIME: Final = 30.0
 """A responder forgets an IKE_SA_INIT whose IKE_AUTH does not come."""
 HALF_OPEN_COOKIE: Final = 64

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The sieve in the kernel: what a socket with it still hears, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from xfrmd.adapters.sieve import Shares, attach, detach, program
+from xfrmd.adapters.udp import NON_ESP_MARKER, UdpSockets
+from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
+from xfrmd.ike.v2.header import Header
+from xfrmd.ike.v2.message import build_clear
+from xfrmd.ike.v2.payloads import NotifyPayload
+
+NONE = 0.0
+PORTS = (15502, 15503)
+
+
+def message(spi_r: bytes, *notifies: int) -> bytes:
+    header = Header.of(b"initiate", spi_r, ExchangeType.IKE_SA_INIT, 0, initiator=True, response=False)
+    return build_clear(header, [NotifyPayload(one, bytes(16)) for one in notifies])
+
+
+BARE = message(NO_SPI, NotifyType.NAT_DETECTION_SOURCE_IP)
+SHOWN = message(NO_SPI, NotifyType.COOKIE)
+HIGH, LOW = message(b"\x01" + bytes(7)), message(bytes(7) + b"\x01")
+"""SPIs that are zero but for the first octet, and for the last."""
+EMPTY, SHORT = message(NO_SPI), bytes(16)
+
+
+def waiting(sock: socket.socket) -> list[bytes]:
+    """All that has come."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(sock.recv(65535, socket.MSG_DONTWAIT))
+    return found
+
+
+def heard(family: socket.AddressFamily, marker: bytes, shares: Shares | None, sent: list[bytes]) -> list[bytes]:
+    """Which of these messages a socket reads that let in none of them before. None: detached again."""
+    with socket.socket(family, socket.SOCK_DGRAM) as here, socket.socket(family, socket.SOCK_DGRAM) as there:
+        here.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        attach(here, program(len(marker), Shares(NONE, NONE)))
+        if shares is None:
+            detach(here)
+        else:
+            attach(here, program(len(marker), shares))
+        found = []
+        for one in sent:
+            there.sendto(marker + one, here.getsockname())
+            found += [octets[len(marker) :] for octets in waiting(here)]
+        return found
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("marker", [b"", NON_ESP_MARKER], ids=["port 500", "port 4500"])
+@pytest.mark.parametrize(
+    ("shares", "passes"),
+    [
+        (Shares(NONE, NONE), [HIGH, LOW]),
+        (Shares(1.0, NONE), [BARE, HIGH, LOW, EMPTY]),
+        (Shares(NONE, 1.0), [SHOWN, HIGH, LOW]),
+        (None, [BARE, SHOWN, HIGH, LOW, EMPTY, SHORT]),
+    ],
+    ids=["neither", "bare", "with a cookie", "detached"],
+)
+def test_only_first_messages_are_kept_out(
+    family: socket.AddressFamily, marker: bytes, shares: Shares | None, passes: list[bytes]
+) -> None:
+    assert heard(family, marker, shares, [BARE, SHOWN, HIGH, LOW, EMPTY, SHORT]) == passes
+
+
+def test_what_has_no_marker_on_port_4500_is_left_to_the_daemon() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
+        here.bind(("127.0.0.1", 0))
+        attach(here, program(len(NON_ESP_MARKER), Shares(NONE, NONE)))
+        here.sendto(b"abcd" + bytes(40), here.getsockname())
+        assert waiting(here) == [b"abcd" + bytes(40)]
+
+
+def test_a_half_is_a_half() -> None:
+    assert 400 < len(heard(socket.AF_INET, b"", Shares(0.5, 1.0), [BARE] * 1000)) < 600
+
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the sockets' IPsec exemption needs CAP_NET_ADMIN: run as root")
+
+
+def of_a_flood(prepare: Callable[[UdpSockets], None]) -> int:
+    """How many of 100 messages under SPIs are there when nobody reads while 30,000 first messages come between them."""
+    sockets = UdpSockets(lambda _: None, PORTS)
+    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    held.bind(("", PORTS[0]))
+    sockets.open([held])
+    try:
+        prepare(sockets)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.connect(("127.0.0.1", PORTS[0]))
+            for number in range(30_000):
+                peer.send(BARE)
+                if number % 300 == 0:
+                    peer.send(HIGH)
+        return waiting(held).count(HIGH)
+    finally:
+        sockets.close()
+
+
+@ROOT
+def test_a_flood_takes_no_room_from_what_is_said_under_ike_sas() -> None:
+    assert of_a_flood(lambda sockets: sockets.let_in(Shares(0.01))) == 100
+    assert of_a_flood(lambda _: None) < 100, "without it the socket is full: the control"
+
+
+@ROOT
+def test_a_socket_that_was_held_with_its_sieve_lets_all_in_again() -> None:
+    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    held.bind(("", PORTS[0]))
+    attach(held, program(0, Shares(NONE, NONE)))
+    sockets = UdpSockets(lambda _: None, PORTS)
+    sockets.open([held])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.sendto(BARE, ("127.0.0.1", PORTS[0]))
+        assert waiting(held) == [BARE]
+    finally:
+        sockets.close()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A filter on IKE's sockets, in the kernel, that lets in a share of the first messages and all else (bpf(4), as in
+SO_ATTACH_FILTER of socket(7)).
+
+What a flood sends more than can be heard fills the sockets otherwise, and what peers say under their IKE SAs is lost
+with it. Which of them is lost is drawn by lot: their addresses say nothing. Decision 46.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+from typing import Final, NamedTuple
+
+from xfrmd.ike.v2.constants import NotifyType, PayloadType
+
+_SO_ATTACH_FILTER: Final = 26
+_SO_DETACH_FILTER: Final = 27
+_UDP_HEADER: Final = 8
+"""The filter sees the datagram from its UDP header on."""
+_SPI_R, _FIRST_PAYLOAD, _NOTIFY_TYPE = 8, 16, 34
+"""Octets of an IKE message at which these are (RFC 7296 3.1, 3.10)."""
+# <linux/bpf_common.h>, <linux/filter.h>
+_LOAD_WORD, _LOAD_HALF, _LOAD_OCTET, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x35, 0x06
+_RANDOM: Final = 0xFFFFF000 + 56
+_INSTRUCTION: Final = struct.Struct("=HBBI")
+_ALL: Final = 0xFFFFFFFF
+
+
+class Shares(NamedTuple):
+    """Which part of the first messages comes in, of those without a cookie and of those that lead with one."""
+
+    bare: float = 1.0
+    shown: float = 1.0
+
+
+def program(marker: int, shares: Shares) -> bytes:
+    """The filter's instructions. `marker`: octets before the IKE message, which are zero there (RFC 3948 2.2).
+
+    What is too short for a first message is not let in: a load beyond the end refuses the datagram.
+    """
+    at = _UDP_HEADER + marker
+    steps = [(_LOAD_WORD, _UDP_HEADER, "", ""), (_IF_EQUAL, 0, "", "all")] if marker else []
+    steps += [
+        (_LOAD_WORD, at + _SPI_R, "", ""),
+        (_IF_EQUAL, 0, "", "all"),
+        (_LOAD_WORD, at + _SPI_R + 4, "", ""),
+        (_IF_EQUAL, 0, "", "all"),
+        (_LOAD_OCTET, at + _FIRST_PAYLOAD, "", ""),
+        (_IF_EQUAL, PayloadType.NOTIFY, "", "bare"),
+        (_LOAD_HALF, at + _NOTIFY_TYPE, "", ""),
+        (_IF_EQUAL, NotifyType.COOKIE, "", "bare"),
+        (_LOAD_WORD, _RANDOM, "", ""),
+        (_IF_AT_LEAST, _part(shares.shown), "none", "all"),
+        (_LOAD_WORD, _RANDOM, "", ""),
+        (_IF_AT_LEAST, _part(shares.bare), "none", "all"),
+        (_RETURN, _ALL, "", ""),
+        (_RETURN, 0, "", ""),
+    ]
+    places = {"bare": len(steps) - 4, "all": len(steps) - 2, "none": len(steps) - 1}
+    return b"".join(
+        _INSTRUCTION.pack(code, *(places[to] - here - 1 if to else 0 for to in (yes, no)), value)
+        for here, (code, value, yes, no) in enumerate(steps)
+    )
+
+
+def _part(share: float) -> int:
+    return min(int(share * (_ALL + 1)), _ALL)
+
+
+def attach(sock: socket.socket, instructions: bytes) -> None:
+    """Have the socket filter what comes, in the place of an earlier filter. OSError."""
+    room = ctypes.create_string_buffer(instructions, len(instructions))
+    count = len(instructions) // _INSTRUCTION.size
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", count, ctypes.addressof(room)))
+
+
+def detach(sock: socket.socket) -> None:
+    """Have the socket let everything in again; one that has no filter stays as it is. OSError."""
+    with contextlib.suppress(FileNotFoundError):  # ENOENT: there is none
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
