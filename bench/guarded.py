@@ -57,7 +57,6 @@ class Guarded:
             **self.engine.counters(),
             "udp-received": self.sockets.counters["received"],
             "no-room": self.inbox.dropped,
-            "let-in": round(1000 * self.inbox.sieve.shares.bare),
             "faults": self.faults.count,
         }
 

@@ -72,6 +72,15 @@ class Inbox:
         """First messages that wait."""
         return len(self._bare) + len(self._with_cookie)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """First messages that wait and that were dropped here; how many of 1,000 without a cookie the kernel lets in."""
+        return {
+            "first-messages": self.waiting,
+            "first-messages-dropped": self.dropped,
+            "first-messages-let-in": round(1000 * self.sieve.shares.bare),
+        }
+
     def _go_on(self) -> None:
         """Work at the next turn of the loop, which reads the sockets before it comes here again."""
         if not self._at_work and self.waiting:

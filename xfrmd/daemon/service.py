@@ -338,12 +338,7 @@ class Service:
         """All counters by part."""
         return {
             "ike": self.house.engine.counters(),
-            "udp": {
-                **self.datagrams.counters,
-                "first-messages": self.inbox.waiting,
-                "first-messages-dropped": self.inbox.dropped,
-                "first-messages-let-in": round(1000 * self.inbox.sieve.shares.bare),
-            },
+            "udp": {**self.datagrams.counters, **self.inbox.counters},
             "hold": {**self.hold.counters, "waiting": len(self.hold)},
             "daemon": {
                 **self.house.ledger.counters,
