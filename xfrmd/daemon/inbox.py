@@ -74,7 +74,7 @@ class Inbox:
 
     @property
     def counters(self) -> dict[str, int]:
-        """First messages that wait and that were dropped here; how many of 1,000 without a cookie the kernel lets in."""
+        """First messages that wait, that were dropped, and of 1,000 without a cookie how many the kernel lets in."""
         return {
             "first-messages": self.waiting,
             "first-messages-dropped": self.dropped,
