@@ -31,7 +31,7 @@ def test_generating_writes_them_all(tmp_path: Path) -> None:
 def test_manual_pages_name_every_command_and_format_without_a_warning(program: object) -> None:
     one = next(p for p in PROGRAMS if p is program)
     page = FILES[f"docs/man/{one.name}.{one.section}"]
-    for command in one.commands:
+    for command in one.rows():
         assert f'.SS "{one.name} {command.name}"' in page
     groff = shutil.which("groff")
     if groff is None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,11 +196,11 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_has_help_and_every_argument_too() -> None:
-    for command in PROGRAM.commands:
+    for command in PROGRAM.rows():
         assert command.help
         assert not command.help.endswith(".")
         assert all(argument.help for argument in command.arguments)
-    names = [command.name for command in PROGRAM.commands]
+    names = [command.name for command in PROGRAM.rows()]
     assert len(names) == len(set(names))
     assert {"check", "compile", "diff", "explain"} <= set(names)
 
@@ -274,5 +273,24 @@ def test_names_that_no_locale_can_print_do_not_end_a_program() -> None:
 
 def test_a_program_without_examples_has_none_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run(replace(flood(1), examples=()), ["--help"])
+        run(flood(1)._replace(examples=()), ["--help"])
     assert "examples:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["bogus", "status"], ["status", "bogus"], ["--control", "check", "bogus"]])
+def test_refusals_tell_of_all_commands_whatever_words_stand_beside(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(PROGRAM, words)
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "bogus" in told
+    assert words[0] == "status" or all(f"'{command.name}'" in told for command in PROGRAM.commands)
+
+
+def test_help_beside_a_command_is_that_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(PROGRAM, ["--hel", "status"])
+    told = capsys.readouterr().out
+    assert all(f"    {command.name} " in told for command in PROGRAM.commands)

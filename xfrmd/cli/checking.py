@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from xfrmd.cli import local
+from xfrmd.cli.arguments import FACTS, PERSISTENT, POLICY, VARIABLES
 from xfrmd.cli.output import Output, problem_json
-from xfrmd.cli.table import Argument, Command
+from xfrmd.cli.table import Command
 from xfrmd.compiler import compile_and_check
 from xfrmd.control.exits import ExitCode
 from xfrmd.credentials.own import ending
@@ -22,11 +23,6 @@ from xfrmd.model.source import Problem, Severity
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.resolve import blank
 from xfrmd.policy.words import PolicySet
-
-POLICY: Final = Argument(("policy",), "policy file, - for standard input", {"metavar": "POLICY"})
-FACTS: Final = Argument(
-    ("--facts",), "facts about the host from this YAML file; without it, those of this host", {"metavar": "FILE"}
-)
 
 
 def _secrets() -> Callable[[SecretRef], bytes]:
@@ -113,7 +109,7 @@ CHECK: Final = Command(
     "check",
     "say everything that is wrong with a policy file",
     run,
-    (POLICY, FACTS, local.PERSISTENT, *local.VARIABLES),
+    (POLICY, FACTS, PERSISTENT, *VARIABLES),
     (
         ("xfrmctl check /etc/xfrmd/policy.yaml", "before it is applied"),
         ("xfrmctl --json check policy.yaml --facts host.yaml", "in a pipeline, for another host"),
@@ -123,3 +119,4 @@ CHECK: Final = Command(
     "Say everything that is wrong with a policy file: place, problem and remedy of each mistake. Ends with 1 when\n"
     "there is an error; warnings alone end with 0. Secrets that this user cannot read are warnings.",
 )
+COMMANDS: Final = (CHECK,)

@@ -7,7 +7,7 @@ import argparse
 from typing import Final
 
 from xfrmd.cli import local
-from xfrmd.cli.checking import FACTS, POLICY
+from xfrmd.cli.arguments import FACTS, PERSISTENT, POLICY, VARIABLES
 from xfrmd.cli.output import Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
@@ -37,8 +37,8 @@ COMPILE: Final = Command(
     (
         POLICY,
         FACTS,
-        local.PERSISTENT,
-        *local.VARIABLES,
+        PERSISTENT,
+        *VARIABLES,
         Argument(("--section",), "only this part of the plan", {"choices": tuple(SECTIONS)}),
     ),
     (
@@ -48,3 +48,4 @@ COMPILE: Final = Command(
     "Show what a policy means on a host: specific filters by weight, security policies of the kernel, what is\n"
     "negotiated, peers, nftables. Changes nothing.",
 )
+COMMANDS: Final = (COMPILE,)

@@ -28,7 +28,7 @@ def script(program: Program, shell: str) -> str:
         )
     import shtab  # noqa: PLC0415 (a tool for development: commands must run without it)
 
-    text: str = shtab.complete(parser_of(program, brief=True), shell=shell)
+    text: str = shtab.complete(parser_of(program, program.rows(), brief=True), shell=shell)
     return "\n".join(line.rstrip() for line in text.rstrip().split("\n")) + "\n"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xfrmd.cli import local
-from xfrmd.cli.checking import POLICY
+from xfrmd.cli.arguments import POLICY, VARIABLES
 from xfrmd.cli.output import Output, problem_json
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.exits import ExitCode
@@ -87,8 +87,9 @@ EXPORT: Final = Command(
     "export",
     "make a Windows script of a policy file",
     _export,
-    (POLICY, FORMAT, *local.VARIABLES, _OUTPUT),
+    (POLICY, FORMAT, *VARIABLES, _OUTPUT),
     (("xfrmctl export --format netsh policy.yaml -o policy.txt", "then netsh -f policy.txt on Windows"),),
     "Make a script for netsh -f of a policy file. Imported again, it decides every packet alike: what netsh cannot\n"
     "say is an error with its place and what to do. The script holds the shared secrets as text.",
 )
+COMMANDS: Final = (IMPORT, EXPORT)

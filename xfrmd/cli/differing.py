@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from xfrmd import limits
 from xfrmd.cli import local
-from xfrmd.cli.checking import FACTS
+from xfrmd.cli.arguments import FACTS, PERSISTENT, VARIABLES
 from xfrmd.cli.output import VERDICT_STYLES, Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
@@ -179,13 +179,13 @@ DIFF: Final = Command(
         Argument(("old",), _OLD, {"metavar": "OLD"}),
         Argument(("new",), "policy file, or running", {"metavar": "NEW", "nargs": "?"}),
         FACTS,
-        local.PERSISTENT,
+        PERSISTENT,
         Argument(
             ("--store",),
             "the store in whose place the file is compared with what is running (default: local)",
             {"choices": ("persistent", "directory", "local")},
         ),
-        *local.VARIABLES,
+        *VARIABLES,
         Argument(
             ("--fail-on",),
             "end with 9 if there is a change of this kind; may be given several times",
@@ -205,3 +205,4 @@ DIFF: Final = Command(
     + f"\n  {ANY:<15}any difference, of authentication and main mode settings too\n"
     "Secrets are not compared. Ends with 0, unless --fail-on names what is found.",
 )
+COMMANDS: Final = (DIFF,)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from xfrmd.cli import local
+from xfrmd.cli.arguments import PERSISTENT, VARIABLES
 from xfrmd.cli.output import VERDICT_STYLES, Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.compiler import compile_policy
@@ -139,8 +140,8 @@ EXPLAIN: Final = Command(
         ),
         Argument(("--policy",), "ask this policy file, not the daemon", {"metavar": "FILE"}),
         Argument(("--facts",), "facts about the host from this YAML file", {"metavar": "FILE"}),
-        local.PERSISTENT,
-        *local.VARIABLES,
+        PERSISTENT,
+        *VARIABLES,
         Argument(("--verbose",), "tell what stands for it in nftables and XFRM as well", {"action": "store_true"}),
     ),
     (
@@ -152,3 +153,4 @@ EXPLAIN: Final = Command(
     "now. A packet is made of the words\n" + "\n".join(f"  {key + '=':<12}{story}" for key, story in KEYS.items()),
     words="packet",
 )
+COMMANDS: Final = (EXPLAIN,)

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import Final
 
 from xfrmd.adapters.policy_files import PolicyFiles, read_file
-from xfrmd.cli.table import Argument
 from xfrmd.compiler.names import is_strict, names_of
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError
@@ -17,38 +15,9 @@ from xfrmd.model.source import Problem, Severity
 from xfrmd.model.store import Store
 from xfrmd.policy import PolicyErrors, load
 from xfrmd.policy.facts import load_facts
-from xfrmd.policy.given import value_of_word
 from xfrmd.policy.resolve import SecretReader, blank
 from xfrmd.policy.stores import merge
 from xfrmd.policy.words import PolicySet
-
-
-def _word(word: str) -> tuple[str, str]:
-    try:
-        return value_of_word(word)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-VARIABLES: Final = (
-    Argument(
-        ("--var",),
-        "value of a variable, in place of the policy's own; may be given several times (secrets: by --vars)",
-        {"action": "append", "type": _word, "metavar": "NAME=VALUE"},
-    ),
-    Argument(
-        ("--vars",),
-        "values of variables from this YAML file, of which later ones win; may be given several times",
-        {"action": "append", "metavar": "FILE"},
-    ),
-)
-
-
-PERSISTENT: Final = Argument(
-    ("--persistent",),
-    "policy file of the persistent store, which applies beside the other and wins where both are equally specific",
-    {"metavar": "FILE"},
-)
 
 
 def policy_files(arguments: argparse.Namespace, first: str) -> PolicyFiles:

@@ -90,7 +90,7 @@ def _lines(program: Program) -> Iterator[str]:
     for argument in COMMON:
         yield from _argument(argument)
     yield ".SH COMMANDS"
-    for command in program.commands:
+    for command in program.rows():
         yield from _command(program, command)
     yield ".SH EXIT STATUS"
     for code, story in EXIT_CODES:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from xfrmd.cli.checking import CHECK
-from xfrmd.cli.compiling import COMPILE
-from xfrmd.cli.converting import EXPORT, IMPORT
-from xfrmd.cli.differing import DIFF
-from xfrmd.cli.explaining import EXPLAIN
-from xfrmd.cli.table import Command
+from xfrmd.cli.table import Elsewhere
 
-COMMANDS: Final[tuple[Command, ...]] = (CHECK, COMPILE, DIFF, EXPLAIN, IMPORT, EXPORT)
+COMMANDS: Final = (
+    Elsewhere("check", "xfrmd.cli.checking"),
+    Elsewhere("compile", "xfrmd.cli.compiling"),
+    Elsewhere("diff", "xfrmd.cli.differing"),
+    Elsewhere("explain", "xfrmd.cli.explaining"),
+    Elsewhere("import", "xfrmd.cli.converting"),
+    Elsewhere("export", "xfrmd.cli.converting"),
+)

@@ -10,8 +10,8 @@ import time
 from typing import Any, Final
 
 from xfrmd import limits
-from xfrmd.cli import local, show
-from xfrmd.cli.checking import POLICY
+from xfrmd.cli import show
+from xfrmd.cli.arguments import POLICY, VARIABLES, policy_request
 from xfrmd.cli.output import Output
 from xfrmd.cli.show_facts import facts_text
 from xfrmd.cli.table import Argument, Command
@@ -65,10 +65,7 @@ def _put(command: str, request: dict[str, Any], arguments: argparse.Namespace, o
 
 
 def _apply(arguments: argparse.Namespace, output: Output) -> int:
-    request = local.policy_files(arguments, arguments.policy).request()
-    if arguments.allow_lockout:
-        request["allow_lockout"] = True
-    return _put("apply", request, arguments, output)
+    return _put("apply", policy_request(arguments), arguments, output)
 
 
 def _reload(arguments: argparse.Namespace, output: Output) -> int:
@@ -151,7 +148,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         _apply,
         (
             POLICY,
-            *local.VARIABLES,
+            *VARIABLES,
             Argument(
                 ("--allow-lockout",),
                 "also when nobody could reach the management ports then (SSH, or what the policy's config names)",

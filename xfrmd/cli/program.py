@@ -17,7 +17,7 @@ from xfrmd.cli.table import Argument, Command, Program
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import SOCKET, ControlError
 from xfrmd.errors import CredentialError, KernelError, PolicyError, XfrmdError
-from xfrmd.policy import PolicyErrors
+from xfrmd.model.source import PolicyErrors
 
 COMMON: Final = (
     Argument(("--json",), "answer in JSON, with a schema number", {"action": "store_true"}),
@@ -83,9 +83,9 @@ def _add(parser: argparse.ArgumentParser, arguments: Sequence[Argument], **extra
         parser.add_argument(*argument.names, help=argument.help, **argument.settings, **extra)
 
 
-def parser_of(program: Program, *, brief: bool = False) -> argparse.ArgumentParser:
-    """The argparse parser of a program. Common options may stand before the command and behind it. `brief` leaves
-    stories out, as completion wants it.
+def parser_of(program: Program, rows: Sequence[Command], *, brief: bool = False) -> argparse.ArgumentParser:
+    """The argparse parser of a program with these commands of it. Common options may stand before the command and
+    behind it. `brief` leaves stories out, as completion wants it.
     """
     codes = "exit codes:\n" + "\n".join(f"  {code.value}  {story}" for code, story in EXIT_CODES)
     epilog = "\n\n".join(part for part in (_examples(program.examples), codes) if part)
@@ -94,7 +94,7 @@ def parser_of(program: Program, *, brief: bool = False) -> argparse.ArgumentPars
     parser.set_defaults(**_COMMON_DEFAULTS)
     _add(parser, COMMON, default=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for row in program.commands:
+    for row in rows:
         sub = commands.add_parser(
             row.name,
             help=row.help,
@@ -109,7 +109,15 @@ def parser_of(program: Program, *, brief: bool = False) -> argparse.ArgumentPars
 
 
 def _parse(program: Program, words: Sequence[str]) -> argparse.Namespace:
-    parser = parser_of(program)
+    """Read a command line by the commands that its words may name; help and refusals, which tell of all, by all."""
+    if not any(word.startswith(("-h", "--h")) for word in words):
+        with contextlib.suppress(_UsageError):
+            return _parsed(program, program.rows(words), words)
+    return _parsed(program, program.rows(), words)
+
+
+def _parsed(program: Program, rows: Sequence[Command], words: Sequence[str]) -> argparse.Namespace:
+    parser = parser_of(program, rows)
     arguments, rest = parser.parse_known_args(words)
     row: Command = arguments.row
     if rest and row.words and not any(word.startswith("-") for word in rest):

@@ -12,7 +12,8 @@ from typing import Final
 
 from xfrmd.adapters.journal import Journal, system_sink
 from xfrmd.adapters.policy_files import PolicyFiles
-from xfrmd.cli.local import VARIABLES, policy_files
+from xfrmd.cli.arguments import VARIABLES
+from xfrmd.cli.local import policy_files
 from xfrmd.cli.output import Output
 from xfrmd.cli.table import Argument, Command
 from xfrmd.control.client import ask

@@ -7,8 +7,8 @@ import argparse
 from typing import Any, Final
 
 from xfrmd import limits
-from xfrmd.cli import local, show
-from xfrmd.cli.checking import POLICY
+from xfrmd.cli import show
+from xfrmd.cli.arguments import POLICY, VARIABLES, policy_request
 from xfrmd.cli.output import Output
 from xfrmd.cli.show_stores import store_lines
 from xfrmd.cli.table import Argument, Command
@@ -31,10 +31,7 @@ def _changed(command: str, request: dict[str, Any], arguments: argparse.Namespac
 
 
 def _assign(arguments: argparse.Namespace, output: Output) -> int:
-    request = local.policy_files(arguments, arguments.policy).request()
-    if arguments.allow_lockout:
-        request["allow_lockout"] = True
-    return _changed("assign", {**request, "store": arguments.store}, arguments, output)
+    return _changed("assign", {**policy_request(arguments), "store": arguments.store}, arguments, output)
 
 
 def _unassign(arguments: argparse.Namespace, output: Output) -> int:
@@ -55,7 +52,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         (
             POLICY,
             _STORE,
-            *local.VARIABLES,
+            *VARIABLES,
             Argument(
                 ("--allow-lockout",),
                 "also when nobody could reach the management ports then (SSH, or what the policy's config names)",

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from xfrmd.cli import run as daemon
 from xfrmd.cli.program import run
-from xfrmd.cli.table import Program
+from xfrmd.cli.table import Elsewhere, Program
 
 PROGRAM: Final = Program(
     "xfrmd",
     8,
     "IPsec by Windows policies, with its own IKE",
     "Compile the assigned IPsec policy for this host, keep the kernel equal to it, and negotiate keys by IKEv2.",
-    daemon.COMMANDS,
+    (Elsewhere("open", "xfrmd.cli.run"), Elsewhere("run", "xfrmd.cli.run")),
     (("xfrmd run --policy /etc/xfrmd/policy.yaml", "run the daemon, as its systemd unit does"),),
 )
 

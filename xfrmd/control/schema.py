@@ -13,8 +13,7 @@ Fields may be added within a schema number, never renamed or removed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.control.exits import ExitCode
@@ -49,8 +48,7 @@ class ControlError(XfrmdError):
         return {**self.details, **fixed}
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument. Numbers may be whole where `kind` is float; `limit` is the longest text, the greatest number or the
     most entries of an object, whose values are texts, or lists of texts as well where `lists` says so.
     """
@@ -63,8 +61,7 @@ class Argument:
     lists: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command: what it is for, what it takes, what its answer holds (field name to JSON type)."""
 
     name: str

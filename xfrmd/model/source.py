@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from xfrmd.errors import PolicyError
 
 
 class Span(NamedTuple):
@@ -26,8 +28,7 @@ class Severity(enum.Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with the operator's input: where, what, and how to mend it."""
 
     severity: Severity
@@ -37,3 +38,11 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.at}: {self.severity.value}: {self.message}\n    remedy: {self.remedy}"
+
+
+class PolicyErrors(PolicyError):  # noqa: N818 (several PolicyErrors, which is what it holds)
+    """All problems of an input, warnings included, in the order of the file. At least one is an error."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from xfrmd.model.source import Problem, Span
@@ -83,4 +82,4 @@ class Page:
     def in_script(self, problem: Problem) -> Problem:
         """A problem of this text, at its place in the script and in the words of netsh."""
         message, remedy = (_KEY.sub(r"\1=", text) for text in (problem.message, problem.remedy))
-        return replace(problem, at=self.place(problem.at.line), message=message, remedy=remedy)
+        return problem._replace(at=self.place(problem.at.line), message=message, remedy=remedy)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from xfrmd.model.source import Span
+from xfrmd.model.source import PolicyErrors, Span
 from xfrmd.policy.composer import compose
-from xfrmd.policy.problems import BAD, PolicyErrors, Problems
+from xfrmd.policy.problems import BAD, Problems
 from xfrmd.policy.sources import Value
 from xfrmd.policy.variables import NAME, VARIABLES
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from xfrmd import limits
-from xfrmd.errors import PolicyError
-from xfrmd.model.source import Problem, Severity, Span
+from xfrmd.model.source import PolicyErrors, Problem, Severity, Span
 from xfrmd.policy.nodes import FromVariable, Node
 
 
@@ -21,14 +20,6 @@ class Bad(enum.Enum):
 
 
 BAD: Final = Bad.BAD
-
-
-class PolicyErrors(PolicyError):  # noqa: N818 (several PolicyErrors, which is what it holds)
-    """All problems of an input, warnings included, in the order of the file. At least one is an error."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
 
 
 class _Found:
