@@ -9,10 +9,11 @@ import os
 import select
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
+from types import MappingProxyType
 
 import pytest
 
@@ -20,7 +21,8 @@ from xfrmd import limits
 from xfrmd.control.client import ask
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import COMMANDS, ControlError, Json, checked, request
-from xfrmd.daemon.server import ControlServer, listen, pieces
+from xfrmd.daemon.answers import Parts, entries, pieces
+from xfrmd.daemon.server import ControlServer, listen
 from xfrmd.errors import KernelError
 
 Scenario = Callable[[Path], Awaitable[None]]
@@ -44,14 +46,20 @@ def served(
     allowed: Callable[[socket.socket], bool] = lambda _: True,
     patience: float = 5.0,
     longest: int = 1 << 24,
+    lists: Mapping[str, Callable[[], Parts]] = MappingProxyType({}),
 ) -> list[str]:
-    """Run a scenario against a server; the exceptions it told of."""
+    """Run a scenario against a server; the exceptions it told of. `lists`: what it answers to `sas`."""
     told: list[str] = []
+
+    async def answered(command: str, arguments: Json) -> Json:
+        if command == "sas":
+            return {name: made() for name, made in lists.items()}
+        return await answer(command, arguments)
 
     async def run() -> None:
         path = tmp_path / "control.sock"
         server = ControlServer(
-            answer, lambda where, error: told.append(f"{where}: {error}"), allowed, patience, longest
+            answered, lambda where, error: told.append(f"{where}: {error}"), allowed, patience, longest
         )
         await server.start(listen(path))
         try:
@@ -257,10 +265,91 @@ def test_files_and_values_may_come_along() -> None:
     assert checked(request("diff", arguments))[1] == arguments
 
 
+def line(message: Json) -> list[bytes]:
+    async def made() -> list[bytes]:
+        return [piece async for piece in pieces(message)]
+
+    return asyncio.run(made())
+
+
+def entry(number: int) -> Json:
+    return {"spi": f"{number:08x}", "name": 'a "quoted" é'}
+
+
 def test_a_long_answer_is_the_same_line_in_pieces_of_few_entries() -> None:
     for length in (0, 1, limits.SHOWN_AT_ONCE, limits.SHOWN_AT_ONCE + 1, 3 * limits.SHOWN_AT_ONCE):
-        entries = [{"spi": f"{number:08x}", "name": 'a "quoted" é'} for number in range(length)]
-        message: Json = {"schema": 1, "ok": True, "answer": {"before": [1], "sas": entries, "after": {}}}
-        found = list(pieces(message))
+        listed = [*map(entry, range(length))]
+        message: Json = {"schema": 1, "ok": True, "answer": {"before": [1], "sas": listed, "after": {}}}
+        found = line(message)
         assert b"".join(found) == json.dumps(message, separators=(",", ":")).encode() + b"\n"
         assert all(piece.count(b"spi") <= limits.SHOWN_AT_ONCE for piece in found)
+
+
+async def parts(*counts: int) -> Parts:
+    for count in counts:
+        yield entries([*map(entry, range(count))])
+
+
+@pytest.mark.parametrize("counts", [(), (0,), (0, 0), (2,), (2, 0, 3), (0, 1)])
+def test_a_list_that_is_made_meanwhile_is_one_list(counts: tuple[int, ...]) -> None:
+    listed = [entry(number) for count in counts for number in range(count)]
+    message: Json = {"schema": 1, "ok": True, "answer": {"a": 1, "first": parts(*counts), "then": parts(1), "z": [2]}}
+    assert json.loads(b"".join(line(message)))["answer"] == {"a": 1, "first": listed, "then": [entry(0)], "z": [2]}
+
+
+def test_of_a_long_list_no_more_is_made_than_its_reader_takes_and_it_ends_with_him(tmp_path: Path) -> None:
+    made, ended = 0, asyncio.Event()
+
+    async def endless() -> Parts:
+        nonlocal made
+        try:
+            while True:
+                made += 1
+                yield b"7," * 32767 + b"7"
+        finally:
+            ended.set()
+
+    async def scenario(path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(path))
+            slow.sendall(json.dumps(request("sas", {})).encode() + b"\n")
+            await asyncio.to_thread(ask, "version", {}, str(path))
+            await asyncio.wait_for(ended.wait(), 5)
+            assert await asyncio.to_thread(hung_up, slow)
+        assert 0 < made < 100  # 64 KiB each: what the socket holds
+
+    assert served(tmp_path, scenario, patience=0.3, lists={"ike_sas": endless}) == []
+
+
+def test_others_have_their_turn_between_the_parts_of_a_list(tmp_path: Path) -> None:
+    made, seen = 0, set[int]()
+
+    async def long() -> Parts:
+        nonlocal made
+        for _ in range(100):
+            made += 1
+            yield b"7"
+
+    async def scenario(path: Path) -> None:
+        asked = asyncio.create_task(asyncio.to_thread(ask, "sas", {}, str(path)))
+        while not asked.done():
+            await asyncio.sleep(0)
+            seen.add(made)
+        assert await asked == {"ike_sas": [7] * 100}
+        assert len(seen) > 100
+
+    assert served(tmp_path, scenario, lists={"ike_sas": long}) == []
+
+
+def test_a_fault_in_a_list_that_is_made_meanwhile_ends_its_answer_alone(tmp_path: Path) -> None:
+    async def broken() -> Parts:
+        yield b"1"
+        raise RuntimeError("a fault of ours")
+
+    async def scenario(path: Path) -> None:
+        error = await refused(path, "sas", {})
+        assert (error.code, error.exit_code) == ("broken-off", ExitCode.ERROR)
+        assert "journalctl" in error.remedy
+        await asyncio.to_thread(ask, "version", {}, str(path))
+
+    assert served(tmp_path, scenario, lists={"ike_sas": broken}) == ["control: a fault of ours"]

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 
 import pytest
 
 from xfrmd import limits
-from xfrmd.adapters.xfrm import policies, states, uapi
+from xfrmd.adapters.xfrm import policies, states, uapi, uses
 from xfrmd.adapters.xfrm.selectors import covering_block, port_mask
-from xfrmd.errors import LocalProtocolError
+from xfrmd.errors import KernelError, LocalProtocolError
 from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.proposals import Lifetime, ProtocolId, Transform, TransformType
 from xfrmd.model.sad import SadEntry
@@ -186,6 +187,24 @@ def test_ah_is_as_long_as_its_ip_version_wants_it(ends: tuple[str, str], align4:
     assert octets[uapi.SA.size :].count(b"hmac(sha256)") == 1
     assert b"cbc(aes)" not in octets
     assert not states.encode(dataclasses.replace(one, protocol=ProtocolId.ESP))[uapi.SA.size - 1] & 64
+
+
+@pytest.mark.parametrize(("octets", "one"), [(GCM, GCM_SA), (CBC, CBC_SA)])
+def test_what_an_sa_has_carried_is_found_by_what_tells_it_from_others(octets: str, one: SadEntry) -> None:
+    body = bytearray.fromhex(octets)
+    current = struct.Struct("=" + uapi.CURRENT_FORMAT)
+    current.pack_into(
+        body, struct.calcsize(f"={uapi.SELECTOR_FORMAT}16s4sB3x16s{uapi.LIFETIME_FORMAT}"), 1 << 40, 5, 6, 7
+    )
+    whole = states.decode(bytes(body))
+    found = uses.Uses([uses.decode(bytes(body))])
+    assert found.of(one.protocol, one.spi, one.dst) == (1 << 40, 5)
+    assert found.of(one.protocol, one.spi, one.src) is None
+    assert found.of(one.protocol, one.spi + 1, one.dst) is None
+    assert whole is not None
+    assert (whole.octets, whole.packets) == (1 << 40, 5)
+    with pytest.raises(KernelError):
+        uses.decode(bytes(body)[: uapi.SA.size - 1])
 
 
 def test_an_sa_is_read_without_its_keys() -> None:

@@ -49,8 +49,10 @@ def _not_running(path: str) -> ControlError:
 
 
 def _answer(octets: bytes, path: str) -> Json:
-    if not octets.endswith(b"\n"):
+    if not octets:
         raise _not_running(path)
+    if not octets.endswith(b"\n"):
+        raise ControlError("broken-off", "the daemon broke its answer off", "try again, or see journalctl -u xfrmd")
     try:
         message = json.loads(octets)
         if message["ok"]:

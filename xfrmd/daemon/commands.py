@@ -13,7 +13,7 @@ from xfrmd.compiler.counting import tally_json
 from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
 from xfrmd.control.schema import ControlError, Json
-from xfrmd.daemon import policy_commands, views
+from xfrmd.daemon import listing, policy_commands, views
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.house import House, in_force
 from xfrmd.ike.events import Delete, Initiate, Rekey
@@ -49,20 +49,6 @@ async def status(house: House, _: Json) -> Json:
         "held": dict(counters.get("hold", {})),
         "drops": {name: dict(values) for name, values in counters.items() if name != "hold"},
     }
-
-
-async def sas(house: House, _: Json) -> Json:
-    """IKE SAs and child SAs: some at a time, as handshakes go on meanwhile."""
-    plan = house.enforcement.now.plan if house.enforcement.now else None
-    listing = await asyncio.to_thread(lambda: views.Listing(house.sas.sas_apart(), plan))
-    answer: Json = {"ike_sas": [], "child_sas": []}
-    for number, view in enumerate(house.engine.each_ike_sa(), 1):
-        clocks = house.clocks()
-        answer["ike_sas"].append(views.ike_sa(view, clocks))
-        answer["child_sas"] += listing.children(view, house.ledger, clocks)
-        if number % limits.SHOWN_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return answer
 
 
 async def plan(house: House, _: Json) -> Json:
@@ -231,7 +217,7 @@ Command = Callable[[House, Json], Awaitable[Json]]
 TABLE: Final[Mapping[str, Command]] = {
     "version": version,
     "status": status,
-    "sas": sas,
+    "sas": listing.sas,
     "plan": plan,
     "facts": facts,
     "counters": counters,

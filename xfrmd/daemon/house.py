@@ -15,7 +15,7 @@ from xfrmd.daemon.core import Core
 from xfrmd.daemon.enforcement import Enforcement, InForce
 from xfrmd.daemon.enquirer import Enquirer
 from xfrmd.daemon.ledger import Ledger
-from xfrmd.daemon.ports import Engine, FactsSource, SaDatabase
+from xfrmd.daemon.ports import Engine, FactsSource, SaUses
 from xfrmd.daemon.stores import Stores
 from xfrmd.daemon.ticket_keys import TicketKeyring
 from xfrmd.model.nft import NftTable
@@ -36,7 +36,7 @@ class House:
     facts: FactsSource
     overlay: Callable[[], Overlay]
     ledger: Ledger
-    sas: SaDatabase
+    sas: SaUses
     changes: Changes
     counters: Callable[[], Mapping[str, Mapping[str, int]]]
     filter_counters: Callable[[NftTable], Counts]

@@ -11,6 +11,7 @@ from xfrmd.adapters.policy_files import Loaded
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.requests import Refusal, Request
 from xfrmd.adapters.xfrm.states import ObservedSa
+from xfrmd.adapters.xfrm.uses import Uses
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import Endpoint, Event
 from xfrmd.ike.views import IkeSaView
@@ -77,6 +78,13 @@ class SaDatabase(Protocol):
 
     def sas_apart(self) -> Sequence[ObservedSa]:
         """The same, for a thread beside the one that everything else is called in."""
+
+
+class SaUses(Protocol):
+    """What the kernel's SAs have carried. KernelError."""
+
+    def uses_apart(self) -> Uses:
+        """Of all of them, for a thread beside the one that everything else is called in."""
 
 
 class HoldQueue(Protocol):

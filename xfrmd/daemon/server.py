@@ -13,17 +13,18 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 from xfrmd import limits
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import SCHEMA, ControlError, Json, checked
+from xfrmd.daemon.answers import pieces
 from xfrmd.errors import KernelError
 
 Answerer = Callable[[str, Json], Awaitable[Json]]
-"""Carries a checked request out: command name and arguments to answer. Raises ControlError."""
+"""Carries a checked request out: command name and arguments to answer, whose lists may be Parts. ControlError."""
 REFUSAL_LINGER: Final = 1.0
 """Seconds in which a refused client may read why."""
 _UCRED: Final = struct.Struct("=iII")
@@ -117,7 +118,16 @@ class ControlServer:
                 return
             if not line.endswith(b"\n"):
                 return
-            await self._send(writer, await self._one(line))
+            await self._answered(writer, await self._one(line))
+
+    async def _answered(self, writer: asyncio.StreamWriter, message: Json) -> None:
+        try:
+            await self._send(writer, message)
+        except (OSError, TimeoutError):
+            raise
+        except Exception as error:  # of lists that are made meanwhile
+            self._broken("control", error)
+            raise ConnectionAbortedError from error  # too late for a refusal: the line has no end
 
     async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: ControlError) -> None:
         """Refuse for good. What the client still sends is thrown away for a moment: a socket that is closed on unread
@@ -146,39 +156,16 @@ class ControlServer:
             return _refusal(ControlError("internal", "the daemon failed at this", "see journalctl -u xfrmd"))
 
     async def _send(self, writer: asyncio.StreamWriter, message: Json) -> None:
-        async with asyncio.timeout(self._patience):
-            for piece in pieces(message):
-                writer.write(piece)
-                await _drained(writer)  # as the reader takes it: a long answer is not held twice
-                await asyncio.sleep(0)  # and others have their turn
-
-
-def pieces(message: Json) -> Iterator[bytes]:
-    """A message as one line, in pieces: lists in it and in its answer are cut, so that none takes long to make."""
-    answer = message.get("answer")
-    if not isinstance(answer, dict) or not any(map(_long, answer.values())):
-        yield _text(message) + b"\n"
-        return
-    yield _text({name: value for name, value in message.items() if name != "answer"})[:-1] + b',"answer":{'
-    for number, (name, value) in enumerate(answer.items()):
-        yield (b"," if number else b"") + _text(name) + b":"
-        yield from _list(value) if _long(value) else (_text(value),)
-    yield b"}}\n"
-
-
-def _long(value: object) -> bool:
-    return isinstance(value, list) and len(value) > limits.SHOWN_AT_ONCE
-
-
-def _list(values: list[object]) -> Iterator[bytes]:
-    for begin in range(0, len(values), limits.SHOWN_AT_ONCE):
-        yield (b"," if begin else b"[") + _text(values[begin : begin + limits.SHOWN_AT_ONCE])[1:-1]
-    yield b"]"
-
-
-def _text(value: object) -> bytes:
-    # In ASCII, because a client's words come back in answers, and what JSON can escape is not always Unicode.
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+        """Send an answer as its reader takes it, who has `patience` for all of it, without the time that we take."""
+        clock, patience = asyncio.get_running_loop().time, self._patience
+        async with contextlib.aclosing(pieces(message)) as made:
+            async for piece in made:
+                begun = clock()
+                async with asyncio.timeout(patience):
+                    writer.write(piece)
+                    await _drained(writer)
+                patience -= clock() - begun
+                await asyncio.sleep(0)  # others have their turn
 
 
 async def _drained(writer: asyncio.StreamWriter) -> None:

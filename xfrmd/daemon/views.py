@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from xfrmd.adapters.facts import Origins
-from xfrmd.adapters.xfrm.states import ObservedSa
+from xfrmd.adapters.xfrm.uses import Use
 from xfrmd.control.schema import Json
 from xfrmd.daemon.boot import BootState
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.enquirer import Known
-from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord, SaKey
+from xfrmd.daemon.ledger import Installed, Ledger, PeerRecord
 from xfrmd.daemon.stores import Stores
 from xfrmd.ike.proven import Proven
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.facts import HostFacts
-from xfrmd.model.plan import Plan
 from xfrmd.model.proposals import Transform, TransformType
 from xfrmd.model.source import Problem
 from xfrmd.model.store import Store
@@ -228,35 +227,33 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
     }
 
 
-class _Half(NamedTuple):
-    """One direction of a child SA as the kernel has it."""
+class InKernel(NamedTuple):
+    """What the kernel has of a child SA: one half as it was installed, and what both have carried; None for none."""
 
     installed: Installed | None
-    observed: ObservedSa | None
+    inbound: Use | None
+    outbound: Use | None
 
 
-def child_sa(
-    ike: IkeSaView, view: ChildSaView, rules: Mapping[int, str], halves: tuple[_Half, _Half], clocks: Clocks
-) -> Json:
-    """One child SA: a pair of kernel SAs. `rules` gives the rule of a reqid."""
-    inbound, outbound = halves
-    known = inbound.installed or outbound.installed
+def child_sa(ike: IkeSaView, view: ChildSaView, rule: str, kernel: InKernel, clocks: Clocks) -> Json:
+    """One child SA: a pair of kernel SAs."""
+    known, inbound, outbound = kernel
     answer: Json = {
         "spi_in": f"{view.spi_in:08x}",
         "spi_out": f"{view.spi_out:08x}",
         "ike_spi": ike.local_spi.hex(),
         "local": str(ike.local.address),
         "remote": str(ike.remote.address),
-        "rule": rules.get(view.reqid, ""),
+        "rule": rule,
         "reqid": view.reqid,
         "protocol": view.protocol.name.lower(),
         "state": view.state,
         "selectors": [str(selector) for selector in view.selectors],
         "age": round(clocks.monotonic - view.created, 1),
-        "octets_in": inbound.observed.octets if inbound.observed else 0,
-        "packets_in": inbound.observed.packets if inbound.observed else 0,
-        "octets_out": outbound.observed.octets if outbound.observed else 0,
-        "packets_out": outbound.observed.packets if outbound.observed else 0,
+        "octets_in": inbound.octets if inbound else 0,
+        "packets_in": inbound.packets if inbound else 0,
+        "octets_out": outbound.octets if outbound else 0,
+        "packets_out": outbound.packets if outbound else 0,
         "mode": None,
         "udp": False,
         "transforms": [],
@@ -265,39 +262,9 @@ def child_sa(
     }
     if known is not None:
         sa, age = known.sa, clocks.wall - known.at
-        answer |= {
-            "mode": sa.mode.name.lower(),
-            "udp": sa.encap_ports is not None,
-            "transforms": _names((sa.encryption, sa.integrity, _ESN if sa.esn else None)),
-            "rekey_in": round(sa.soft.seconds - age, 1) if sa.soft.seconds else None,
-            "expires_in": round(sa.hard.seconds - age, 1) if sa.hard.seconds else None,
-        }
+        answer["mode"] = sa.mode.name.lower()
+        answer["udp"] = sa.encap_ports is not None
+        answer["transforms"] = _names((sa.encryption, sa.integrity, _ESN if sa.esn else None))
+        answer["rekey_in"] = round(sa.soft.seconds - age, 1) if sa.soft.seconds else None
+        answer["expires_in"] = round(sa.hard.seconds - age, 1) if sa.hard.seconds else None
     return answer
-
-
-class Listing:
-    """What child SAs are shown with: the kernel's counters and the rules' names. May be made in another thread."""
-
-    def __init__(self, observed: Iterable[ObservedSa], plan: Plan | None) -> None:
-        self._rules = {protect.reqid: protect.origin.rule for protect in plan.protect} if plan else {}
-        self._in_kernel: dict[SaKey, ObservedSa] = {(sa.dst, sa.protocol, sa.spi): sa for sa in observed}
-
-    def children(self, ike: IkeSaView, ledger: Ledger, clocks: Clocks) -> list[Json]:
-        """The child SAs of one IKE SA."""
-
-        def half(key: SaKey) -> _Half:
-            return _Half(ledger.sas.get(key), self._in_kernel.get(key))
-
-        return [
-            child_sa(
-                ike,
-                child,
-                self._rules,
-                (
-                    half((ike.local.address, child.protocol, child.spi_in)),
-                    half((ike.remote.address, child.protocol, child.spi_out)),
-                ),
-                clocks,
-            )
-            for child in ike.children
-        ]

@@ -30,9 +30,11 @@ def ike_sas(ctx: Context) -> tuple[IkeSaView, ...]:
 
 def each_ike_sa(ctx: Context) -> Iterator[IkeSaView]:
     """The same one by one, each as it is when it is asked for: in between the engine may go on. Without those that have
-    come or closed since.
+    come or closed since, of which nothing is kept from their end.
     """
-    return (_ike_sa(ctx, sa) for sa in ctx.store.ike_sas() if sa.state is not IkeState.CLOSED)
+    spis = [sa.spi for sa in ctx.store.ike_sas()]
+    found = filter(None, map(ctx.store.ike_sa, spis))
+    return (_ike_sa(ctx, sa) for sa in found if sa.state is not IkeState.CLOSED)
 
 
 def totals(ctx: Context) -> tuple[int, int]:

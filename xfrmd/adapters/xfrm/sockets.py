@@ -8,11 +8,12 @@ from typing import Final
 
 from xfrmd.adapters import netlink
 from xfrmd.adapters.entropy import system_entropy
-from xfrmd.adapters.xfrm import policies, states, uapi
+from xfrmd.adapters.xfrm import policies, states, uapi, uses
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.requests import GONE, NoAnswerError, Request, RequestSocket
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.adapters.xfrm.uapi import Msg
+from xfrmd.adapters.xfrm.uses import Uses
 from xfrmd.errors import KernelError
 from xfrmd.model.addresses import Address
 from xfrmd.model.proposals import ProtocolId
@@ -102,6 +103,11 @@ class XfrmSocket(RequestSocket):
         """The same by a socket of its own: another thread may use this one meanwhile. To read 20,000 takes a while."""
         with contextlib.closing(XfrmSocket()) as apart:
             return apart.sas()
+
+    def uses_apart(self) -> Uses:
+        """What all SAs have carried, for another thread as `sas_apart`, at a twentieth of its cost."""
+        with contextlib.closing(XfrmSocket()) as apart:
+            return Uses(apart.dump(Msg.GETSA, Msg.NEWSA, uses.decode))
 
     def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
         """One SA with its counters, None when there is no such."""

@@ -109,6 +109,8 @@ SELECTOR: Final = struct.Struct("=" + SELECTOR_FORMAT)
 POLICY: Final = struct.Struct("=" + POLICY_FORMAT)
 TEMPLATE: Final = struct.Struct("=" + TEMPLATE_FORMAT)
 SA: Final = struct.Struct("=" + SA_FORMAT)
+SA_USE: Final = struct.Struct(f"={SELECTOR.size}x21s3x16x64x2Q")
+"""Of the same, for the 20,000 that a large host has: id as it stands there (daddr, spi, proto), octets, packets."""
 PORTS: Final = struct.Struct(">HHHH")
 POLICY_ID: Final = struct.Struct("=" + SELECTOR_FORMAT + "IB3x")
 """struct xfrm_userpolicy_id: selector, index, dir."""
