@@ -78,7 +78,9 @@ def stranger(answer: bytes) -> type[socketserver.StreamRequestHandler]:
     return Stranger
 
 
-@pytest.mark.parametrize("line", [b"HTTP/1.1 400 Bad Request\r\n", b"[]\n", b"{}\n", b'{"ok": false, "error": 4}\n'])
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 400 Bad Request\r\n", b"[]\n", b"{}\n", b'{"ok": false, "error": 4}\n', b"220 ready\n> "]
+)
 def test_a_socket_of_another_program_is_told(line: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socketserver.UnixStreamServer(str(tmp_path / "s"), stranger(line)) as server:
         thread = threading.Thread(target=server.handle_request)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -13,10 +14,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from xfrmd import __version__
+from xfrmd import __version__, limits
 from xfrmd.cli.output import Output
 from xfrmd.cli.program import run
 from xfrmd.cli.table import Argument, Command, Program
@@ -136,6 +138,22 @@ def test_an_answer_is_json_with_a_schema_number_or_text(capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("one\n", "talk\n")
     assert run(toy(action), ["act", "--json"]) == 5
     assert json.loads(capsys.readouterr().out) == {"schema": 1, "count": 1, "name": "ä"}
+
+
+@pytest.mark.parametrize("count", [0, limits.SHOWN_AT_ONCE, limits.SHOWN_AT_ONCE + 1])
+def test_json_is_laid_out_and_entries_of_long_lists_have_a_line_each(count: int) -> None:
+    data = io.StringIO()
+    value: dict[str, Any] = {
+        "before": {"a": ["ü\n", {}]},
+        "sas": [{"name": f"n\n{number}"} for number in range(count)],
+        "after": None,
+    }
+    Output(data, io.StringIO(), json=True).answer(value, "")
+    assert json.loads(data.getvalue()) == {"schema": 1, **value}
+    short = {"schema": 1, **value} if count <= limits.SHOWN_AT_ONCE else {"schema": 1, **value, "sas": [0]}
+    laid_out = json.dumps(short, indent=2, ensure_ascii=False)
+    entries = ",\n    ".join(json.dumps(entry) for entry in value["sas"])
+    assert data.getvalue() == (laid_out if short["sas"] != [0] else laid_out.replace("    0", f"    {entries}")) + "\n"
 
 
 @pytest.mark.parametrize(("choice", "painted"), [("always", True), ("never", False), ("auto", False)])

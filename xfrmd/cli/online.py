@@ -54,7 +54,7 @@ def _status(arguments: argparse.Namespace, output: Output) -> int:
 
 def _sas(arguments: argparse.Namespace, output: Output) -> int:
     answer = ask("sas", {}, arguments.control)
-    output.answer(answer, show.sas(answer, output))
+    output.answer(answer, "" if output.json else show.sas(answer, output))
     return ExitCode.OK
 
 

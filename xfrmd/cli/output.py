@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TextIO
 
+from xfrmd import limits
 from xfrmd.control.schema import SCHEMA
 from xfrmd.model.source import Problem, Severity
 
@@ -26,6 +27,18 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     }
 
 
+def _json(fields: Mapping[str, Any]) -> str:
+    """An object, laid out for people; entries of long lists have a line each, which takes a fifth of the time."""
+    return "{\n  " + ",\n  ".join(f"{json.dumps(name)}: {_field(value)}" for name, value in fields.items()) + "\n}"
+
+
+def _field(value: object) -> str:
+    if isinstance(value, list) and len(value) > limits.SHOWN_AT_ONCE:
+        return "[\n    " + ",\n    ".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "\n  ]"
+    # What JSON has in strings is no line break.
+    return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+
+
 class Output:
     """Prints for one run of a program. `json` is what --json says, `color` whether text may be coloured."""
 
@@ -41,7 +54,7 @@ class Output:
     def answer(self, value: Mapping[str, Any], text: str) -> None:
         """A command's answer: `value` under --json, else `text` (no line break at its end)."""
         if self.json:
-            self._data.write(json.dumps({"schema": SCHEMA, **value}, indent=2, ensure_ascii=False) + "\n")
+            self._data.write(_json({"schema": SCHEMA, **value}) + "\n")
         elif text:
             self._data.write(text + "\n")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from xfrmd.adapters.facts import Origins
@@ -190,16 +191,24 @@ def peers(ledger: Ledger) -> list[Json]:
     return [peer(name, record) for name, record in reversed(ledger.peers.items())]
 
 
-def _names(transforms: Iterable[Transform | None]) -> list[str]:
-    return [name_of(transform) for transform in transforms if transform is not None]
+@lru_cache(maxsize=256)
+def _names(*transforms: Transform | None) -> tuple[str, ...]:
+    """Few sets are agreed with all peers."""
+    return tuple(name_of(transform) for transform in transforms if transform is not None)
 
 
 def proven(end: Proven) -> Json | None:
     """How one end has proved who it is, None while it has not (or before this was remembered). `expires`: Unix time."""
     if not end.method:
         return None
-    found = {"method": end.method, "scheme": end.scheme, "subject": end.subject, "serial": end.serial}
-    return found | {"authority": end.authority, "expires": end.until}
+    return {
+        "method": end.method,
+        "scheme": end.scheme,
+        "subject": end.subject,
+        "serial": end.serial,
+        "authority": end.authority,
+        "expires": end.until,
+    }
 
 
 def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
@@ -219,7 +228,7 @@ def ike_sa(view: IkeSaView, clocks: Clocks) -> Json:
         "authenticated": {"local": proven(view.proofs.local), "remote": proven(view.proofs.remote)},
         "ppk": view.proofs.ppk or None,
         "extensions": list(view.extensions),
-        "transforms": _names(view.transforms),
+        "transforms": _names(*view.transforms),
         "age": round(clocks.monotonic - view.created, 1),
         "rekey_in": None if view.rekey_at is None else round(view.rekey_at - clocks.monotonic, 1),
         "reauthentication_in": None if view.reauth_at is None else round(view.reauth_at - clocks.monotonic, 1),
@@ -264,7 +273,7 @@ def child_sa(ike: IkeSaView, view: ChildSaView, rule: str, kernel: InKernel, clo
         sa, age = known.sa, clocks.wall - known.at
         answer["mode"] = sa.mode.name.lower()
         answer["udp"] = sa.encap_ports is not None
-        answer["transforms"] = _names((sa.encryption, sa.integrity, _ESN if sa.esn else None))
+        answer["transforms"] = _names(sa.encryption, sa.integrity, _ESN if sa.esn else None)
         answer["rekey_in"] = round(sa.soft.seconds - age, 1) if sa.soft.seconds else None
         answer["expires_in"] = round(sa.hard.seconds - age, 1) if sa.hard.seconds else None
     return answer

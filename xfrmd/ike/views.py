@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from xfrmd.ike.events import Endpoint
 from xfrmd.ike.proven import Proofs
@@ -13,8 +14,7 @@ from xfrmd.model.proposals import ProtocolId, Transform
 from xfrmd.model.selector import Selector
 
 
-@dataclass(frozen=True, slots=True)
-class ChildSaView:
+class ChildSaView(NamedTuple):
     """One child SA: a pair of ESP SAs. `selectors` are outbound."""
 
     protocol: ProtocolId
@@ -27,8 +27,7 @@ class ChildSaView:
     """Time as the engine was told it (`now`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class IkeSaView:
+class IkeSaView(NamedTuple):
     """One IKE SA with its children. `rekey_at` is a time as the engine was told it, None when none is planned."""
 
     local_spi: bytes
@@ -49,7 +48,7 @@ class IkeSaView:
     children: tuple[ChildSaView, ...]
     nat: str = ""
     """Whose address is translated: "ours", "the peer's", both; "forced" without a NAT; "" for plain ESP."""
-    proofs: Proofs = field(default_factory=Proofs)
+    proofs: Proofs = Proofs()
     vendor: str = ""
     """Whose IKE the peer seems to have, "" when its Vendor IDs do not tell."""
     extensions: tuple[str, ...] = ()
