@@ -65,7 +65,7 @@ fuzz: .venv/ready ## a million mutated datagrams (XFRMD_FUZZ_COUNT for more), th
 	$(PYTHON) -m tests.fuzz.guided
 
 soak: .venv/ready ## simulated: thirty days of everything, XFRMD_DAYS for fewer; a year with strongSwan, XFRMD_YEAR (root)
-	XFRMD_DAYS=$${XFRMD_DAYS:-30} XFRMD_YEAR=$${XFRMD_YEAR:-365} $(PYTHON) -m lab.suite --time-travel --silence 36000 \
+	XFRMD_DAYS=$${XFRMD_DAYS:-30} XFRMD_YEAR=$${XFRMD_YEAR:-365} $(PYTHON) -m lab.suite --time-travel --follow --silence 36000 \
 	    tests/simulated/test_thirty_days.py tests/simulated/test_mesh_days.py tests/simulated/test_year.py
 
 clean: ## remove what was built here

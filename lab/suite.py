@@ -72,8 +72,8 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return sorted(set(found), key=lambda file: (known.get(file.name, len(known)), -file.stat().st_size, file))
 
 
-def run(command: Sequence[str], path: Path, silence: float) -> Ran:
-    """Run a command to its end, or until it has been silent for so many seconds."""
+def run(command: Sequence[str], path: Path, silence: float, *, follow: bool = False) -> Ran:
+    """Run a command to its end, or until it has been silent for so many seconds; `follow`: its lines as they come."""
     begun, output, silent = time.monotonic(), bytearray(), False
     with (
         subprocess.Popen(
@@ -90,31 +90,39 @@ def run(command: Sequence[str], path: Path, silence: float) -> Ran:
                 break
             if not (data := os.read(lab.stdout.fileno(), 1 << 16)):
                 break
+            if follow:
+                _show(path, bytes(output.rpartition(b"\n")[2]) + data)
             output += data
     seconds = time.monotonic() - begun
     status = None if silent or lab.returncode == HUNG else lab.returncode
     return Ran(path, status, output.decode(errors="replace"), seconds)
 
 
-def lab_command(path: Path, *, time_travel: bool) -> list[str]:
-    """The command that runs one file of tests in a lab of its own."""
+def _show(path: Path, data: bytes) -> None:
+    """The whole lines of what a file's tests have said."""
+    for line in data.rpartition(b"\n")[0].decode(errors="replace").splitlines():
+        print(f"{path.stem}: {line}", flush=True)
+
+
+def lab_command(path: Path, *, time_travel: bool, follow: bool = False) -> list[str]:
+    """The command that runs one file of tests in a lab of its own; `follow`: pytest keeps back nothing of theirs."""
     options = ["--time-travel"] if time_travel else []
     # Seconds are simulated ones there: a year may pass in a test.
     limit = [] if time_travel else [f"--timeout={TEST_LIMIT}"]
     # However we end, the labs end with us.
     enclosed = ["setpriv", "--pdeathsig", "TERM", str(ROOT / "lab/run"), *options]
-    return [*enclosed, "--", sys.executable, "-m", "pytest", "-q", *limit, str(path)]
+    return [*enclosed, "--", sys.executable, "-m", "pytest", "-q", *(["-s"] if follow else []), *limit, str(path)]
 
 
-def ran(path: Path, silence: float, *, time_travel: bool) -> Ran:
+def ran(path: Path, silence: float, *, time_travel: bool, follow: bool) -> Ran:
     """One file, and once more if its lab fell silent."""
-    command = lab_command(path, time_travel=time_travel)
-    first = run(command, path, silence)
+    command = lab_command(path, time_travel=time_travel, follow=follow)
+    first = run(command, path, silence, follow=follow)
     if first.status is not None:
         return first
     print(f"lab: {path} FELL SILENT, its kernel hangs, {first.seconds:.0f} s: once more. Its last words:", flush=True)
     print(first.output[-2000:], flush=True)
-    return run(command, path, silence)
+    return run(command, path, silence, follow=follow)
 
 
 def told(one: Ran) -> str:
@@ -134,7 +142,8 @@ def all_ran(paths: Sequence[Path], options: argparse.Namespace) -> Iterator[Ran]
     # two for each processor. In simulated time none waits.
     processors = os.cpu_count() or 1
     pool = ThreadPoolExecutor(options.jobs or (processors if options.time_travel else processors + 1))
-    work = [pool.submit(ran, path, options.silence, time_travel=options.time_travel) for path in paths]
+    how = {"time_travel": options.time_travel, "follow": options.follow}
+    work = [pool.submit(ran, path, options.silence, **how) for path in paths]
     try:
         for done in as_completed(work):
             yield done.result()
@@ -148,6 +157,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, help="labs at once (default: one more than processors)")
     parser.add_argument("--time-travel", action="store_true", help="simulated time")
     parser.add_argument("--silence", type=float, default=SILENCE, help="seconds after which a lab hangs")
+    parser.add_argument("--follow", action="store_true", help="show what the tests say while they run")
     parser.add_argument("path", nargs="+", type=Path)
     options = parser.parse_args(argv)
     try:

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,22 @@ def test_all_passed_is_status_0_and_nothing_run_is_not(tests: Path) -> None:
     assert suite.main([str(tests)]) == 1
     (tests / "test_good.py").write_text(PASSES)
     assert suite.main([str(tests)]) == 0
+
+
+def test_long_work_is_followed_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    goes_on = tmp_path / "fifo"
+    os.mkfifo(goes_on)
+    said = f"printf 'day 1\\nday 2\\nda'; : <{goes_on}; printf 'y 3\\n'"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(suite.run, ["sh", "-c", said], tmp_path / "test_year.py", 60, follow=True)
+        shown, end = "", time.monotonic() + 30
+        while shown != "test_year: day 1\ntest_year: day 2\n":
+            assert time.monotonic() < end, shown
+            shown += capsys.readouterr().out
+        with goes_on.open("w"):
+            pass
+        assert running.result().output == "day 1\nday 2\nday 3\n"
+    assert capsys.readouterr().out == "test_year: day 3\n"
 
 
 def test_the_longest_begin_first(tmp_path: Path) -> None:

@@ -56,24 +56,27 @@ def test_a_peer_that_lost_its_state_is_back_long_before_it_would_be_given_up(two
     net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
 
 
-def test_after_delete_all_no_ticket_counts_and_after_a_shutdown_each_does(two_hosts: topology.TwoHosts) -> None:
+def test_after_delete_all_no_ticket_counts_and_after_a_shutdown_each_does(
+    two_hosts: topology.TwoHosts, version: int
+) -> None:
     """Both end the same SAs, and the peer that has the ticket hears the same (docs/decisions/0038)."""
     net = two_hosts
+    there = net.right.address(version)
     text = e2e.policy().replace("assign: yes", "assign: yes\n    resumption: yes")
     with (
         xfrmd(net.left, text, secret=e2e.SECRET) as left,
         xfrmd(net.right, text, secret=e2e.SECRET, lasting=True) as right,
     ):
-        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        assert ping(net.left, there, 2).lost == 0, left.log + right.log
         right.stop(signal.SIGINT)
         right.start()
-        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        assert ping(net.left, there, 2).lost == 0, left.log + right.log
         assert (left.log.count("[resumed]"), left.log.count("[ticket-refused]")) == (1, 0), left.log + right.log
         right.ctl("delete", "all", "--wait", "5")
-        assert ping(net.left, net.right.v4, 2).lost == 0, left.log + right.log
+        assert ping(net.left, there, 2).lost == 0, left.log + right.log
         assert (left.log.count("[resumed]"), left.log.count("[ticket-refused]")) == (1, 1), left.log + right.log
         assert "none of ours" in right.log
-    net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+    net.capture.assert_protected(topology.between(net.left, net.right, "icmp" if version == 4 else "icmpv6"))
 
 
 def named(word: str) -> str:
@@ -142,29 +145,30 @@ def with_word(text: str, word: str) -> str:
     return text.replace(psk, f"{word}, {psk}")
 
 
-def test_a_gateway_sends_its_peer_to_another_one() -> None:
+def test_a_gateway_sends_its_peer_to_another_one(version: int) -> None:
     """Under traffic, while it serves and when it is asked anew (RFC 5685); the other end outlives a restart."""
     with topology.lan(3) as net:
         client, first, other = net.hosts
         for gateway in (first, other):
             gateway.run("ip", "addr", "add", f"{SERVICE}/32", "dev", "lo")
         client.run("ip", "route", "add", NETWORK, "via", first.v4)
-        here, there, mine = client.v4, [first.v4, other.v4], f"{client.v4}/32"
+        here, there = client.address(version), [first.address(version), other.address(version)]
+        mine = f"{client.v4}/32"
         theirs = [tunnel(NETWORK, mine, own, here) for own in there]
-        ours = with_word(tunnel(mine, NETWORK, here, first.v4), f"redirects: [{other.v4}]")
+        ours = with_word(tunnel(mine, NETWORK, here, there[0]), f"redirects: [{there[1]}]")
         with (
             xfrmd(first, theirs[0], secret=e2e.SECRET) as serving,
             xfrmd(other, theirs[1], secret=e2e.SECRET) as another,
             xfrmd(client, ours, secret=e2e.SECRET, lasting=True) as daemon,
         ):
             assert ping(client, SERVICE, 2).lost == 0, daemon.log + serving.log + another.log
-            assert ends(daemon) == {first.v4}
+            assert ends(daemon) == {there[0]}
             running = Flood(client, Ping(SERVICE), rate=RATE).start()
             running.wait_for(20)
-            away, secret = with_word(theirs[0], f"redirect_to: {other.v4}"), serving.write_secret("psk", e2e.SECRET)
+            away, secret = with_word(theirs[0], f"redirect_to: {there[1]}"), serving.write_secret("psk", e2e.SECRET)
             serving.write_policy(away.replace("{psk}", str(secret)))
             serving.ask("reload")
-            e2e.wait_until(lambda: ends(daemon) == {other.v4}, "the tunnel ends at the other gateway")
+            e2e.wait_until(lambda: ends(daemon) == {there[1]}, "the tunnel ends at the other gateway")
             running.wait_for(20)
             outcome = running.stop()
             print(f"redirected: {len(outcome.lost)} of {outcome.sent} packets lost, {len(outcome.lost) / RATE:.2f} s")
@@ -173,14 +177,14 @@ def test_a_gateway_sends_its_peer_to_another_one() -> None:
             daemon.kill()
             daemon.start()
             assert ping(client, SERVICE, 2).lost == 0, daemon.log
-            assert (ends(daemon), daemon.log.count("[redirected]")) == ({other.v4}, 1)
+            assert (ends(daemon), daemon.log.count("[redirected]")) == ({there[1]}, 1)
             daemon.kill()
             (daemon.directory / "sas").unlink()
             daemon.start()  # it knows nothing any more, and asks the first gateway
             assert ping(client, SERVICE, 3).lost == 0, daemon.log
-            assert (ends(daemon), daemon.log.count("[redirected]")) == ({other.v4}, 2)
+            assert (ends(daemon), daemon.log.count("[redirected]")) == ({there[1]}, 2)
             assert ping(client, SERVICE, 3).lost == 0
-        net.capture.assert_nothing_clear(packets.flow([here], [SERVICE]))
+        net.capture.assert_nothing_clear(packets.flow([client.v4], [SERVICE]))
         for end in there:
             net.capture.assert_seen_esp(packets.flow([here], [end]))
 
