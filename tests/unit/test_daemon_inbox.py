@@ -34,6 +34,12 @@ def under_sa(number: int) -> DatagramReceived:
     return DatagramReceived(HERE, THERE, build_clear(header, []))
 
 
+def asks_for_cookie() -> DatagramReceived:
+    """What a peer under load answers us: without an SPI of its own (RFC 7296 2.6)."""
+    header = Header.of(bytes(7) + b"\x01", NO_SPI, ExchangeType.IKE_SA_INIT, 0, initiator=False, response=True)
+    return DatagramReceived(HERE, THERE, build_clear(header, [NotifyPayload(NotifyType.COOKIE, bytes(16))]))
+
+
 def heard(scene: Callable[[Inbox, list[DatagramReceived]], None]) -> tuple[list[DatagramReceived], int]:
     """What was heard in which order when all is done, and how many were dropped. A first message takes its time."""
 
@@ -65,6 +71,17 @@ def test_what_comes_under_an_ike_sa_goes_before_all_first_messages() -> None:
         assert order == [under_sa(1)]
 
     assert heard(scene) == ([under_sa(1), *strangers], 0)
+
+
+def test_what_a_peer_answers_us_before_it_has_an_spi_waits_behind_no_stranger() -> None:
+    def scene(inbox: Inbox, order: list[DatagramReceived]) -> None:
+        inbox.take(first(1))
+        inbox.close()
+        inbox.take(asks_for_cookie())
+        assert order == [asks_for_cookie()]
+        assert inbox.sieve.come == [1, 0, 1]
+
+    assert heard(scene) == ([asks_for_cookie()], 0)
 
 
 def test_sockets_are_read_between_slices_of_first_messages() -> None:

@@ -21,8 +21,8 @@ NONE = 0.0
 PORTS = (15502, 15503)
 
 
-def message(spi_r: bytes, *notifies: int) -> bytes:
-    header = Header.of(b"initiate", spi_r, ExchangeType.IKE_SA_INIT, 0, initiator=True, response=False)
+def message(spi_r: bytes, *notifies: int, response: bool = False) -> bytes:
+    header = Header.of(b"initiate", spi_r, ExchangeType.IKE_SA_INIT, 0, initiator=not response, response=response)
     return build_clear(header, [NotifyPayload(one, bytes(16)) for one in notifies])
 
 
@@ -30,6 +30,8 @@ BARE = message(NO_SPI, NotifyType.NAT_DETECTION_SOURCE_IP)
 SHOWN = message(NO_SPI, NotifyType.COOKIE)
 HIGH, LOW = message(b"\x01" + bytes(7)), message(bytes(7) + b"\x01")
 """SPIs that are zero but for the first octet, and for the last."""
+ASKED = message(NO_SPI, NotifyType.COOKIE, response=True)
+"""A peer wants a cookie of us: its response has no SPI of its own yet (RFC 7296 2.6)."""
 EMPTY, SHORT = message(NO_SPI), bytes(16)
 
 
@@ -63,17 +65,17 @@ def heard(family: socket.AddressFamily, marker: bytes, shares: Shares | None, se
 @pytest.mark.parametrize(
     ("shares", "passes"),
     [
-        (Shares(NONE, NONE), [HIGH, LOW]),
-        (Shares(1.0, NONE), [BARE, HIGH, LOW, EMPTY]),
-        (Shares(NONE, 1.0), [SHOWN, HIGH, LOW]),
-        (None, [BARE, SHOWN, HIGH, LOW, EMPTY, SHORT]),
+        (Shares(NONE, NONE), [HIGH, LOW, ASKED]),
+        (Shares(1.0, NONE), [BARE, HIGH, LOW, ASKED, EMPTY]),
+        (Shares(NONE, 1.0), [SHOWN, HIGH, LOW, ASKED]),
+        (None, [BARE, SHOWN, HIGH, LOW, ASKED, EMPTY, SHORT]),
     ],
     ids=["neither", "bare", "with a cookie", "detached"],
 )
 def test_only_first_messages_are_kept_out(
     family: socket.AddressFamily, marker: bytes, shares: Shares | None, passes: list[bytes]
 ) -> None:
-    assert heard(family, marker, shares, [BARE, SHOWN, HIGH, LOW, EMPTY, SHORT]) == passes
+    assert heard(family, marker, shares, [BARE, SHOWN, HIGH, LOW, ASKED, EMPTY, SHORT]) == passes
 
 
 def test_what_has_no_marker_on_port_4500_is_left_to_the_daemon() -> None:

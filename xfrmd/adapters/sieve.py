@@ -14,16 +14,17 @@ import socket
 import struct
 from typing import Final, NamedTuple
 
-from xfrmd.ike.v2.constants import NotifyType, PayloadType
+from xfrmd.ike.v2.constants import FLAG_RESPONSE, NotifyType, PayloadType
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
 _UDP_HEADER: Final = 8
 """The filter sees the datagram from its UDP header on."""
-_SPI_R, _FIRST_PAYLOAD, _NOTIFY_TYPE = 8, 16, 34
+_SPI_R, _FIRST_PAYLOAD, _FLAGS, _NOTIFY_TYPE = 8, 16, 19, 34
 """Octets of an IKE message at which these are (RFC 7296 3.1, 3.10)."""
 # <linux/bpf_common.h>, <linux/filter.h>
-_LOAD_WORD, _LOAD_HALF, _LOAD_OCTET, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x35, 0x06
+_LOAD_WORD, _LOAD_HALF, _LOAD_OCTET = 0x20, 0x28, 0x30
+_IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x15, 0x35, 0x45, 0x06
 _RANDOM: Final = 0xFFFFF000 + 56
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _ALL: Final = 0xFFFFFFFF
@@ -39,7 +40,8 @@ class Shares(NamedTuple):
 def program(marker: int, shares: Shares) -> bytes:
     """The filter's instructions. `marker`: octets before the IKE message, which are zero there (RFC 3948 2.2).
 
-    What is too short for a first message is not let in: a load beyond the end refuses the datagram.
+    A response without the responder's SPI is to what we have begun: a cookie that we are to show, another group, a
+    redirect. What is too short for a first message is not let in: a load beyond the end refuses the datagram.
     """
     at = _UDP_HEADER + marker
     steps = [(_LOAD_WORD, _UDP_HEADER, "", ""), (_IF_EQUAL, 0, "", "all")] if marker else []
@@ -48,6 +50,8 @@ def program(marker: int, shares: Shares) -> bytes:
         (_IF_EQUAL, 0, "", "all"),
         (_LOAD_WORD, at + _SPI_R + 4, "", ""),
         (_IF_EQUAL, 0, "", "all"),
+        (_LOAD_OCTET, at + _FLAGS, "", ""),
+        (_IF_ANY_BIT, FLAG_RESPONSE, "all", ""),
         (_LOAD_OCTET, at + _FIRST_PAYLOAD, "", ""),
         (_IF_EQUAL, PayloadType.NOTIFY, "", "bare"),
         (_LOAD_HALF, at + _NOTIFY_TYPE, "", ""),

@@ -4,7 +4,8 @@
 Anyone can send first messages, as many as the link carries. They wait here, not in the sockets, where what peers say
 under their IKE SAs would wait behind them: a rekey, or the proof of an honest host that has just been answered. Those
 that lead with a cookie and those that do not have their turns one by one. Decision 44. Where there is no room for more,
-the kernel keeps a part of them out (decision 46).
+the kernel keeps a part of them out (decision 46). A response is no first message, also where the peer has no SPI yet:
+it wants a cookie of us, or another group.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Final
 
 from xfrmd.daemon.sieve import Sieve
 from xfrmd.ike.events import DatagramReceived
-from xfrmd.ike.v2.constants import NO_SPI, NotifyType, PayloadType
+from xfrmd.ike.v2.constants import FLAG_RESPONSE, NO_SPI, NotifyType, PayloadType
 from xfrmd.limits import floods
 
 _SPI_R: Final = slice(8, 16)
 _FIRST_PAYLOAD: Final = 16
+_FLAGS: Final = 19
 _NOTIFY: Final = bytes([PayloadType.NOTIFY])
 _NOTIFY_TYPE: Final = slice(34, 36)
 _COOKIE: Final = NotifyType.COOKIE.to_bytes(2)
@@ -45,7 +47,7 @@ class Inbox:
         """A datagram has come."""
         data = datagram.data
         come = self.sieve.come
-        if data[_SPI_R] != NO_SPI:
+        if data[_SPI_R] != NO_SPI or (len(data) > _FLAGS and data[_FLAGS] & FLAG_RESPONSE):
             come[2] += 1
             self._post(datagram)
             return
