@@ -41,3 +41,14 @@ def test_help_imports_all_and_no_daemon() -> None:
     found = imported("xfrmctl", "--help")
     assert "xfrmd.cli.converting" in found
     assert not found & {"asyncio", "dns", "xfrmd.daemon"}
+
+
+def test_the_daemon_starts_without_what_it_needs_when_asked() -> None:
+    code = "import sys, xfrmd.cli.run; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    found = set(done.stdout.split())
+    assert {"xfrmd.daemon.commands", "xfrmd.ike.v2.proof", "xfrmd.adapters.nft"} <= found, "and with all that it needs"
+    late = {"xfrmd.compiler.explain", "xfrmd.compiler.traffic", "xfrmd.daemon.studies"}
+    assert not found & (
+        late | {"dns", "jsonschema", "multiprocessing", "pyroute2", "xfrmd.cli.checking", "xfrmd.netsh"}
+    )

@@ -10,7 +10,6 @@ from typing import Final
 
 from xfrmd import __version__, limits
 from xfrmd.compiler.counting import tally_json
-from xfrmd.compiler.explain import explain_whole
 from xfrmd.compiler.render import plan_json
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import listing, policy_commands, views
@@ -19,7 +18,8 @@ from xfrmd.daemon.house import House, in_force
 from xfrmd.ike.events import Delete, Initiate, Rekey
 from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
-from xfrmd.model.plan import ProtectPolicy
+from xfrmd.model.plan import Overlay, ProtectPolicy
+from xfrmd.model.selector import Packet
 from xfrmd.policy import PolicyErrors
 from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.packets import parse_packet
@@ -79,6 +79,12 @@ async def filters(house: House, arguments: Json) -> Json:
     return await house.enforcement.at_rest(look)
 
 
+def _explained(now: InForce, packet: Packet, overlay: Overlay) -> Json:
+    from xfrmd.daemon.studies import explained  # noqa: PLC0415 - imported when the daemon is ready, as said there
+
+    return explained(now, packet, overlay)
+
+
 async def explain_packet(house: House, arguments: Json) -> Json:
     """The fate of one packet under the plan in force."""
     try:
@@ -90,10 +96,7 @@ async def explain_packet(house: House, arguments: Json) -> Json:
             "see xfrmctl explain --help",
             details={"problems": [*map(views.problem, error.problems)]},
         ) from error
-    now = in_force(house)
-    found = await asyncio.to_thread(explain_whole, now.policies, now.facts, packet, now.plan, house.overlay())
-    answer = found.to_json()
-    return {key: value for key, value in answer.items() if key != "schema"}
+    return await asyncio.to_thread(_explained, in_force(house), packet, house.overlay())
 
 
 def _spi(house: House, text: str) -> bytes:

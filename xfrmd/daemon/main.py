@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import signal
 import socket
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ async def serve(settings: Settings, journal: Journal) -> int:
         server = await _start(service)
         service.notifier.ready(service.story())
         journal.tell(Notice(Level.INFO, "started", f"ready: {service.story()}"))
+        service.errands.start("imports", asyncio.to_thread(importlib.import_module, "xfrmd.daemon.studies"))
         interrupted = await signals.get() is signal.SIGINT
         service.notifier.stopping()
         await server.stop()

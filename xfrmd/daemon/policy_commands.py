@@ -10,11 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from xfrmd.adapters.policy_stores import StoreError
-from xfrmd.compiler import compile_policy
 from xfrmd.compiler.names import is_strict, names_of
-from xfrmd.compiler.traffic import traffic
-from xfrmd.compiler.traffic_json import traffic_json
-from xfrmd.compiler.unanswered import unanswered
 from xfrmd.control.exits import ExitCode
 from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import views
@@ -25,7 +21,6 @@ from xfrmd.model.facts import HostFacts
 from xfrmd.model.source import Severity
 from xfrmd.model.store import Store
 from xfrmd.policy import PolicyErrors, load
-from xfrmd.policy.memory import collector_paused
 from xfrmd.policy.package import NewerFormatError, Package
 from xfrmd.policy.resolve import blank
 from xfrmd.policy.words import PolicySet
@@ -65,11 +60,9 @@ def _refusals() -> Iterator[None]:
 
 
 def _compared(policies: PolicySet, facts: HostFacts, now: InForce, *, running_is_old: bool) -> Json:
-    with collector_paused():
-        other = compile_policy(policies, facts)
-        names = unanswered(now.policies, policies, facts)
-        plans = (now.plan, other) if running_is_old else (other, now.plan)
-        return traffic_json(traffic(*plans, unanswered=names))
+    from xfrmd.daemon.studies import compared  # noqa: PLC0415 - imported when the daemon is ready, as said there
+
+    return compared(policies, facts, now, running_is_old=running_is_old)
 
 
 async def diff(house: House, arguments: Json) -> Json:
@@ -86,10 +79,9 @@ async def diff(house: House, arguments: Json) -> Json:
         new = names_of(policies) - now.facts.names.keys()
         names = await house.facts.look_up(new, strict=is_strict(policies)) if new else {}
         there = replace(now.facts, names=now.facts.names | names)
-        answer = await asyncio.to_thread(_compared, policies, there, now, running_is_old=running == "old")
+        return await asyncio.to_thread(_compared, policies, there, now, running_is_old=running == "old")
     except PolicyError as error:
         raise bad_policy(error) from error
-    return {key: value for key, value in answer.items() if key != "schema"}
 
 
 def _applied(house: House, before: InForce | None, now: InForce | None) -> Json:
