@@ -130,6 +130,21 @@ def test_while_stopping_nobody_begins_and_what_is_under_way_ends() -> None:
     assert heard(scene) == ([under_sa(1)], 0)
 
 
+def test_a_flood_is_kept_out_while_stopping_too() -> None:
+    applied: list[Shares | None] = []
+
+    async def run() -> None:
+        inbox = Inbox(lambda _: None, Sieve(applied.append, lambda _: None))
+        inbox.close()
+        inbox.take(first(1))
+        inbox.sieve.pressed(floods.SIEVE_PRESSURE)
+        inbox.take(first(2))
+        await asyncio.sleep(floods.SIEVE_STEP * 1.5)
+
+    simulate(run)
+    assert applied == [Shares(floods.SIEVE_LESS)]
+
+
 def test_what_is_dropped_presses_the_sieve_and_each_kind_is_counted() -> None:
     applied: list[Shares | None] = []
 

@@ -90,6 +90,34 @@ def test_a_flood_under_spis_keeps_no_honest_beginner_out() -> None:
     assert lived(scene).applied == []
 
 
+def test_a_flood_under_spis_holds_nobody_out_whom_another_flood_has_kept_out() -> None:
+    async def scene(sieve: Sieve) -> None:
+        await pressed(sieve, 25, BARE)
+        await pressed(sieve, 100, OTHER)
+
+    assert lived(scene).applied[-1] is None
+
+
+def test_what_is_kept_out_of_one_kind_holds_nobody_of_the_other_out() -> None:
+    async def scene(sieve: Sieve) -> None:
+        await pressed(sieve, 25, SHOWN)
+        await pressed(sieve, 100, BARE)
+
+    assert lived(scene).applied[-1] == Shares(bare=floods.SIEVE_LEAST)
+
+
+def test_a_flood_of_both_kinds_is_kept_out_of_both() -> None:
+    async def scene(sieve: Sieve) -> None:
+        for _ in range(40):
+            sieve.pressed(floods.SIEVE_PRESSURE)
+            for kind, share in enumerate(sieve.shares):
+                sieve.come[kind] += round(30_000 * share)
+            await asyncio.sleep(floods.SIEVE_STEP * 1.001)
+        assert max(sieve.shares) < 0.1
+
+    lived(scene)
+
+
 def test_a_crowd_that_is_read_late_once_or_twice_is_no_flood() -> None:
     async def scene(sieve: Sieve) -> None:
         await pressed(sieve, 5, BARE, floods.SIEVE_PRESSURE - 1)

@@ -51,10 +51,10 @@ class Inbox:
             come[2] += 1
             self._post(datagram)
             return
-        if self._closed:
-            return
         shown = data[_FIRST_PAYLOAD : _FIRST_PAYLOAD + 1] == _NOTIFY and data[_NOTIFY_TYPE] == _COOKIE
         come[shown] += 1
+        if self._closed:
+            return
         queue = self._with_cookie if shown else self._bare
         if len(queue) >= floods.GREETINGS_WAITING:
             self.dropped += 1

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How many first messages the kernel lets in while more of them come than can be heard. Decision 46.
 
-Where there is pressure, fewer than before of the kind that comes most; where there is none, a little more each time,
-until all come in again. What comes under SPIs is never kept out: nobody could tell a peer's from a forger's.
+Where there is pressure, fewer than before of the kind that comes most; else, and of the other kind, a little more each
+time, until all come in again. Where most of what is read is under SPIs, it is not first messages that press. What comes
+under SPIs is never kept out: nobody could tell a peer's from a forger's.
 """
 
 from __future__ import annotations
@@ -48,12 +49,11 @@ class Sieve:
     def _step(self) -> None:
         now = self._counts()
         bare, shown, other = (count - before for count, before in zip(now, self._before, strict=True))
-        shares = self.shares
-        if self._pressure < floods.SIEVE_PRESSURE:
-            shares = Shares(*(min(share * floods.SIEVE_MORE, 1.0) for share in shares))
-        elif other < max(bare, shown):
+        shares = Shares(*(min(share * floods.SIEVE_MORE, 1.0) for share in self.shares))
+        if self._pressure >= floods.SIEVE_PRESSURE and other < max(bare, shown):
             kind = "bare" if bare >= shown else "shown"
-            shares = shares._replace(**{kind: max(getattr(shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)})
+            less = max(getattr(self.shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
+            shares = shares._replace(**{kind: less})
         self._before, self._pressure = now, 0
         self._set(shares)
 
