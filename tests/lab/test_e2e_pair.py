@@ -25,6 +25,8 @@ def test_first_ping_is_held_and_protected_and_a_stop_keeps_enforcing(
         (child,) = e2e.sas(left)["child_sas"]
         assert (child["rule"], child["mode"], child["state"]) == ("protect", "transport", "installed")
         assert child["packets_out"] == 6
+        for one in ({"remote": there}, {"spi": child["spi_in"]}, {"spi": child["spi_out"]}):
+            assert [each["packets_out"] for each in left.ask("sas", one)["child_sas"]] == [6], one
         assert left.stop() == 0
         assert ping(net.left, there, 2, wait=1.0).received == 0
         assert ping(net.right, net.left.address(version), 1, wait=1.0).received == 0

@@ -81,6 +81,8 @@ class Kernel:
     def __init__(self) -> None:
         self.plans: list[Plan] = []
         self.refuse = ""
+        self.asked: list[str] = []
+        """What was asked of SAs."""
         self.degraded: tuple[str, ...] = ()
 
     def apply(self, plan: Plan, overlay: Overlay = NO_OVERLAY) -> Outcome:
@@ -114,8 +116,14 @@ class Kernel:
         return self.apply(self.plans[-1])
 
     def uses_apart(self) -> Uses:
+        self.asked.append("all")
         inbound, outbound = uses.key(ProtocolId.ESP, 0xA1, HERE), uses.key(ProtocolId.ESP, 0xB2, THERE)
         return Uses([(inbound, Use(4096, 3)), (outbound, Use(8192, 5))])
+
+    def use(self, protocol: ProtocolId, spi: int, dst: Address) -> Use | None:
+        found = self.uses_apart().of(protocol, spi, dst)
+        self.asked[-1] = f"{spi:x}"
+        return found
 
 
 class Facts:
@@ -171,14 +179,30 @@ class Engine:
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         return self.views
 
-    def each_ike_sa(self) -> Iterator[IkeSaView]:
-        return iter(self.views)
+    def each_ike_sa(self, remote: Address | None = None, spi: bytes = b"") -> Iterator[IkeSaView]:
+        of_peer = [one for one in self.views if remote in (None, one.remote.address)]
+        return iter(of_peer if not spi else [one for one in of_peer if spi in own_spis(one)])
+
+    def own_spi(self, spi: bytes) -> bytes:
+        return own if (own := self._at_other_end().get(spi, spi)) in self._own() else b""
+
+    def _own(self) -> list[bytes]:
+        return [spi for view in self.views for spi in own_spis(view)]
+
+    def _at_other_end(self) -> dict[bytes, bytes]:
+        children = [child for view in self.views for child in view.children]
+        ends = {child.spi_out.to_bytes(4): child.spi_in.to_bytes(4) for child in children}
+        return ends | {view.remote_spi: view.local_spi for view in self.views}
 
     def totals(self) -> tuple[int, int]:
         return len(self.views), sum(len(view.children) for view in self.views)
 
     def counters(self) -> dict[str, int]:
         return {"malformed": 2, "replayed": 0}
+
+
+def own_spis(view: IkeSaView) -> list[bytes]:
+    return [view.local_spi, *(child.spi_in.to_bytes(4) for child in view.children)]
 
 
 def ike_sa(reqid: int, now: float) -> IkeSaView:
@@ -786,6 +810,30 @@ def test_ages_and_amounts_read_well() -> None:
         "5.0 GiB",
         "7.0 TiB",
     ]
+
+
+def test_of_one_peer_or_spi_no_more_is_shown_and_the_kernel_asked_for_no_more() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        one = ike_sa(7, 1.0)
+        other = one._replace(local_spi=b"l" * 8, remote=Endpoint(HERE, 500), children=())
+        place.engine.views = (one, other)
+        assert len((await place.do("sas"))["ike_sas"]) == 2
+        assert place.kernel.asked == ["all"]
+        for arguments in ({"remote": str(THERE)}, {"spi": "000000a1"}, {"spi": "0x000000A1"}, {"spi": "4C" * 8}):
+            place.kernel.asked.clear()
+            answer = await place.do("sas", **arguments)
+            assert [ike["spi_local"] for ike in answer["ike_sas"]] == ["4c" * 8], arguments
+            assert [child["octets_out"] for child in answer["child_sas"]] == [8192]
+            assert place.kernel.asked == ["a1", "b2"]
+        assert await place.do("sas", remote="10.1.0.77") == {"ike_sas": [], "child_sas": []}
+        assert await place.do("sas", remote=str(HERE), spi="000000a1") == {"ike_sas": [], "child_sas": []}
+        assert (await place.refused("sas", remote="10.1.0.0/16")).code == "bad-address"
+        for spi in ("000000a2", "a1", "x" * 8, "ab cd"):
+            assert (await place.refused("sas", spi=spi)).code == "unknown-spi"
+
+    run(scenario)
 
 
 def test_many_sas_are_listed_some_at_a_time() -> None:

@@ -151,8 +151,13 @@ class ScriptedEngine:
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         return ()
 
-    def each_ike_sa(self) -> Iterator[IkeSaView]:
+    def each_ike_sa(self, remote: Address | None = None, spi: bytes = b"") -> Iterator[IkeSaView]:
+        assert (remote, spi) == (None, b"")
         return iter(())
+
+    def own_spi(self, spi: bytes) -> bytes:
+        assert spi
+        return b""
 
     def totals(self) -> tuple[int, int]:
         return 0, 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -130,7 +130,7 @@ def test_a_soft_lifetime_of_which_nobody_spoke_is_told_once(scene: Scene) -> Non
 
 def test_an_sa_with_a_reqid_of_ours_that_nobody_knows_is_removed_and_others_stay(scene: Scene) -> None:
     ours = observed(sa(300, inbound=False))
-    scene.kernel.there += [ours, replace(observed(sa(301, inbound=False)), reqid=7)]
+    scene.kernel.there += [ours, observed(sa(301, inbound=False))._replace(reqid=7)]
     scene.watch.look()
     assert scene.kernel.done == [("remove", ours.protocol, 300, str(ours.dst))]
     assert scene.events == []
@@ -160,7 +160,7 @@ def test_what_fails_several_times_in_a_moment_is_looked_at_once(scene: Scene) ->
 
 
 def test_lifetimes_without_an_end_are_never_due(scene: Scene) -> None:
-    scene.kernel.there = [replace(one, soft=Lifetime(0)) for one in scene.kernel.there]
+    scene.kernel.there = [one._replace(soft=Lifetime(0)) for one in scene.kernel.there]
     scene.now += 10**9
     scene.watch.look()
     assert scene.events == []

@@ -65,6 +65,28 @@ def test_sas_come_and_go_while_they_are_listed() -> None:
     assert host.totals() == (5, 5)
 
 
+def test_an_sa_is_found_by_the_spi_of_either_end_and_by_its_peer() -> None:
+    pair = EnginePair(PLAIN, seeded("found"))
+    pair.measure(3)
+    host = pair.responder.engine
+    views = host.ike_sas()
+    for view in views:
+        (child,) = view.children
+        own_child, its_child = child.spi_in.to_bytes(4), child.spi_out.to_bytes(4)
+        for spi, own in ((view.local_spi, view.local_spi), (view.remote_spi, view.local_spi), (its_child, own_child)):
+            assert host.own_spi(spi) == own
+            assert list(host.each_ike_sa(spi=own)) == [view]
+            assert list(host.each_ike_sa(view.remote.address, own)) == [view]
+        assert list(host.each_ike_sa(view.remote.address)) == [view]
+    assert list(host.each_ike_sa(views[0].remote.address, views[1].local_spi)) == []
+    gone = views[0]
+    pair.hear(Delete(gone.local_spi))
+    ends = (gone.local_spi, gone.remote_spi, *(n.to_bytes(4) for c in gone.children for n in (c.spi_in, c.spi_out)))
+    for spi in (b"", b"1234", b"12345678", *ends):
+        assert host.own_spi(spi) == b""
+    assert list(host.each_ike_sa(spi=gone.local_spi)) == list(host.each_ike_sa(gone.remote.address)) == []
+
+
 def test_what_begins_in_one_moment_is_not_rekeyed_in_one() -> None:
     pair = EnginePair(PLAIN, seeded("spread"))
     soft: list[int] = []

@@ -214,7 +214,7 @@ def test_an_sa_is_read_without_its_keys() -> None:
     assert observed.ours
     assert "0001020304" not in repr(observed)
     assert not observed.due(0.0)
-    assert dataclasses.replace(observed, packets=limits.PACKETS_SOFT).due(0.0), "its sequence numbers come to an end"
+    assert observed._replace(packets=limits.PACKETS_SOFT).due(0.0), "its sequence numbers come to an end"
 
 
 @pytest.mark.parametrize("name", ["AES128-GCM", "AES192-GCM", "AES256-GCM", "CHACHA20-POLY1305"])

@@ -53,7 +53,7 @@ def _status(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _sas(arguments: argparse.Namespace, output: Output) -> int:
-    answer = ask("sas", {}, arguments.control)
+    answer = ask("sas", _given(arguments, "remote", "spi"), arguments.control)
     output.answer(answer, "" if output.json else show.sas(answer, output))
     return ExitCode.OK
 
@@ -138,9 +138,18 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "sas",
         "IKE SAs and child SAs",
         _sas,
-        examples=(("xfrmctl sas", "who is connected, and how"),),
-        story="Show each IKE SA with the identity of its peer, its rule and algorithms, and below it its child SAs:\n"
-        "SPIs, what they carry, how much they have carried, and when they are replaced.",
+        (
+            Argument(
+                ("spi",),
+                "SPI of an IKE SA or a child SA, of either end: this IKE SA alone",
+                {"metavar": "SPI", "nargs": "?"},
+            ),
+            Argument(("--remote",), "SAs with this peer alone", {"metavar": "ADDRESS"}),
+        ),
+        (("xfrmctl sas", "who is connected, and how"), ("xfrmctl sas --remote 10.1.0.2", "one peer of thousands")),
+        "Show each IKE SA with the identity of its peer, its rule and algorithms, and below it its child SAs:\n"
+        "SPIs, what they carry, how much they have carried, and when they are replaced. Of one peer or SPI the\n"
+        "daemon sends no more than that.",
     ),
     Command(
         "apply",

@@ -112,7 +112,17 @@ COMMANDS: Final = (
             "drops": dict,
         },
     ),
-    Command("sas", "IKE SAs and their child SAs", (), {"ike_sas": list, "child_sas": list}),
+    Command(
+        "sas",
+        "IKE SAs and their child SAs: all, those with a peer, or the one with an SPI",
+        (
+            Argument("remote", str, "address of the peer", required=False, limit=64),
+            Argument(
+                "spi", str, "8 hex digits of a child SA, 16 of an IKE SA, of either end", required=False, limit=18
+            ),
+        ),
+        {"ike_sas": list, "child_sas": list},
+    ),
     Command("plan", "the compiled plan in force, secrets blank", (), {"plan": dict}),
     Command("facts", "what is known of this host, and from where", (), {"facts": dict, "sources": dict}),
     Command("counters", "every counter", (), {"counters": dict}),

@@ -16,7 +16,6 @@ from xfrmd.daemon import listing, policy_commands, views
 from xfrmd.daemon.enforcement import InForce
 from xfrmd.daemon.house import House, in_force
 from xfrmd.ike.events import Delete, Initiate, Rekey
-from xfrmd.ike.views import ChildSaView, IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Overlay, ProtectPolicy
 from xfrmd.model.selector import Packet
@@ -99,30 +98,8 @@ async def explain_packet(house: House, arguments: Json) -> Json:
     return await asyncio.to_thread(_explained, in_force(house), packet, house.overlay())
 
 
-def _spi(house: House, text: str) -> bytes:
-    """The SPI of an SA that exists."""
-    digits = text.removeprefix("0x").lower()
-    try:
-        octets = bytes.fromhex(digits)
-    except ValueError:
-        octets = b""
-    known = {sa.local_spi for sa in house.engine.ike_sas()} | {
-        child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children
-    }
-    by_other_end = {sa.remote_spi: sa.local_spi for sa in house.engine.ike_sas()} | {
-        child.spi_out.to_bytes(4): child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children
-    }
-    octets = octets if octets in known else by_other_end.get(octets, b"")
-    if not octets:
-        raise ControlError("unknown-spi", f"there is no SA with SPI {text!r}", "see xfrmctl sas")
-    return octets
-
-
 def _has(house: House, spi: bytes) -> bool:
-    views_ = house.engine.ike_sas()
-    if len(spi) == 4:
-        return any(child.spi_in == int.from_bytes(spi) for view in views_ for child in view.children)
-    return any(view.local_spi == spi for view in views_)
+    return house.engine.own_spi(spi) == spi
 
 
 def _count(house: House) -> int:
@@ -131,7 +108,7 @@ def _count(house: House) -> int:
 
 async def delete(house: House, arguments: Json) -> Json:
     """Delete one SA or all. With `wait`, until it is gone."""
-    spi = None if arguments["spi"] == "all" else _spi(house, arguments["spi"])
+    spi = None if arguments["spi"] == "all" else listing.own_spi(house, arguments["spi"])
     before = _count(house)
     house.core.post(Delete(spi))
     gone = await house.changes.until(
@@ -145,7 +122,7 @@ async def rekey(house: House, arguments: Json) -> Json:
     spis = (
         [child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children]
         if arguments["spi"] == "all"
-        else [_spi(house, arguments["spi"])]
+        else [listing.own_spi(house, arguments["spi"])]
     )
     for spi in spis:
         house.core.post(Rekey(spi))
@@ -156,11 +133,8 @@ async def rekey(house: House, arguments: Json) -> Json:
 def _wanted(house: House, arguments: Json) -> tuple[ProtectPolicy, Address, Address]:
     """The negotiate filter and the two ends that the operator means."""
     now = in_force(house)
-    try:
-        remote = Address.parse(arguments["remote"])
-        local = Address.parse(arguments["local"]) if arguments.get("local") else None
-    except ValueError as error:
-        raise ControlError("bad-address", str(error), "write an IPv4 or IPv6 address") from error
+    remote = listing.address(arguments["remote"])
+    local = listing.address(arguments["local"]) if arguments.get("local") else None
     own = [one for one in now.facts.own_addresses() if one.family == remote.family and local in (None, one)]
     for protect in now.plan.protect:
         if arguments.get("rule") in (None, protect.origin.rule):
@@ -182,17 +156,9 @@ def _near_end(protect: ProtectPolicy, own: Iterable[Address], remote: Address) -
     return next((one for selector in fitting for one in own if selector.src.contains(one)), None)
 
 
-def _pair(views_: tuple[IkeSaView, ...], protect: ProtectPolicy, remote: Address) -> ChildSaView | None:
-    return next(
-        (
-            child
-            for sa in views_
-            if sa.remote.address == remote
-            for child in sa.children
-            if child.reqid == protect.reqid
-        ),
-        None,
-    )
+def _stands(house: House, protect: ProtectPolicy, remote: Address) -> bool:
+    """Is there a pair of SAs for a filter with a peer?"""
+    return any(child.reqid == protect.reqid for sa in house.engine.each_ike_sa(remote) for child in sa.children)
 
 
 async def initiate(house: House, arguments: Json) -> Json:
@@ -206,7 +172,7 @@ async def initiate(house: House, arguments: Json) -> Json:
         return found is not None and found.failures > failures
 
     def stands() -> bool:
-        return _pair(house.engine.ike_sas(), protect, remote) is not None
+        return _stands(house, protect, remote)
 
     house.core.post(Initiate(protect.reqid, local, remote))
     await house.changes.until(lambda: stands() or failed(), arguments.get("wait") or 0)

@@ -9,33 +9,60 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from xfrmd import limits
-from xfrmd.adapters.xfrm.uses import Uses
-from xfrmd.control.schema import Json
+from xfrmd.adapters.xfrm.uses import Use
+from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon import views
 from xfrmd.daemon.answers import Parts, entries
 from xfrmd.daemon.house import House
 from xfrmd.ike.views import IkeSaView
+from xfrmd.model.addresses import Address
+from xfrmd.model.proposals import ProtocolId
+
+Used = Callable[[ProtocolId, int, Address], Use | None]
+"""What the kernel's SA with this protocol, SPI and destination has carried."""
 
 
-async def sas(house: House, _: Json) -> Json:
-    """IKE SAs and child SAs."""
-    uses = await asyncio.to_thread(house.sas.uses_apart)
-    listing = Listing(house, uses, house.engine.each_ike_sa())
+async def sas(house: House, arguments: Json) -> Json:
+    """IKE SAs and child SAs: all, those with one peer, or the one with an SPI. Of some the kernel is asked for each."""
+    remote = address(arguments["remote"]) if arguments.get("remote") else None
+    spi = own_spi(house, arguments["spi"]) if arguments.get("spi") else b""
+    some = remote is not None or spi
+    used = house.sas.use if some else (await asyncio.to_thread(house.sas.uses_apart)).of
+    listing = Listing(house, used, house.engine.each_ike_sa(remote, spi))
     return {"ike_sas": listing.ike_sas(), "child_sas": listing.child_sas()}
+
+
+def address(text: str) -> Address:
+    """An address that a client means. ControlError."""
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise ControlError("bad-address", str(error), "write an IPv4 or IPv6 address") from error
+
+
+def own_spi(house: House, text: str) -> bytes:
+    """Our SPI of the SA that a client means by the SPI of either end. ControlError when there is none."""
+    try:
+        octets = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        octets = b""
+    if not (own := house.engine.own_spi(octets)):
+        raise ControlError("unknown-spi", f"there is no SA with SPI {text!r}", "see xfrmctl sas")
+    return own
 
 
 class Listing:
     """Both lists of one answer. The child SAs are those of IKE SAs that were shown, so they are asked for last."""
 
-    def __init__(self, house: House, uses: Uses, found: Iterator[IkeSaView]) -> None:
+    def __init__(self, house: House, used: Used, found: Iterator[IkeSaView]) -> None:
         plan = house.enforcement.now.plan if house.enforcement.now else None
         self._rules = {protect.reqid: protect.origin.rule for protect in plan.protect} if plan else {}
         self._house = house
-        self._uses = uses
+        self._used = used
         self._found = found
         self._children: collections.deque[bytes] = collections.deque()
 
@@ -52,7 +79,7 @@ class Listing:
             yield self._children.popleft()
 
     def _of(self, ike: IkeSaView, clocks: views.Clocks) -> Iterator[Json]:
-        installed, used = self._house.ledger.sas, self._uses.of
+        installed, used = self._house.ledger.sas, self._used
         local, remote = ike.local.address, ike.remote.address
         for child in ike.children:
             protocol, spi_in, spi_out = child.protocol, child.spi_in, child.spi_out

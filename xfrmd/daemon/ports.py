@@ -11,7 +11,7 @@ from xfrmd.adapters.policy_files import Loaded
 from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.requests import Refusal, Request
 from xfrmd.adapters.xfrm.states import ObservedSa
-from xfrmd.adapters.xfrm.uses import Uses
+from xfrmd.adapters.xfrm.uses import Use, Uses
 from xfrmd.ike.effects import Effect
 from xfrmd.ike.events import Endpoint, Event
 from xfrmd.ike.views import IkeSaView
@@ -38,8 +38,13 @@ class Engine(Protocol):
     def ike_sas(self) -> tuple[IkeSaView, ...]:
         """Its SAs, for people."""
 
-    def each_ike_sa(self) -> Iterator[IkeSaView]:
-        """The same one by one; it may hear events in between."""
+    def each_ike_sa(self, remote: Address | None = None, spi: bytes = b"") -> Iterator[IkeSaView]:
+        """The same one by one; it may hear events in between. Those with a peer alone, or the one that has this SPI of
+        ours or a child SA of that.
+        """
+
+    def own_spi(self, spi: bytes) -> bytes:
+        """Our SPI of the SA that has this one at either end; b"" when there is none."""
 
     def totals(self) -> tuple[int, int]:
         """How many IKE SAs and child SAs there are."""
@@ -82,6 +87,9 @@ class SaDatabase(Protocol):
 
 class SaUses(Protocol):
     """What the kernel's SAs have carried. KernelError."""
+
+    def use(self, protocol: ProtocolId, spi: int, dst: Address) -> Use | None:
+        """Of one; None: there is no such."""
 
     def uses_apart(self) -> Uses:
         """Of all of them, for a thread beside the one that everything else is called in."""

@@ -51,6 +51,7 @@ from xfrmd.ike.saved import Record
 from xfrmd.ike.saving import Recorder
 from xfrmd.ike.v2 import create_child, exchange, mobike, rekey_ike
 from xfrmd.ike.views import EngineView, IkeSaView, SoftSaView
+from xfrmd.model.addresses import Address
 from xfrmd.model.plan import Plan
 
 # Timer keys and events carry the type that their function takes; the tables pair them, so Any is exact here.
@@ -146,9 +147,13 @@ class Engine:
         """The IKE SAs with their child SAs, without those that are only remembered to repeat a response."""
         return snapshot.ike_sas(self._ctx)
 
-    def each_ike_sa(self) -> Iterator[IkeSaView]:
-        """The same one by one: however many there are, the engine can go on in between (see snapshot)."""
-        return snapshot.each_ike_sa(self._ctx)
+    def each_ike_sa(self, remote: Address | None = None, spi: bytes = b"") -> Iterator[IkeSaView]:
+        """The same one by one, all or some: however many there are, the engine can go on in between (see snapshot)."""
+        return snapshot.each_ike_sa(self._ctx, remote, spi)
+
+    def own_spi(self, spi: bytes) -> bytes:
+        """Our SPI of the IKE SA or child SA that has this one at either end; b"" when there is none."""
+        return self._ctx.store.own_spi(spi)
 
     def totals(self) -> tuple[int, int]:
         """How many IKE SAs and child SAs there are."""

@@ -10,6 +10,7 @@ from xfrmd.ike.child_sa import ChildSa
 from xfrmd.ike.context import Context, TimerKind
 from xfrmd.ike.ike_sa import IkeSa, IkeState
 from xfrmd.ike.views import ChildSaView, EngineView, FailureView, IkeSaView, SoftSaView
+from xfrmd.model.addresses import Address
 
 
 def take(ctx: Context) -> EngineView:
@@ -28,11 +29,14 @@ def ike_sas(ctx: Context) -> tuple[IkeSaView, ...]:
     return tuple(_ike_sa(ctx, sa) for sa in ctx.store.ike_sas())
 
 
-def each_ike_sa(ctx: Context) -> Iterator[IkeSaView]:
+def each_ike_sa(ctx: Context, remote: Address | None = None, spi: bytes = b"") -> Iterator[IkeSaView]:
     """The same one by one, each as it is when it is asked for: in between the engine may go on. Without those that have
-    come or closed since, of which nothing is kept from their end.
+    come or closed since, of which nothing is kept from their end. Those with a peer, or the one that has this SPI of
+    ours or a child SA of that, where one of both is given.
     """
-    spis = [sa.spi for sa in ctx.store.ike_sas()]
+    held = ctx.store.holder(spi) if spi else None
+    all_ = (held,) if held else () if spi else ctx.store.ike_sas()
+    spis = [sa.spi for sa in all_ if remote in (None, sa.remote.address)]
     found = filter(None, map(ctx.store.ike_sa, spis))
     return (_ike_sa(ctx, sa) for sa in found if sa.state is not IkeState.CLOSED)
 

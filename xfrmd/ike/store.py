@@ -123,6 +123,35 @@ class Store:
         """All IKE SAs that are not closed."""
         return [sa for sa in self._by_spi.values() if sa.state is not IkeState.CLOSED]
 
+    def own_spi(self, spi: bytes) -> bytes:
+        """Our SPI of the IKE SA (8 octets) or child SA (4) that has this one at either end; b"" when there is none.
+        What is only remembered to repeat a response, or lingers, is none.
+        """
+        if len(spi) == 4:
+            return self._own_child_spi(int.from_bytes(spi))
+        own = self._by_spi.get(spi)
+        if own is None or own.state is IkeState.CLOSED:
+            own = next((sa for sa in self.ike_sas() if sa.peer_spi == spi), None)
+        return own.spi if own is not None else b""
+
+    def _own_child_spi(self, spi: int) -> bytes:
+        own = self._by_spi_in.get(spi)
+        if own is None or self._shown_with(own) is None:
+            others = (child for child in self._lineage_of if child.spi_out == spi and self._shown_with(child))
+            own = next(others, None)
+        return own.spi_in.to_bytes(4) if own is not None else b""
+
+    def _shown_with(self, child: ChildSa) -> IkeSa | None:
+        lineage = self._lineage_of.get(child)
+        return lineage.current if lineage is not None else None
+
+    def holder(self, own_spi: bytes) -> IkeSa | None:
+        """The IKE SA with this SPI of ours, or the one that its child SA with this SPI of ours is shown with."""
+        if len(own_spi) != 4:
+            return self._by_spi.get(own_spi)
+        child = self._by_spi_in.get(int.from_bytes(own_spi))
+        return self._shown_with(child) if child is not None else None
+
     # Child SAs
 
     def add_child(self, lineage: Lineage, child: ChildSa) -> None:

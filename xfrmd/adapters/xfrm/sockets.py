@@ -13,7 +13,7 @@ from xfrmd.adapters.xfrm.policies import ObservedPolicy
 from xfrmd.adapters.xfrm.requests import GONE, NoAnswerError, Request, RequestSocket
 from xfrmd.adapters.xfrm.states import ObservedSa
 from xfrmd.adapters.xfrm.uapi import Msg
-from xfrmd.adapters.xfrm.uses import Uses
+from xfrmd.adapters.xfrm.uses import Use, Uses
 from xfrmd.errors import KernelError
 from xfrmd.model.addresses import Address
 from xfrmd.model.proposals import ProtocolId
@@ -108,6 +108,11 @@ class XfrmSocket(RequestSocket):
         """What all SAs have carried, for another thread as `sas_apart`, at a twentieth of its cost."""
         with contextlib.closing(XfrmSocket()) as apart:
             return Uses(apart.dump(Msg.GETSA, Msg.NEWSA, uses.decode))
+
+    def use(self, protocol: ProtocolId, spi: int, dst: Address) -> Use | None:
+        """What one SA has carried, None when there is no such."""
+        found = self.get(Msg.GETSA, states.encode_id(protocol, spi, dst), Msg.NEWSA, uses.decode)
+        return found[1] if found else None
 
     def sa(self, protocol: ProtocolId, spi: int, dst: Address) -> ObservedSa | None:
         """One SA with its counters, None when there is no such."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from xfrmd import limits
 from xfrmd.adapters import netlink
@@ -26,8 +26,7 @@ _PORT_PAIR: Final = struct.Struct(">HH")
 NO_LIMIT: Final = Lifetime(0)
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedSa:
+class ObservedSa(NamedTuple):
     """An SA as the kernel has it, without its keys."""
 
     protocol: ProtocolId

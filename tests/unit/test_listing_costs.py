@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `sas` costs grows as the peers do and no faster, and no answer is held whole: calls and memory are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from bench import engine as suites
+from bench.pair import EnginePair
+from tests.fuzz.costs import Cost, measured
+from tests.unit.test_daemon_commands import Place
+from tests.unit.test_many_peers import seeded
+from xfrmd import limits
+from xfrmd.adapters import netlink
+from xfrmd.adapters.xfrm import states, uses
+from xfrmd.adapters.xfrm.sockets import XfrmSocket
+from xfrmd.adapters.xfrm.uapi import Msg
+from xfrmd.adapters.xfrm.uses import Use, Uses
+from xfrmd.cli import show
+from xfrmd.cli.output import Output
+from xfrmd.control.schema import Json
+from xfrmd.daemon.answers import pieces
+from xfrmd.daemon.listing import sas
+from xfrmd.ike.effects import Effect, InstallSa
+from xfrmd.ike.engine import Engine
+from xfrmd.ike.events import Event
+from xfrmd.model.addresses import Address
+from xfrmd.model.proposals import ProtocolId
+from xfrmd.model.sad import SadEntry
+
+FEW, MANY = 2 * limits.SHOWN_AT_ONCE, 8 * limits.SHOWN_AT_ONCE
+_AT_ONCE = 40
+"""SAs that the kernel tells of in one part of a dump."""
+
+
+class Wire:
+    """A kernel that has SAs, of which each has carried something."""
+
+    def __init__(self, bodies: list[bytes]) -> None:
+        self._bodies = bodies
+        self._parts: Iterator[bytes] = iter(())
+
+    def send(self, data: bytes, /) -> int:
+        (asked,) = netlink.messages(data)
+        told = [netlink.frame(Msg.NEWSA, 0, asked.seq, body) for body in self._bodies]
+        parts = [b"".join(told[begin : begin + _AT_ONCE]) for begin in range(0, len(told), _AT_ONCE)]
+        self._parts = iter([*parts, netlink.frame(netlink.NLMSG_DONE, 0, asked.seq, bytes(4))])
+        return len(data)
+
+    def recv(self, size: int, /) -> bytes:
+        part = next(self._parts)
+        assert len(part) <= size
+        return part
+
+    def getsockname(self) -> tuple[int, int]:
+        return 1, 0
+
+    def close(self) -> None: ...
+
+
+class Hearing:
+    """An engine whose SAs are noted."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.installed: list[SadEntry] = []
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects = self.engine.handle(event, now)
+        self.installed += [effect.sa for effect in effects if isinstance(effect, InstallSa)]
+        return effects
+
+
+class Crowd:
+    """A daemon with so many peers, its kernel, and one client who asks."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        pair = EnginePair(suites.SUITES[0], seeded(f"crowd of {count}"))
+        self.engine = pair.responder.engine
+        hearing = Hearing(self.engine)
+        pair.responder.engine = hearing  # type: ignore[assignment]  # as much of an engine as a pair asks for
+        pair.measure(count)
+        self.bodies = [states.encode(sa) for sa in hearing.installed]
+        self.house = asyncio.run(self._house())
+        self.house.engine = self.engine
+        self.house.sas = self
+        for sa in hearing.installed:
+            self.house.ledger.installed(sa)
+
+    @staticmethod
+    async def _house() -> Any:
+        return Place().house
+
+    def dumped(self) -> Uses:
+        return Uses(XfrmSocket(opener=lambda: Wire(self.bodies)).dump(Msg.GETSA, Msg.NEWSA, uses.decode))
+
+    def uses_apart(self) -> Uses:
+        return self.dumped()
+
+    def use(self, protocol: ProtocolId, spi: int, dst: Address) -> Use | None:
+        return Use(spi, len(dst)) if protocol is ProtocolId.ESP else None
+
+    def asked(self, **arguments: str) -> list[bytes]:
+        """What is sent, of which no more is held than a client has not taken."""
+
+        async def answered() -> list[bytes]:
+            answer = {"ok": True, "answer": await sas(self.house, arguments)}
+            return [piece[:0] async for piece in pieces(answer)]
+
+        return asyncio.run(answered())
+
+    def answer(self) -> Json:
+        async def whole() -> Json:
+            answer: Json = {"ok": True, "answer": await sas(self.house, {})}
+            arrived: Json = json.loads(b"".join([piece async for piece in pieces(answer)]))["answer"]
+            return arrived
+
+        return asyncio.run(whole())
+
+
+@pytest.fixture(scope="module", name="crowds")
+def of_both_sizes() -> tuple[Crowd, Crowd]:
+    return Crowd(FEW), Crowd(MANY)
+
+
+def costs(crowds: tuple[Crowd, Crowd], step: Any) -> tuple[Cost, Cost]:
+    """Of both sizes, when all that is made once has been made."""
+    for crowd in crowds:
+        step(crowd)
+    few, many = measured([(crowd.count, partial(step, crowd)) for crowd in crowds])
+    return few, many
+
+
+def test_what_is_measured_is_the_whole_list(crowds: tuple[Crowd, Crowd]) -> None:
+    for crowd in crowds:
+        answer = crowd.answer()
+        assert len(answer["ike_sas"]) == len(answer["child_sas"]) == crowd.count
+        assert {child["mode"] for child in answer["child_sas"]} == {"transport"}
+        assert crowd.dumped().of(ProtocolId.ESP, int(answer["child_sas"][-1]["spi_in"], 16), Address(4, 0)) is None
+
+
+def test_a_list_of_all_costs_each_peer_the_same_and_is_held_by_nobody(crowds: tuple[Crowd, Crowd]) -> None:
+    few, many = costs(crowds, Crowd.asked)
+    assert few.calls > 100 * FEW / 2
+    assert many.calls < 1.02 * MANY / FEW * few.calls
+    held = (many.memory - few.memory) / (MANY - FEW)
+    assert held < 1200, "the text of a child SA, and of the kernel's SAs what they have carried"
+
+
+def test_what_the_kernel_tells_is_read_in_as_many_steps_as_it_has_sas(crowds: tuple[Crowd, Crowd]) -> None:
+    few, many = costs(crowds, Crowd.dumped)
+    assert few.calls > 2 * FEW
+    assert many.calls < 1.02 * MANY / FEW * few.calls
+    assert many.calls < 20 * 2 * MANY, "two for each peer"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_showing_it_costs_each_peer_the_same(crowds: tuple[Crowd, Crowd], as_json: bool) -> None:
+    answers = {crowd.count: crowd.answer() for crowd in crowds}
+
+    def shown(crowd: Crowd) -> None:
+        output = Output(io.StringIO(), io.StringIO(), json=as_json)
+        answer = answers[crowd.count]
+        output.answer(answer, "" if as_json else show.sas(answer, output))
+
+    few, many = costs(crowds, shown)
+    assert few.calls > 2 * FEW
+    assert many.calls < 1.02 * MANY / FEW * few.calls
+
+
+def test_one_peer_or_spi_costs_next_to_nothing_among_many(crowds: tuple[Crowd, Crowd]) -> None:
+    def one_peer(crowd: Crowd) -> None:
+        crowd.asked(remote="10.0.0.7")
+
+    def one_spi(crowd: Crowd) -> None:
+        (view,) = crowd.engine.each_ike_sa(Address.parse("10.0.0.7"))
+        for spi in (view.local_spi, view.remote_spi, view.children[0].spi_in.to_bytes(4)):
+            crowd.asked(spi=spi.hex())
+
+    for step in (one_peer, one_spi):
+        few, many = costs(crowds, step)
+        assert many.calls < few.calls + 4 * (MANY - FEW), "others are looked at, and not shown"
