@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -12,10 +13,12 @@ import pytest
 
 from xfrmd.adapters.sieve import Shares, attach, detach, program
 from xfrmd.adapters.udp import NON_ESP_MARKER, UdpSockets
+from xfrmd.ike.events import DatagramReceived
 from xfrmd.ike.v2.constants import NO_SPI, ExchangeType, NotifyType
 from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear
 from xfrmd.ike.v2.payloads import NotifyPayload
+from xfrmd.limits import floods
 
 NONE = 0.0
 PORTS = (15502, 15503)
@@ -116,6 +119,45 @@ def of_a_flood(prepare: Callable[[UdpSockets], None]) -> int:
 def test_a_flood_takes_no_room_from_what_is_said_under_ike_sas() -> None:
     assert of_a_flood(lambda sockets: sockets.let_in(Shares(0.01))) == 100
     assert of_a_flood(lambda _: None) < 100, "without it the socket is full: the control"
+
+
+def presses(count: int) -> int:
+    """How often it is told that a socket fills, of which one message is read at a time after so many have come."""
+
+    async def run() -> int:
+        told, read, done = 0, 0, asyncio.Event()
+
+        def pressed() -> None:
+            nonlocal told
+            told += 1
+
+        def receive(_: DatagramReceived) -> None:
+            nonlocal read
+            read += 1
+            if read == min(count, 10):
+                done.set()
+
+        sockets = UdpSockets(receive, PORTS, pressed)
+        sockets.open()
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                for _ in range(count):
+                    peer.sendto(BARE, ("127.0.0.1", PORTS[0]))
+            sockets.attach(asyncio.get_running_loop())
+            await asyncio.wait_for(done.wait(), 10)
+            sockets.detach(asyncio.get_running_loop())
+        finally:
+            sockets.close()
+        return told
+
+    return asyncio.run(run())
+
+
+@ROOT
+def test_a_socket_that_fills_is_told_and_one_that_is_read_slowly_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floods, "DATAGRAM_BATCH", 1)
+    assert presses(30_000) >= 10
+    assert presses(1_000) == 0
 
 
 @ROOT

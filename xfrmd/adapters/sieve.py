@@ -18,6 +18,9 @@ from xfrmd.ike.v2.constants import FLAG_RESPONSE, NotifyType, PayloadType
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
+_SO_MEMINFO: Final = 55
+_MEMORY: Final = struct.Struct("=2I")
+"""Octets that wait in a socket, with what the kernel keeps beside them, and how many may (<linux/sock_diag.h>)."""
 _UDP_HEADER: Final = 8
 """The filter sees the datagram from its UDP header on."""
 _SPI_R, _FIRST_PAYLOAD, _FLAGS, _NOTIFY_TYPE = 8, 16, 19, 34
@@ -85,3 +88,9 @@ def detach(sock: socket.socket) -> None:
     """Have the socket let everything in again; one that has no filter stays as it is. OSError."""
     with contextlib.suppress(FileNotFoundError):  # ENOENT: there is none
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+def fills(sock: socket.socket) -> bool:
+    """Is more than half of the room taken? (The kernel may tell of up to a quarter that is free again.) OSError."""
+    waiting, room = _MEMORY.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))
+    return bool(waiting > room // 2)

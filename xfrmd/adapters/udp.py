@@ -72,7 +72,7 @@ class UdpSockets:
         ports: tuple[int, int] = (IKE_PORT, NAT_T_PORT),
         pressed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pressed` is called when a socket had more than was read of it in its time."""
+        """`pressed` is called when a socket fills that was read for as long as it may be."""
         self._receive = receive
         self._ports = ports
         self._pressed = pressed
@@ -150,7 +150,8 @@ class UdpSockets:
                 self.counters["oversized"] += 1
                 continue
             self._one(port, data, control, source)
-        self._pressed()
+        if sieve.fills(sock):
+            self._pressed()
 
     def _one(self, port: int, data: bytes, control: list[tuple[int, int, bytes]], source: object) -> None:
         octets = self._ike_octets(port, data)

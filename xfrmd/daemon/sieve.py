@@ -35,7 +35,7 @@ class Sieve:
         self._told = float("-inf")
 
     def pressed(self, by: int = 1) -> None:
-        """There was no time to read all that had come; `by` floods.SIEVE_PRESSURE: or no room to keep it."""
+        """What comes fills a socket, read as it is; `by` floods.SIEVE_PRESSURE: or there is no room to keep it."""
         self._pressure += by
         if not self._at_work:
             self._at_work = True

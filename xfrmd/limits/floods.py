@@ -20,8 +20,8 @@ GREETINGS_SLICE: Final = 0.01
 SIEVE_STEP: Final = 0.1
 """Seconds between two changes of what the kernel lets in of first messages: as long as a full queue of them takes."""
 SIEVE_PRESSURE: Final = 3
-"""So often in a step there must be more in a socket than is read of it at a time; a crowd that comes at once is more
-than that once or twice.
+"""So often in a step must a socket be half full when it has been read for as long as it may be: a crowd that comes at
+once fills it once or twice. One that is read slowly, as what is in it costs much, is not full.
 """
 SIEVE_LESS: Final = 0.7
 """What is left of the share with each step under pressure: from all to a tenth in 0.7 s, and with SIEVE_MORE five
