@@ -222,8 +222,32 @@ def test_refusals_run_out_for_forged_addresses_only() -> None:
     assert last is not None
     (answer,) = refused(3 * floods.CLEAR_ANSWERS - 1, last)
     assert parse_clear(answer.data).notify(NotifyType.INVALID_SYNTAX)
-    target.now += 1.0
+    target.now += floods.COOKIE_LINGER
     assert _cookie(refused(1)) is None
+
+
+def test_a_copy_of_what_was_told_a_cookie_is_not_answered_when_the_load_has_gone() -> None:
+    """The host shows its cookie, and proves that message: an answer to the one before would not fit its proof."""
+    target = Target()
+    for _ in range(floods.HALF_OPEN_COOKIE):
+        assert target.ask(at("192.0.2.1"))
+    target.pass_time(floods.HALF_OPEN_LIFETIME - 1)
+    own = Address.parse("198.51.100.7")
+    client = Side(own, plans.plan(own, [B4]), 99)
+    (bare,) = datagrams(client.hear(Acquire(plans.ALL_REQID, ping(own, B4)), target.now))
+    (told,) = target.hear(bare.local, bare.data)
+    assert _cookie([told])
+    (shown,) = datagrams(client.hear(DatagramReceived(bare.local, bare.remote, told.data), target.now))
+    target.pass_time(2)  # those of which nothing has come are forgotten
+    copies = target.hear(bare.local, bare.data)
+    waiting = [*copies, *target.hear(shown.local, shown.data)]
+    while waiting:
+        answer = waiting.pop(0)
+        for sent in datagrams(client.hear(DatagramReceived(bare.local, bare.remote, answer.data), target.now)):
+            waiting += target.hear(sent.local, sent.data, sent.remote.port)
+    assert len(client.installed()) == 2
+    target.pass_time(floods.COOKIE_LINGER)
+    assert target.ask(at("192.0.2.2"), cookie=False), "no cookie is asked for any more"
 
 
 def test_a_message_too_short_for_a_key_exchange_is_told_no_cookie() -> None:

@@ -341,7 +341,7 @@ def test_refusals_in_the_clear_are_limited() -> None:
         refused += parse_clear(answer.data).notify(NotifyType.COOKIE) is None
     assert refused == floods.CLEAR_ANSWERS
     assert parse_clear(datagrams(talk.deliver(init))[0].data).notify(NotifyType.COOKIE)
-    talk.now = 11.0
+    talk.now += floods.COOKIE_LINGER
     assert parse_clear(datagrams(talk.deliver(init))[0].data).notify(NotifyType.NO_PROPOSAL_CHOSEN)
 
 

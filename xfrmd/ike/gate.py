@@ -35,10 +35,11 @@ _GREETINGS: Final[dict[int, Callable[[Context, Endpoint, Endpoint, ClearMessage]
 class Gate:
     """Cookies, and how many refusals in the clear may still be sent this second."""
 
-    __slots__ = ("_answers", "_cookies", "_second")
+    __slots__ = ("_answers", "_cookies", "_loaded_until", "_second")
 
     def __init__(self, cookies: CookieJar) -> None:
         self._cookies = cookies
+        self._loaded_until = 0.0
         self._second = 0.0
         self._answers = 0
 
@@ -96,7 +97,11 @@ class Gate:
         if known is not None:
             exchange.receive(ctx, known, header, event)
             return
-        loaded = half_open.load(ctx.now) >= floods.HALF_OPEN_COOKIE or self._spent(ctx)
+        if half_open.load(ctx.now) >= floods.HALF_OPEN_COOKIE or self._spent(ctx):
+            self._loaded_until = ctx.now + floods.COOKIE_LINGER
+        # Who was told a cookie shows it, and proves that message. A copy of the one before, which is still under way or
+        # waits here, must not be answered in its place: the proof would not fit, and end in AUTHENTICATION_FAILED.
+        loaded = ctx.now < self._loaded_until
         if loaded and not (self._has_cookie(ctx, header, event) and _has_room(ctx, event.remote)):
             return
         try:

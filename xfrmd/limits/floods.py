@@ -54,6 +54,10 @@ HALF_OPEN_PAUSE: Final = 0.25
 """Seconds between two that such a host or network may still begin: honest ones beside it come through in the end."""
 COOKIE_LIFETIME: Final = 60.0
 """A cookie's secret is used this long and recognised as long again."""
+COOKIE_LINGER: Final = 10.0
+"""Seconds for which cookies are still asked for when the load has gone: as long as copies of a message that was told
+one may be under way, from a daemon's or a network's standstill.
+"""
 COOKIE_ASKER: Final = 104
 """Octets from which on a message is told a cookie, twice what that takes: no request with a key exchange is shorter,
 and who forges addresses gains nothing by us.
