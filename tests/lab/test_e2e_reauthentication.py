@@ -110,4 +110,9 @@ def test_charon_by_its_own_policy(two_hosts: topology.TwoHosts, strongswan: Char
         outcome = flood.stop()
         print(f"{initiator}, {first} first: {len(outcome.lost)} of {outcome.sent} lost")
         assert len(outcome.lost) <= (FEW if first == "make" else RATE)
-        net.capture.assert_protected(topology.between(net.left, net.right, "icmp"))
+        flow = topology.between(net.left, net.right, "icmp")
+        net.capture.assert_seen_esp(flow)
+        # charon that breaks first has no policy for a moment: an answer of its host to what has just come may be clear.
+        clear = net.capture.clear_packets(flow)
+        ours_alone = [str(seen) for seen in clear if first == "make" or str(seen.packet.source) == net.left.v4]
+        assert not ours_alone, ours_alone[:10]
