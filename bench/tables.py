@@ -10,10 +10,12 @@ from typing import Final
 
 from bench import engine
 from bench.childless import childless_table
+from bench.crowd import crowd_table
 from bench.floods import flood_table
 from bench.packets import CLASSES
 from bench.peered import peered_table
 from bench.report import Column, Row, Table, alternated, over, tell
+from bench.responders import responders_table
 from bench.storm import storm_table
 from bench.worker import measure
 
@@ -346,28 +348,7 @@ def restart(sizes: Sizes) -> Table:
 
 def responders(sizes: Sizes) -> Table:
     """Handshakes of a whole daemon beside charon."""
-    columns = (
-        Column("case", "handshake"),
-        Column("clients", "clients", ",d"),
-        Column("ours_ms", "CPU ms", ".2f"),
-        Column("charon_ms", "charon", ".2f"),
-        Column("ms_ratio", "ratio", ".2f"),
-        Column("ours_kb", "kB per client", ".1f"),
-        Column("charon_kb", "charon", ".1f"),
-        Column("kb_ratio", "ratio", ".2f"),
-    )
-    notes = (
-        "In a kernel of the lab, where system calls cost many times what they do elsewhere and CPU is told in ticks: "
-        "the daemon's CPU, user and system, and its growth for each client's IKE SA and child SA pair, which go into "
-        "the kernel. The same clients come to both, 8 at a time; ours logs two lines for each, charon none."
-    )
-    return Table(
-        "responders",
-        "Handshakes of a whole daemon",
-        columns,
-        tuple(measure("responders", *sizes.clients, lab=True)),
-        notes,
-    )
+    return responders_table(measure("responders", *sizes.clients, lab=True))
 
 
 def childless(sizes: Sizes) -> Table:
@@ -382,22 +363,7 @@ def floods(sizes: Sizes) -> Table:
 
 def crowd(sizes: Sizes) -> Table:
     """Thousands of peers of one daemon."""
-    columns = (
-        Column("case", "handshake"),
-        Column("peers", "peers", ",d"),
-        Column("ours_kb", "kB per peer", ".1f"),
-        Column("charon_kb", "charon", ".1f"),
-        Column("kb_ratio", "ratio", ".2f"),
-        Column("status", "`status`, s", ".2f"),
-        Column("sas", "`sas`, s", ".2f"),
-        Column("counters", "`counters`, s", ".2f"),
-    )
-    notes = (
-        "In a kernel of the lab: growth of the daemon for each peer's IKE SA and child SA "
-        "pair, ours with its state kept for the next run, and seconds from a question to all of its answer."
-    )
-    rows = tuple(measure("crowd", *sizes.crowd, lab=True))
-    return Table("crowd", "Thousands of peers", columns, rows, notes)
+    return crowd_table(measure("crowd", *sizes.crowd, lab=True))
 
 
 def peers(sizes: Sizes) -> Table:

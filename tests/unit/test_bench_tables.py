@@ -17,6 +17,8 @@ from bench.__main__ import arguments
 from bench.report import Column, Row, Table, alternated
 from bench.scene import Aim
 from bench.tables import FULL, LONG, QUICK, TINY, Sizes
+from bench.worker import told_by
+from lab.session import HUNG
 from xfrmd.compiler import Compilation
 from xfrmd.compiler.expand import generic_filters
 from xfrmd.compiler.interpreter import Interpreter, Seen
@@ -133,3 +135,15 @@ def test_an_unknown_table_is_a_usage_error() -> None:
     done = bench("rot13")
     assert done.returncode == 2
     assert "handshakes" in done.stderr
+
+
+@pytest.mark.parametrize(("hangs", "measured"), [(0, True), (1, True), (2, False)])
+def test_a_lab_that_hangs_is_tried_once_more(tmp_path: Path, hangs: int, measured: bool) -> None:
+    been = tmp_path / "been"
+    code = f"echo >>{been}; echo on the way; [ $(wc -l <{been}) -gt {hangs} ] || exit {HUNG}; echo '[1]'"
+    if measured:
+        assert told_by(["sh", "-c", code]) == [1]
+    else:
+        with pytest.raises(RuntimeError, match="on the way"):
+            told_by(["sh", "-c", code])
+    assert been.read_text().count("\n") == min(hangs + 1, 2)

@@ -173,3 +173,15 @@ def test_a_socket_that_was_held_with_its_sieve_lets_all_in_again() -> None:
         assert waiting(held) == [BARE]
     finally:
         sockets.close()
+
+
+@ROOT
+def test_a_socket_that_is_held_on_lets_all_in_after_a_stop() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("", PORTS[0]))
+        sockets = UdpSockets(lambda _: None, PORTS)
+        sockets.open([held.dup()])
+        sockets.let_in(Shares(NONE, NONE))
+        sockets.close()
+        held.sendto(BARE, ("127.0.0.1", PORTS[0]))
+        assert waiting(held) == [BARE]

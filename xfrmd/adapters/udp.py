@@ -127,7 +127,8 @@ class UdpSockets:
                 self.counters["sieve-failed"] += 1
 
     def close(self) -> None:
-        """Close all sockets."""
+        """Close all sockets. Those that systemd holds go on without a sieve."""
+        self.let_in(None)
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
