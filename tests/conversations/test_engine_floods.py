@@ -54,9 +54,9 @@ class Target:
             self.b.hear(TimerFired(), due)
         self.now = end
 
-    def connect(self, own: Address, seen_as: Endpoint | None = None) -> bool:
-        """An honest host connects, if B answers it at once."""
-        client = Side(own, plans.plan(own, [B4]), next(self.spis))
+    def connect(self, own: Address, seen_as: Endpoint | None = None, seed: int = 0) -> bool:
+        """An honest host connects, if B answers it at once. The same seed: by the same SPI."""
+        client = Side(own, plans.plan(own, [B4]), seed or next(self.spis))
         waiting = datagrams(client.hear(Acquire(plans.ALL_REQID, ping(own, B4)), self.now))
         while waiting:
             sent = waiting.pop(0)
@@ -159,6 +159,21 @@ def test_failed_proofs_count_like_those_that_never_come() -> None:
     assert target.b.engine.snapshot().half_open == 0
     target.pass_time(floods.HALF_OPEN_GRACE)
     assert [target.ask(Endpoint(guesser, 500)) for _ in range(3)] == [True, False, False]
+
+
+def test_failed_proofs_by_one_spi_count_like_those_by_many() -> None:
+    target = Target(psk=b"another secret")
+    guesser = Address.parse("192.0.2.1")
+    for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
+        assert not target.connect(guesser, seed=7)
+    assert target.b.engine._ctx.store.half_open.load(target.now) == floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE
+    target.pass_time(floods.HALF_OPEN_GRACE)
+    for _ in range(3):
+        assert not target.connect(guesser, seed=7)
+    assert target.count("dropped-suspect") == 2
+    target.pass_time(floods.HALF_OPEN_LIFETIME)
+    assert target.b.engine._ctx.store.half_open.load(target.now) == 0
+    assert not target.b.engine._ctx.store.half_open._books
 
 
 def test_the_oldest_gives_way_where_there_is_no_room() -> None:

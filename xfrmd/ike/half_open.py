@@ -16,7 +16,9 @@ from xfrmd.limits import floods
 from xfrmd.model.addresses import Address
 
 _Key = tuple[Endpoint, bytes]
-"""Who asked, and with which SPI."""
+"""Who asked, and with which SPI of its own."""
+_Entry = tuple[Endpoint, bytes]
+"""Who asked, and the SPI of ours that it was told: who asks by one SPI again, as nothing came of it, asks twice."""
 _Name = tuple[int, int, int]
 """A host or a network: IP version, bits cut off, what is left of the address."""
 _ADDRESS: Final = {4: 0, 6: 64}
@@ -31,7 +33,7 @@ class _Book:
     __slots__ = ("begun", "until")
 
     def __init__(self) -> None:
-        self.begun: dict[_Key, float] = {}
+        self.begun: dict[_Entry, float] = {}
         self.until = 0.0
         """Nothing more before this time."""
 
@@ -47,7 +49,7 @@ class HalfOpen:
         """`most`: of how many it is remembered that nothing has come of them."""
         self._most = most
         self._sas: dict[_Key, IkeSa] = {}
-        self._begun: dict[_Key, float] = {}
+        self._begun: dict[_Entry, float] = {}
         self._books: dict[_Name, _Book] = {}
 
     def __len__(self) -> int:
@@ -60,43 +62,42 @@ class HalfOpen:
 
     def add(self, sa: IkeSa) -> None:
         """Somebody has asked."""
-        key = (sa.lineage.remote, sa.spi_i)
-        self._strike(key)
-        self._sas[key] = sa
-        self._begun[key] = sa.created
+        self._sas[_key(sa)] = sa
+        self._begun[_entry(sa)] = sa.created
 
     def book(self, remote: Endpoint, spi_i: bytes) -> None:
         """A cookie has shown that it was this host that asked: from now on it answers for what it has begun."""
-        key = (remote, spi_i)
-        begun = self._begun.get(key)
-        if begun is None:
+        sa = self._sas.get((remote, spi_i))
+        entry = _entry(sa) if sa is not None else None
+        if entry is None or entry not in self._begun:
             return
+        begun = self._begun[entry]
         host, network = _names(remote.address)
         book = self._books.setdefault(host, _Book())
-        book.begun[key] = begun
+        book.begun[entry] = begun
         if len(book.begun) <= floods.HALF_OPEN_STALE:  # what is more than one host's is held against that host alone
-            self._books.setdefault(network, _Book()).begun[key] = begun
+            self._books.setdefault(network, _Book()).begun[entry] = begun
 
     def proved(self, sa: IkeSa) -> None:
         """The peer has proved itself."""
-        key = (sa.lineage.remote, sa.spi_i)
+        key = _key(sa)
         if self._sas.get(key) is sa:
             del self._sas[key]
-            self._strike(key)
+            self._strike(_entry(sa))
 
     def left(self, sa: IkeSa) -> None:
         """It is gone, and nothing has come of it."""
-        key = (sa.lineage.remote, sa.spi_i)
+        key = _key(sa)
         if self._sas.get(key) is sa:
             del self._sas[key]
 
     def load(self, now: float) -> int:
         """Of how many nothing has come. From floods.HALF_OPEN_COOKIE on who asks must show that it is there."""
         while self._begun:
-            key, begun = next(iter(self._begun.items()))
+            entry, begun = next(iter(self._begun.items()))
             if begun > now - floods.HALF_OPEN_LIFETIME and len(self._begun) <= self._most:
                 break
-            self._strike(key)
+            self._strike(entry)
         return len(self._begun)
 
     def admits(self, remote: Address, now: float) -> bool:
@@ -116,15 +117,23 @@ class HalfOpen:
         sa = next(iter(self._sas.values()), None)
         return sa if sa is not None and sa.created <= now - floods.HALF_OPEN_GRACE else None
 
-    def _strike(self, key: _Key) -> None:
-        self._begun.pop(key, None)
-        for name in _names(key[0].address):
+    def _strike(self, entry: _Entry) -> None:
+        self._begun.pop(entry, None)
+        for name in _names(entry[0].address):
             book = self._books.get(name)
-            if book is not None and book.begun.pop(key, None) is not None and not book.begun:
+            if book is not None and book.begun.pop(entry, None) is not None and not book.begun:
                 del self._books[name]
 
 
 _LEAST: Final = (floods.HALF_OPEN_STALE, floods.HALF_OPEN_STALE_NETWORK)
+
+
+def _key(sa: IkeSa) -> _Key:
+    return (sa.lineage.remote, sa.spi_i)
+
+
+def _entry(sa: IkeSa) -> _Entry:
+    return (sa.lineage.remote, sa.spi)
 
 
 def _names(address: Address) -> tuple[_Name, _Name]:
