@@ -27,10 +27,12 @@ from xfrmd.cli import show
 from xfrmd.cli.output import Output
 from xfrmd.control.schema import Json
 from xfrmd.daemon.answers import pieces
+from xfrmd.daemon.commands import rekey
 from xfrmd.daemon.listing import sas
 from xfrmd.ike.effects import Effect, InstallSa
 from xfrmd.ike.engine import Engine
 from xfrmd.ike.events import Event
+from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.proposals import ProtocolId
 from xfrmd.model.sad import SadEntry
@@ -131,6 +133,26 @@ def of_both_sizes() -> tuple[Crowd, Crowd]:
     return Crowd(FEW), Crowd(MANY)
 
 
+class Replacing:
+    """The engine of a crowd that replaces its child SAs one by one, and notes how often it is asked for one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.gone: set[bytes] = set()
+        self.asked = 0
+
+    def ike_sas(self) -> tuple[IkeSaView, ...]:
+        return self._engine.ike_sas()
+
+    def each_ike_sa(self, remote: Address | None = None, spi: bytes = b"") -> Iterator[IkeSaView]:
+        self.asked += 1
+        return iter(()) if spi in self.gone else self._engine.each_ike_sa(remote, spi)
+
+    def own_spi(self, spi: bytes) -> bytes:
+        self.asked += 1
+        return b"" if spi in self.gone else self._engine.own_spi(spi)
+
+
 def costs(crowds: tuple[Crowd, Crowd], step: Any) -> tuple[Cost, Cost]:
     """Of both sizes, when all that is made once has been made."""
     for crowd in crowds:
@@ -188,3 +210,25 @@ def test_one_peer_or_spi_costs_next_to_nothing_among_many(crowds: tuple[Crowd, C
     for step in (one_peer, one_spi):
         few, many = costs(crowds, step)
         assert many.calls < few.calls + 4 * (MANY - FEW), "others are looked at, and not shown"
+
+
+def test_who_waits_for_a_rekey_of_all_asks_for_each_sa_once_that_is_gone(crowds: tuple[Crowd, Crowd]) -> None:
+    """It is asked with every event: to begin with the first one each time would hold up what is to be waited for."""
+    crowd, _ = crowds
+    house, engine, post = crowd.house, Replacing(crowd.engine), crowd.house.core.post
+
+    async def waited() -> Json:
+        house.engine, house.core.post = engine, lambda _: None
+        waiting = asyncio.ensure_future(rekey(house, {"spi": "all", "wait": 60}))
+        await asyncio.sleep(0)
+        for view in crowd.engine.ike_sas():
+            engine.gone.update(child.spi_in.to_bytes(4) for child in view.children)
+            house.changes.happened()
+            await asyncio.sleep(0)
+        return await waiting
+
+    try:
+        assert asyncio.run(waited()) == {"rekeyed": "all", "count": crowd.count, "done": True}
+    finally:
+        house.engine, house.core.post = crowd.engine, post
+    assert engine.asked <= 2 * crowd.count + 2

@@ -99,7 +99,10 @@ async def explain_packet(house: House, arguments: Json) -> Json:
 
 
 def _has(house: House, spi: bytes) -> bool:
-    return house.engine.own_spi(spi) == spi
+    """Is there an SA with this SPI of ours? Asked again with each event while somebody waits, so no others are looked
+    at.
+    """
+    return next(house.engine.each_ike_sa(spi=spi), None) is not None
 
 
 def _count(house: House) -> int:
@@ -126,7 +129,14 @@ async def rekey(house: House, arguments: Json) -> Json:
     )
     for spi in spis:
         house.core.post(Rekey(spi))
-    done = await house.changes.until(lambda: not any(_has(house, spi) for spi in spis), arguments.get("wait") or 0)
+    left = spis[::-1]
+
+    def replaced() -> bool:
+        while left and not _has(house, left[-1]):
+            left.pop()
+        return not left
+
+    done = await house.changes.until(replaced, arguments.get("wait") or 0)
     return {"rekeyed": arguments["spi"], "count": len(spis), "done": done}
 
 
