@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -210,6 +212,48 @@ def test_one_peer_or_spi_costs_next_to_nothing_among_many(crowds: tuple[Crowd, C
     for step in (one_peer, one_spi):
         few, many = costs(crowds, step)
         assert many.calls < few.calls + 4 * (MANY - FEW), "others are looked at, and not shown"
+
+
+class Turns:
+    """A kernel that notes at which turn of the event loop it is asked for SAs."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.asked: collections.Counter[int] = collections.Counter()
+
+    def uses_apart(self) -> Turns:
+        return self
+
+    def of(self, _protocol: ProtocolId, _spi: int, _dst: Address) -> None:
+        self.asked[self.now] += 1
+
+    async def count(self) -> None:
+        while True:
+            self.now += 1
+            await asyncio.sleep(0)
+
+
+def test_a_peer_with_a_thousand_child_sas_holds_nobody_up_when_they_are_listed() -> None:
+    crowd, each, turns = Crowd(4), 5 * limits.SHOWN_AT_ONCE, Turns()
+    store = crowd.engine._ctx.store
+    for home, ike in enumerate(store.ike_sas()):
+        (one,) = ike.lineage.children.values()
+        for number in range(1, each):
+            spi = 0x10000 * (home + 1) + number
+            store.add_child(ike.lineage, replace(one, spi_in=spi, spi_out=spi))
+
+    async def listed() -> int:
+        crowd.house.sas = turns
+        counting, octets = asyncio.ensure_future(turns.count()), b""
+        async for piece in pieces({"ok": True, "answer": await sas(crowd.house, {})}):
+            octets += piece
+            await asyncio.sleep(0)
+        counting.cancel()
+        return len(json.loads(octets)["answer"]["child_sas"])
+
+    assert asyncio.run(listed()) == crowd.count * each
+    assert turns.asked.total() == 2 * crowd.count * each
+    assert max(turns.asked.values()) == 2 * limits.SHOWN_AT_ONCE, "both directions of each"
 
 
 def test_who_waits_for_a_rekey_of_all_asks_for_each_sa_once_that_is_gone(crowds: tuple[Crowd, Crowd]) -> None:

@@ -67,11 +67,21 @@ class Listing:
         self._children: collections.deque[bytes] = collections.deque()
 
     async def ike_sas(self) -> Parts:
-        """IKE SAs."""
-        while some := list(islice(self._found, limits.SHOWN_AT_ONCE)):
+        """IKE SAs. A peer may have a thousand child SAs under each: others have their turn between these, too."""
+        while some := list(self._some()):
             clocks = self._house.clocks()
-            self._children.append(entries([child for view in some for child in self._of(view, clocks)]))
+            children = (child for view in some for child in self._of(view, clocks))
+            while made := list(islice(children, limits.SHOWN_AT_ONCE)):
+                self._children.append(entries(made))
+                await asyncio.sleep(0)
             yield entries([views.ike_sa(view, clocks) for view in some])
+
+    def _some(self) -> Iterator[IkeSaView]:
+        """The next ones: so many, or fewer that have as many child SAs."""
+        room = limits.SHOWN_AT_ONCE
+        while room > 0 and (view := next(self._found, None)) is not None:
+            room -= max(len(view.children), 1)
+            yield view
 
     async def child_sas(self) -> Parts:
         """Child SAs, which are kept no longer when they have been given."""
