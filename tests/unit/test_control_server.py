@@ -341,10 +341,17 @@ def test_others_have_their_turn_between_the_parts_of_a_list(tmp_path: Path) -> N
     assert served(tmp_path, scenario, lists={"ike_sas": long}) == []
 
 
-def test_a_fault_in_a_list_that_is_made_meanwhile_ends_its_answer_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(RuntimeError("a fault of ours"), ["control: a fault of ours"]), (KernelError("no buffer space"), [])],
+    ids=["of ours", "of the kernel"],
+)
+def test_a_fault_in_a_list_that_is_made_meanwhile_ends_its_answer_alone(
+    tmp_path: Path, fault: Exception, told: list[str]
+) -> None:
     async def broken() -> Parts:
         yield b"1"
-        raise RuntimeError("a fault of ours")
+        raise fault
 
     async def scenario(path: Path) -> None:
         error = await refused(path, "sas", {})
@@ -352,4 +359,4 @@ def test_a_fault_in_a_list_that_is_made_meanwhile_ends_its_answer_alone(tmp_path
         assert "journalctl" in error.remedy
         await asyncio.to_thread(ask, "version", {}, str(path))
 
-    assert served(tmp_path, scenario, lists={"ike_sas": broken}) == ["control: a fault of ours"]
+    assert served(tmp_path, scenario, lists={"ike_sas": broken}) == told

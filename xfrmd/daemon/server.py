@@ -126,7 +126,8 @@ class ControlServer:
         except (OSError, TimeoutError):
             raise
         except Exception as error:  # of lists that are made meanwhile
-            self._broken("control", error)
+            if not isinstance(error, KernelError):  # what the kernel fails at passes, and is no fault of ours
+                self._broken("control", error)
             raise ConnectionAbortedError from error  # too late for a refusal: the line has no end
 
     async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: ControlError) -> None:
