@@ -64,6 +64,21 @@ def test_a_host_behind_the_same_nat_does_not_lose_its_own_for_it() -> None:
     assert beside in with_a(talk.b)
 
 
+def test_hosts_behind_one_nat_without_end_keep_the_newest() -> None:
+    """Each has a name of its own, as those have that one host pretends."""
+    talk = Dialogue()
+    talk.connect()
+    for number in range(127):
+        with_a(talk.b)[-1].remote_id = Identity(IdType.FQDN, b"%d.example" % number)
+        once_more(talk)
+    there, ctx = with_a(talk.b), talk.b.engine._ctx
+    assert crowd.surplus(ctx, there[-1]) == []
+    assert crowd.surplus(ctx, there[-1], most=100) == there[:28]
+    ours = there[3].lineage.term
+    there[3].lineage.term = replace(ours, ours=True)
+    assert crowd.surplus(ctx, there[-1], most=100) == [*there[:3], *there[4:29]]
+
+
 def test_child_sas_of_one_host_are_counted_under_all_its_ike_sas() -> None:
     talk = Dialogue()
     talk.connect()

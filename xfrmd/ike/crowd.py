@@ -17,13 +17,19 @@ _EVERY: Final = 64
 """Where hosts behind one NAT are many, all are looked at for so many new ones once."""
 
 
-def surplus(ctx: Context, sa: IkeSa) -> list[IkeSa]:
-    """The peer has proved itself for one IKE SA more: the oldest of those that it has begun where it has too many."""
+def surplus(ctx: Context, sa: IkeSa, most: int = limits.IKE_SAS_PER_ADDRESS) -> list[IkeSa]:
+    """The peer has proved itself for one IKE SA more: the oldest of those that it has begun where it has too many, or
+    else the oldest that any host has begun whose address is seen as this one's, where there are more than `most`.
+    """
     there = ctx.store.crowd(sa.local.address, sa.remote.address)
-    if len(there) <= limits.IKE_SAS_PER_PEER or len(there) % _EVERY:
+    if len(there) <= min(limits.IKE_SAS_PER_PEER, most) or len(there) % _EVERY:
         return []
-    begun = [one for one in _of_host(ctx, sa) if not one.lineage.term.ours]
-    return begun[: -limits.IKE_SAS_PER_PEER]
+    own = [one for one in _of_host(ctx, sa) if not one.lineage.term.ours][: -limits.IKE_SAS_PER_PEER]
+    if own or len(there) <= most:
+        return own
+    # Who takes another port for each pretends to be many hosts behind a NAT.
+    begun = (one.current for one in there if not one.term.ours)
+    return [one for one in begun if one is not None and one.channel is not None][: len(there) - most]
 
 
 def room(ctx: Context, sa: IkeSa) -> bool:

@@ -384,6 +384,8 @@ CHILDREN_PER_IKE_SA: Final = 1024
 """Child SAs a peer may make under one IKE SA; then NO_ADDITIONAL_SAS (RFC 7296 1.3)."""
 IKE_SAS_PER_PEER: Final = 1024
 """IKE SAs that one host has begun with us: by `qmpermm: 1` each of its child SAs has one. The oldest goes for more."""
+IKE_SAS_PER_ADDRESS: Final = 16_384
+"""IKE SAs that all hosts of one address have begun, as behind a NAT; one may pretend to be many. The oldest goes."""
 CHILDREN_PER_PEER: Final = 2 * CHILDREN_PER_IKE_SA
 """Child SAs with one host under all its IKE SAs: all of one, and those of the next that takes over."""
 LINEAGES: Final = 16

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from xfrmd import limits
 from xfrmd.credentials.names import same, spoken
 from xfrmd.errors import CredentialError, RemoteProtocolError
 from xfrmd.ike import (
@@ -351,7 +350,7 @@ def _forget_older(ctx: Context, sa: IkeSa) -> None:
 def _thin(ctx: Context, sa: IkeSa) -> None:
     """Where a host has too many IKE SAs the oldest go. It is told once: who forgets what it began answers nothing."""
     for old in crowd.surplus(ctx, sa):
-        ctx.tell(notices.ike_down(old, f"its peer has begun more than {limits.IKE_SAS_PER_PEER} others since then"))
+        ctx.tell(notices.ike_down(old, "too many others have been begun from its peer's address since then"))
         informational.farewell(ctx, old)
         for one in list(old.lineage.ike_sas):
             lifecycle.close(ctx, one, linger=False, restart=True)
