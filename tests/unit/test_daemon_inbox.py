@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from tests.properties.simulated_loop import SimulatedLoop, simulate
+from xfrmd import limits
 from xfrmd.adapters.sieve import Shares
 from xfrmd.daemon.inbox import Inbox
 from xfrmd.daemon.sieve import Sieve
@@ -118,6 +120,25 @@ def test_first_messages_beyond_the_room_are_dropped_and_counted() -> None:
     order, dropped = heard(scene)
     assert dropped == 5
     assert first(99_999, NotifyType.COOKIE) in order
+
+
+def test_long_first_messages_have_no_more_room_than_short_ones() -> None:
+    """And what they took is free again when they have had their turn."""
+    padding = bytes(limits.DATAGRAM_SIZE - len(first(1).data))
+    room = floods.GREETINGS_OCTETS // limits.DATAGRAM_SIZE
+
+    def scene(inbox: Inbox, order: list[DatagramReceived]) -> None:
+        for number in range(room + 5):
+            one = first(number + 1)
+            inbox.take(replace(one, data=one.data + padding))
+        assert inbox.dropped == 5
+        while inbox.waiting:
+            inbox._work()
+        assert len(order) == room
+        inbox.take(first(1))
+
+    order, dropped = heard(scene)
+    assert (len(order), dropped) == (room + 1, 5)
 
 
 def test_while_stopping_nobody_begins_and_what_is_under_way_ends() -> None:

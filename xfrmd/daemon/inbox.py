@@ -29,6 +29,38 @@ _COOKIE: Final = NotifyType.COOKIE.to_bytes(2)
 """Of a message whose first payload is a Notify (RFC 7296 3.1, 3.10)."""
 
 
+class _Line:
+    """First messages that wait for their turn: so many, and of so many octets in all."""
+
+    __slots__ = ("_octets", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: collections.deque[DatagramReceived] = collections.deque()
+        self._octets = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, datagram: DatagramReceived) -> bool:
+        """Is there room for it?"""
+        if len(self._waiting) >= floods.GREETINGS_WAITING or self._octets >= floods.GREETINGS_OCTETS:
+            return False
+        self._waiting.append(datagram)
+        self._octets += len(datagram.data)
+        return True
+
+    def next(self) -> DatagramReceived:
+        """Whose turn it is."""
+        datagram = self._waiting.popleft()
+        self._octets -= len(datagram.data)
+        return datagram
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        self._waiting.clear()
+        self._octets = 0
+
+
 class Inbox:
     """`post` hears a datagram at once. `sieve` keeps out what there is no room for."""
 
@@ -36,8 +68,8 @@ class Inbox:
         self._post = post
         self.sieve = sieve
         self._loop = asyncio.get_running_loop()
-        self._bare: collections.deque[DatagramReceived] = collections.deque()
-        self._with_cookie: collections.deque[DatagramReceived] = collections.deque()
+        self._bare = _Line()
+        self._with_cookie = _Line()
         self._at_work = False
         self._closed = False
         self.dropped = 0
@@ -55,12 +87,10 @@ class Inbox:
         come[shown] += 1
         if self._closed:
             return
-        queue = self._with_cookie if shown else self._bare
-        if len(queue) >= floods.GREETINGS_WAITING:
+        if not (self._with_cookie if shown else self._bare).add(datagram):
             self.dropped += 1
             self.sieve.pressed(floods.SIEVE_PRESSURE)
             return
-        queue.append(datagram)
         self._go_on()
 
     def close(self) -> None:
@@ -92,9 +122,9 @@ class Inbox:
     def _work(self) -> None:
         end = self._loop.time() + floods.GREETINGS_SLICE
         while self.waiting:
-            for queue in (self._with_cookie, self._bare):
-                if queue:
-                    self._post(queue.popleft())
+            for line in (self._with_cookie, self._bare):
+                if line:
+                    self._post(line.next())
             if self._loop.time() >= end:
                 break
         self._at_work = False

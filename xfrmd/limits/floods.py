@@ -15,6 +15,8 @@ GREETINGS_WAITING: Final = 4096
 """First messages that wait, of those with a cookie and of those without: two thousand peers that reconnect at once,
 some of them twice.
 """
+GREETINGS_OCTETS: Final = 8 * 1024 * 1024
+"""Octets of them, 2048 each: those of honest peers are shorter, and 4096 of DATAGRAM_SIZE would be 64 MB."""
 GREETINGS_SLICE: Final = 0.01
 """Seconds of work on first messages between two looks at the sockets."""
 SIEVE_STEP: Final = 0.1
