@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,11 @@ def flows(host: Host) -> Iterator[Fan]:
 
 def spis(daemon: XfrmdHost) -> tuple[list[str], set[str]]:
     """Our SPIs of all IKE SAs, in the same order at both ends, and of all child SAs."""
-    found = e2e.sas(daemon)
+    return spis_of(e2e.sas(daemon))
+
+
+def spis_of(found: dict[str, Any]) -> tuple[list[str], set[str]]:
+    """The same of an answer."""
     ikes = {sa["spi_local"]: sorted((sa["local"], sa["remote"])) for sa in found["ike_sas"]}
     return sorted(ikes, key=lambda spi: ikes[spi]), {child["spi_in"] for child in found["child_sas"]}
 
@@ -87,9 +92,9 @@ def kernel_sas(host: Host) -> int:
     return host.run("ip", "xfrm", "state").stdout.count("proto esp")
 
 
-def exact(daemon: XfrmdHost) -> bool:
+def exact(daemon: XfrmdHost, found: dict[str, Any] | None = None) -> bool:
     """One IKE SA and two child SAs between any two addresses, and nothing else."""
-    found = e2e.sas(daemon)
+    found = found or e2e.sas(daemon)
     ends = sorted((sa["local"], sa["remote"]) for sa in found["child_sas"])
     wanted = PAIRS if daemon.host.name.endswith("left") else [(b, a) for a, b in PAIRS]
     return len(found["ike_sas"]) == len(PAIRS) and ends == sorted([*wanted, *wanted])
@@ -105,15 +110,23 @@ def rekey_all(daemon: XfrmdHost, ikes: list[str]) -> None:
 
 def replaced(daemon: XfrmdHost, old: tuple[list[str], set[str]]) -> bool:
     """None of these SAs is left, and there is one successor each."""
-    now = spis(daemon)
-    return not set(now[0]) & set(old[0]) and not now[1] & old[1] and exact(daemon)
+    found = e2e.sas(daemon)
+    now = spis_of(found)
+    return not set(now[0]) & set(old[0]) and not now[1] & old[1] and exact(daemon, found)
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["one end", "both ends"])
 def test_a_storm_of_rekeys_loses_no_packet(
     two_hosts: topology.TwoHosts, both: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    net = two_hosts
+    net, start = two_hosts, time.monotonic()
+
+    def tell(what: str) -> None:
+        """Of a long run, how far it is."""
+        if len(PAIRS) > HELD:
+            with capsys.disabled():
+                print(f"\n  {time.monotonic() - start:.0f} s: {what}", end="", flush=True)
+
     for host, addresses in ((net.left, LEFT), (net.right, RIGHT)):
         ip_batch([f"addr add {address}/24 dev eth0" for address in addresses], host)
     with contextlib.ExitStack() as stack:
@@ -122,9 +135,11 @@ def test_a_storm_of_rekeys_loses_no_packet(
             stack.enter_context(udp_echo(net.right, address))
         if len(PAIRS) > HELD:
             connected(net.left)
+            tell("all have answered")
         fan = stack.enter_context(flows(net.left))
         fan.wait_for(1, CALM)
         e2e.wait_until(lambda: exact(left) and exact(right), "one IKE SA and two child SAs for each pair", CALM)
+        tell(f"{len(PAIRS)} IKE SAs")
         before = {daemon: spis(daemon) for daemon in (left, right)}
         begun = time.monotonic()
         ends = (left, right) if both else (left,)
@@ -133,10 +148,12 @@ def test_a_storm_of_rekeys_loses_no_packet(
             storm.start()
         for storm in storms:
             storm.join()
+        tell("all are to be rekeyed")
         e2e.wait_until(
             lambda: all(replaced(daemon, old) for daemon, old in before.items()), "all have one successor each", CALM
         )
         took = time.monotonic() - begun
+        tell("all are")
         fan.wait_for(5 if len(PAIRS) < 20 else 1, CALM)
         for daemon in (left, right):
             assert daemon.ask("status")["kernel"]["state"] == "equal"
