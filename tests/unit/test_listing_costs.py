@@ -276,3 +276,23 @@ def test_who_waits_for_a_rekey_of_all_asks_for_each_sa_once_that_is_gone(crowds:
     finally:
         house.engine, house.core.post = crowd.engine, post
     assert engine.asked <= 2 * crowd.count + 2
+
+
+def test_others_have_their_turn_while_a_rekey_of_all_is_begun(crowds: tuple[Crowd, Crowd]) -> None:
+    _, crowd = crowds
+    house, turns = crowd.house, Turns()
+
+    async def begun() -> Json:
+        house.core.post = lambda _: turns.asked.update([turns.now])
+        counting = asyncio.ensure_future(turns.count())
+        done = await rekey(house, {"spi": "all"})
+        counting.cancel()
+        return done
+
+    post = house.core.post
+    try:
+        assert asyncio.run(begun())["count"] == crowd.count
+    finally:
+        house.core.post = post
+    assert turns.asked.total() == crowd.count
+    assert max(turns.asked.values()) == limits.REKEYED_AT_ONCE

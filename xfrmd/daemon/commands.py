@@ -127,8 +127,10 @@ async def rekey(house: House, arguments: Json) -> Json:
         if arguments["spi"] == "all"
         else [listing.own_spi(house, arguments["spi"])]
     )
-    for spi in spis:
+    for number, spi in enumerate(spis, 1):
         house.core.post(Rekey(spi))
+        if number % limits.REKEYED_AT_ONCE == 0:
+            await asyncio.sleep(0)
     left = spis[::-1]
 
     def replaced() -> bool:

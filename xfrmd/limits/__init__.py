@@ -422,6 +422,8 @@ SHOWN_AT_ONCE: Final = 64
 """SAs that are made into an answer, and entries of a list that are made into text, until others have their turn: a
 millisecond or two.
 """
+REKEYED_AT_ONCE: Final = 16
+"""SAs for which a rekey is begun until others have their turn: some milliseconds."""
 CONTROL_TIMEOUT: Final = 30.0
 """For the next octets of a request, and for a reader to take its answer."""
 APPLY_TIMEOUT: Final = 600.0
