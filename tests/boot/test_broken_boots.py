@@ -12,7 +12,7 @@ from tests.boot.broken import BLOCKED, FILTER, POLICY_FILE, RUNNING, STATE, Brok
 from tests.boot.scene import Row
 
 FILL = f"dd if=/dev/zero of={STATE}/filler bs=1k 2>/dev/null"
-# Debian's own, which begins with `flush ruleset`.
+# Debian's own, which begins with `flush ruleset`, as firewall managers do that leave a host open (CVE-2025-54388).
 FLUSH = "ln -s /lib/systemd/system/nftables.service /etc/systemd/system/sysinit.target.wants/"
 UNTIL = ": this host is blocked apart from exemptions until a policy is in force; ", "systemctl status xfrmd"
 DAMAGED = (f"{FILTER}{STATE}/boot.nft is damaged, or of another version", *UNTIL)

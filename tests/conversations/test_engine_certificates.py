@@ -196,6 +196,7 @@ def test_our_own_certificate_that_has_expired_is_told() -> None:
 
 
 def test_a_peer_must_be_whom_the_rule_names() -> None:
+    """CVE-2015-4171: what a rule demands of the peer was looked at too late."""
     pair(host("a"), host("b"), a=naming(remote=fqdn("B.example"))).connect()
     talk = pair(host("a"), host("b"), b=naming(remote=fqdn("c.example")))
     refused(talk, talk.b, "the rule expects c.example; we are 10.0.0.2, it says to be a.example")

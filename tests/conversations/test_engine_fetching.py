@@ -196,6 +196,7 @@ def test_other_exchanges_go_on_while_one_waits() -> None:
 
 @pytest.mark.parametrize("initiates", ["a", "b"])
 def test_hosts_that_only_the_peer_names_are_not_asked(initiates: str) -> None:
+    """CVE-2022-40617: hosts that a certificate named were asked before it was trusted."""
     evil = issue(
         "b", by=CA, san=["b.example"], more=places(FOREIGN, "http://127.0.0.1/x", responders=["http://[::1]/"])
     )
@@ -338,6 +339,7 @@ def test_an_ike_sa_of_whom_an_earlier_run_knows_to_be_revoked_ends() -> None:
 
 
 def test_a_mass_of_other_answers_does_not_push_out_who_is_revoked() -> None:
+    """CVE-2021-41991: what a mass of certificates did to those that were kept."""
     talk = pair(CRL_IF_KNOWN, BY_OCSP)
     (source,) = begin(talk, "b")
     answer(talk, source, octets=answered(CA, BY_OCSP, revoked=True))

@@ -63,6 +63,7 @@ def use(one: Certificate) -> None:
 
 
 def test_broken_certificates(capsys: pytest.CaptureFixture[str]) -> None:
+    """CVE-2017-9023: a CHOICE that was read for ever."""
     rng, read = random.Random(SEED), 0
     count = max(COUNT // 200, 500)
     begun = time.perf_counter()
@@ -107,6 +108,7 @@ def test_broken_names() -> None:
 
 @pytest.mark.parametrize("kind", pki.KINDS)
 def test_broken_signatures(kind: str) -> None:
+    """CVE-2018-6459: parameters of a signature that were taken for there."""
     rng, who = random.Random(SEED), issue(f"signer {kind}", kind=kind)
     everything = signatures.announced(signatures.announcement())
     _, data = signatures.sign(who.secret, b"octets", everything)

@@ -185,6 +185,8 @@ def test_what_does_not_fit_the_table_is_a_usage_error(tmp_path: Path, octets: by
 
 
 def test_a_request_without_end_is_cut_off(tmp_path: Path) -> None:
+    """CVE-2018-5388: a length on the control socket that was believed."""
+
     async def scenario(path: Path) -> None:
         assert (await raw(path, b"x" * 5000))["error"]["code"] == "too-long"
 
