@@ -18,6 +18,7 @@ from xfrmd.ike.events import Endpoint
 from xfrmd.ike.ike_sa import IkeSa, Lineage, Task
 from xfrmd.ike.journal import Count, Journal
 from xfrmd.ike.lookup import PlanIndex
+from xfrmd.ike.pace import Pace
 from xfrmd.ike.session import HeldName, SpentName
 from xfrmd.ike.soft_sa import SoftSa
 from xfrmd.ike.store import Store
@@ -80,6 +81,8 @@ class Agenda:
     """They may be of no more use."""
     closing: IkeSa | None = None
     """It ends once its request is answered."""
+    pace: Pace = field(default_factory=Pace)
+    """Rekeys that wait for others."""
 
 
 class Context:

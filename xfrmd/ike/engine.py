@@ -175,10 +175,12 @@ class Engine:
     def _settle(self) -> None:
         """Find an IKE SA for demands that have lost theirs, send the requests that wait, end what is redundant."""
         ctx, agenda = self._ctx, self._ctx.agenda
-        while agenda.orphans or agenda.touched or agenda.idle:
+        while agenda.orphans or agenda.touched or agenda.idle or agenda.pace.due:
             if agenda.orphans:
                 negotiate.start(ctx, agenda.orphans.pop(0))
             elif agenda.touched:
                 exchange.pump(ctx, agenda.touched.popitem()[0])
+            elif agenda.pace.due:
+                exchange.pump(ctx, agenda.pace.next())
             else:
                 negotiate.prune(ctx, agenda.idle.popitem()[0])

@@ -90,6 +90,7 @@ def close(ctx: Context, sa: IkeSa, *, linger: bool = True, restart: bool = False
     ctx.timers.cancel((TimerKind.EMPTY, sa))
     enter(ctx, sa, IkeState.CLOSED)
     sa.window.answered()
+    ctx.agenda.pace.over(sa)
     ctx.store.leave(sa)
     if not sa.lineage.ike_sas:
         ctx.timers.cancel((TimerKind.REAUTH, sa.lineage))

@@ -244,6 +244,10 @@ RETRANSMIT_FIRST: Final = 0.5
 RETRANSMIT_FACTOR: Final = 1.8
 RETRANSMIT_TRIES: Final = 8
 """0.5 s growing by 1.8: gives up after about 68 s, "several minutes at most" (RFC 7296 2.4), fast on a lossy LAN."""
+RENEWALS_AT_ONCE: Final = 256
+"""Rekeys that are outstanding at once; the others wait for their turn."""
+RENEWAL_PATIENCE: Final = 3
+"""Sent so often in vain, for three seconds, others have the turn of one whose peer does not answer."""
 LIVENESS_IDLE: Final = 30.0
 """Silence from a peer, with traffic of ours towards it, after which we ask whether it is alive (RFC 7296 2.4)."""
 NAT_KEEPALIVE: Final = 20.0

@@ -295,10 +295,13 @@ def pump(ctx: Context, sa: IkeSa) -> None:
                 return  # it waits for the handshake
             sa.tasks.pop(0)
             continue
+        if not ctx.agenda.pace.admits(sa, sa.tasks[0]):
+            return
         task = sa.tasks.pop(0)
         payloads = row.begin(ctx, sa, task)
         if payloads is not None:
             sa.task = task
+            ctx.agenda.pace.sent(sa, task)
             sending.request(ctx, sa, row.exchange, payloads)
 
 

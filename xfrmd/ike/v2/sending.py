@@ -87,6 +87,7 @@ def fit(sa: IkeSa, first: int) -> None:
 def answered(ctx: Context, sa: IkeSa) -> None:
     """Our outstanding request has its authentic response."""
     sa.window.answered()
+    ctx.agenda.pace.over(sa)
     ctx.timers.cancel((TimerKind.RETRANSMIT, sa))
 
 
@@ -97,6 +98,8 @@ def again(ctx: Context, sa: IkeSa) -> bool:
     if octets is None:
         return False
     octets = _smaller(sa, octets)
+    if sa.window.times > limits.RENEWAL_PATIENCE:
+        ctx.agenda.pace.over(sa)
     ctx.changed[sa.lineage] = None
     ctx.journal.count(Count.RETRANSMITTED)
     if sa.window.due is not None:
