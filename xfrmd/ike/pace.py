@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How many SAs are renewed at once. Thousands may be due together, as an operator says so, a policy has changed or a
-machine has slept. All asked for at once, a peer that serves many of them answers the last ones after our patience, and
-is kept from it by our repetitions: all wait, and IKE SAs are given up that nothing is wrong with.
+machine has slept. All asked for at once, a peer that has many of them may answer the last ones after our patience, and
+be kept from it by our repetitions: IKE SAs are given up that nothing is wrong with.
 """
 
 from __future__ import annotations
