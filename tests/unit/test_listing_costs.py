@@ -29,11 +29,13 @@ from xfrmd.cli import show
 from xfrmd.cli.output import Output
 from xfrmd.control.schema import Json
 from xfrmd.daemon.answers import pieces
+from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import rekey
 from xfrmd.daemon.listing import sas
+from xfrmd.ike.child_sa import ChildState
 from xfrmd.ike.effects import Effect, InstallSa
 from xfrmd.ike.engine import Engine
-from xfrmd.ike.events import Event
+from xfrmd.ike.events import Event, Rekey
 from xfrmd.ike.views import IkeSaView
 from xfrmd.model.addresses import Address
 from xfrmd.model.proposals import ProtocolId
@@ -278,14 +280,16 @@ def test_who_waits_for_a_rekey_of_all_asks_for_each_sa_once_that_is_gone(crowds:
     assert engine.asked <= 2 * crowd.count + 2
 
 
-def test_others_have_their_turn_while_a_rekey_of_all_is_begun(crowds: tuple[Crowd, Crowd]) -> None:
+@pytest.mark.parametrize("which", ["all", "ike"])
+def test_others_have_their_turn_while_a_rekey_of_all_is_begun(crowds: tuple[Crowd, Crowd], which: str) -> None:
     _, crowd = crowds
     house, turns = crowd.house, Turns()
 
     async def begun() -> Json:
+        house.changes = Changes()  # of this loop
         house.core.post = lambda _: turns.asked.update([turns.now])
         counting = asyncio.ensure_future(turns.count())
-        done = await rekey(house, {"spi": "all"})
+        done = await rekey(house, {"spi": which})
         counting.cancel()
         return done
 
@@ -296,3 +300,16 @@ def test_others_have_their_turn_while_a_rekey_of_all_is_begun(crowds: tuple[Crow
         house.core.post = post
     assert turns.asked.total() == crowd.count
     assert max(turns.asked.values()) == limits.REKEYED_AT_ONCE
+
+
+def test_a_rekey_of_all_leaves_out_what_the_peer_has_just_made_or_replaced() -> None:
+    """Nobody would rekey these, and who waits would wait in vain."""
+    crowd = Crowd(4)
+    made, replaced, *used = (
+        child for ike in crowd.engine._ctx.store.ike_sas() for child in ike.lineage.children.values()
+    )
+    made._state, replaced._state = ChildState.AWAITED, ChildState.SILENT
+    asked: list[Event] = []
+    crowd.house.core.post = asked.append
+    assert asyncio.run(rekey(crowd.house, {"spi": "all"}))["count"] == 2
+    assert asked == [Rekey(child.spi_in.to_bytes(4)) for child in used]

@@ -198,10 +198,15 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "rekey",
         "replace an SA now",
         _rekey,
-        (_SPI, _WAIT),
-        (("xfrmctl rekey --wait c1a2b3d4", "a child SA"), ("xfrmctl rekey all", "all child SAs")),
+        (Argument(("spi",), "SPI of an SA as `sas` shows it, all, or ike", {"metavar": "SPI|all|ike"}), _WAIT),
+        (
+            ("xfrmctl rekey --wait c1a2b3d4", "a child SA"),
+            ("xfrmctl rekey all", "all child SAs"),
+            ("xfrmctl rekey ike", "all IKE SAs"),
+        ),
         "Make new keys for an IKE SA or a child SA. The old SA stays until the new one carries the traffic: no\n"
-        "packet is lost. With --wait it ends with 1 when the old one is still there then.",
+        "packet is lost. Of many, 256 are replaced at a time. With --wait it ends with 1 when one of the old is still\n"
+        "there then.",
     ),
     Command(
         "delete",

@@ -75,6 +75,9 @@ _NAME: Final = 4096
 _TEXT: Final = float("inf")  # bounded by limits.CONTROL_REQUEST
 _WAIT: Final = Argument("wait", float, "seconds to wait for the outcome", required=False, limit=limits.CONTROL_WAIT)
 _SPI: Final = Argument("spi", str, "8 hex digits of a child SA, 16 of an IKE SA, or all", limit=18)
+_REKEYED: Final = Argument(
+    "spi", str, "8 hex digits of a child SA, 16 of an IKE SA, all child SAs: all, all IKE SAs: ike", limit=18
+)
 _POLICY: Final = (
     Argument("text", str, "the policy, YAML", limit=_TEXT),
     Argument("file", str, "its absolute file name, for messages", limit=_NAME),
@@ -193,7 +196,7 @@ COMMANDS: Final = (
     Command("unassign", "have no persistent policy any more", (_STORE,), {"store": str, "changed": bool, **_IN_FORCE}),
     Command("stores", "what each policy store holds", (), {"stores": list}),
     Command("delete", "delete SAs, and tell the peer", (_SPI, _WAIT), {"deleted": int}),
-    Command("rekey", "replace an SA now", (_SPI, _WAIT), {"rekeyed": str}),
+    Command("rekey", "replace an SA now", (_REKEYED, _WAIT), {"rekeyed": str}),
     Command(
         "initiate",
         "negotiate without waiting for traffic",

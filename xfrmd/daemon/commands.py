@@ -120,13 +120,21 @@ async def delete(house: House, arguments: Json) -> Json:
     return {"deleted": max(before - _count(house), 0), "gone": gone}
 
 
+_IN_USE: Final = ("installed", "rekeying")
+"""Child SAs that packets leave with."""
+
+
 async def rekey(house: House, arguments: Json) -> Json:
-    """Replace one SA, or all child SAs. With `wait`, until the old ones are gone."""
-    spis = (
-        [child.spi_in.to_bytes(4) for sa in house.engine.ike_sas() for child in sa.children]
-        if arguments["spi"] == "all"
-        else [listing.own_spi(house, arguments["spi"])]
-    )
+    """Replace one SA, all child SAs, or all IKE SAs. With `wait`, until the old ones are gone."""
+    match arguments["spi"]:
+        case "all":
+            children = (child for sa in house.engine.ike_sas() for child in sa.children)
+            # One that a rekey of the peer's has just made, or replaced, is new or goes anyhow: nobody would rekey it.
+            spis = [child.spi_in.to_bytes(4) for child in children if child.state in _IN_USE]
+        case "ike":
+            spis = [sa.local_spi for sa in house.engine.ike_sas() if sa.state == "established"]
+        case spi:
+            spis = [listing.own_spi(house, spi)]
     for number, spi in enumerate(spis, 1):
         house.core.post(Rekey(spi))
         if number % limits.REKEYED_AT_ONCE == 0:
