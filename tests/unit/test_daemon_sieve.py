@@ -13,6 +13,7 @@ from tests.properties.simulated_loop import simulate
 from xfrmd.adapters.sieve import Shares
 from xfrmd.daemon.sieve import Sieve
 from xfrmd.limits import floods
+from xfrmd.model.addresses import Address, Prefix
 from xfrmd.model.notice import Level, Notice
 
 BARE, SHOWN, OTHER = range(3)
@@ -110,10 +111,10 @@ def test_a_flood_of_both_kinds_is_kept_out_of_both() -> None:
     async def scene(sieve: Sieve) -> None:
         for _ in range(40):
             sieve.pressed(floods.SIEVE_PRESSURE)
-            for kind, share in enumerate(sieve.shares):
+            for kind, share in enumerate((sieve.shares.bare, sieve.shares.shown)):
                 sieve.come[kind] += round(30_000 * share)
             await asyncio.sleep(floods.SIEVE_STEP * 1.001)
-        assert max(sieve.shares) < 0.1
+        assert max(sieve.shares.bare, sieve.shares.shown) < 0.1
 
     lived(scene)
 
@@ -134,3 +135,72 @@ def test_a_flood_is_told_once_and_another_one_later() -> None:
     told = lived(scene).told
     assert [notice.code for notice in told] == ["first-messages-sieved"] * 2
     assert told[0].level == Level.WARNING
+
+
+NETWORKS = {"192.0.2.7": "192.0.2.0/24", "2001:db8:5:6::7": "2001:db8:5::/48"}
+
+
+async def crowded(sieve: Sieve, steps: int, loud: str, part: float) -> None:
+    """So many steps under pressure by 1,000 first messages each, of which this part is of one host, and each other is
+    of a network of its own.
+    """
+    for _ in range(steps):
+        sieve.pressed(floods.SIEVE_PRESSURE)
+        for number in range(1000):
+            remote = Address.parse(loud) if number < 1000 * part else Address(4, number << 8)
+            sieve.first(remote, shown=bool(number & 1))
+        await asyncio.sleep(floods.SIEVE_STEP * 1.001)
+
+
+@pytest.mark.parametrize("host", NETWORKS)
+def test_a_network_that_sends_much_of_them_all_is_kept_out_alone(host: str) -> None:
+    network = Prefix.parse(NETWORKS[host])
+
+    async def scene(sieve: Sieve) -> None:
+        await crowded(sieve, 2, host, 0.3)
+        first, second = floods.SIEVE_LOUD_LESS, floods.SIEVE_LOUD_LESS**2
+        assert sieve.shares == Shares(networks=((network, second),))
+        await crowded(sieve, 25, host, 0.3)
+        assert sieve.shares == Shares(networks=((network, floods.SIEVE_LEAST),))
+        await asyncio.sleep(60)
+        assert sieve.shares == Shares()
+        await crowded(sieve, 1, host, 0.3)
+        assert sieve.shares == Shares(networks=((network, first),)), "and again"
+
+    kernel = lived(scene)
+    assert kernel.applied.count(None) == 1
+    assert kernel.told[0].fields == {"network": str(network)}
+    assert f"many of them from {network}" in kernel.told[0].message
+
+
+def test_a_network_that_sends_less_than_that_is_one_of_many() -> None:
+    async def scene(sieve: Sieve) -> None:
+        await crowded(sieve, 1, "192.0.2.7", 0.2)
+
+    assert lived(scene).applied == [Shares(floods.SIEVE_LESS)]
+
+
+def test_who_sent_much_before_there_was_pressure_or_in_an_earlier_step_is_not_kept_out() -> None:
+    async def scene(sieve: Sieve) -> None:
+        for _ in range(5000):
+            sieve.first(Address.parse("192.0.2.7"), shown=False)
+        await crowded(sieve, 1, "192.0.2.7", 0.2)
+        assert not sieve.shares.networks
+        await crowded(sieve, 1, "198.51.100.7", 0.9)
+        await crowded(sieve, 1, "198.51.100.7", 0.2)
+        assert len(sieve.shares.networks) == 1
+        assert sieve.shares.networks[0][1] > floods.SIEVE_LOUD_LESS, "and it has more again"
+
+    lived(scene)
+
+
+def test_so_many_networks_have_shares_of_their_own_and_the_loudest_keep_theirs() -> None:
+    loud = [f"198.51.{number}.7" for number in range(floods.SIEVE_NETWORKS + 3)]
+
+    async def scene(sieve: Sieve) -> None:
+        for host in loud:
+            await crowded(sieve, 1, host, 0.9)
+        kept = {network for network, _ in sieve.shares.networks}
+        assert kept == {Prefix.parse(f"{host.removesuffix('.7')}.0/24") for host in loud[3:]}
+
+    lived(scene)

@@ -19,8 +19,10 @@ from xfrmd.ike.v2.header import Header
 from xfrmd.ike.v2.message import build_clear
 from xfrmd.ike.v2.payloads import NotifyPayload
 from xfrmd.limits import floods
+from xfrmd.model.addresses import Prefix
 
 NONE = 0.0
+VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
 PORTS = (15502, 15503)
 
 
@@ -51,11 +53,11 @@ def heard(family: socket.AddressFamily, marker: bytes, shares: Shares | None, se
     """Which of these messages a socket reads that let in none of them before. None: detached again."""
     with socket.socket(family, socket.SOCK_DGRAM) as here, socket.socket(family, socket.SOCK_DGRAM) as there:
         here.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
-        attach(here, program(len(marker), Shares(NONE, NONE)))
+        attach(here, program(len(marker), Shares(NONE, NONE), VERSIONS[family]))
         if shares is None:
             detach(here)
         else:
-            attach(here, program(len(marker), shares))
+            attach(here, program(len(marker), shares, VERSIONS[family]))
         found = []
         for one in sent:
             there.sendto(marker + one, here.getsockname())
@@ -81,10 +83,35 @@ def test_only_first_messages_are_kept_out(
     assert heard(family, marker, shares, [BARE, SHOWN, HIGH, LOW, ASKED, EMPTY, SHORT]) == passes
 
 
+HOME = {socket.AF_INET: Prefix.parse("127.0.0.0/24"), socket.AF_INET6: Prefix.parse("::/48")}
+ELSEWHERE = [
+    Prefix.parse(text) for text in ("127.0.1.0/24", "126.0.0.0/24", "0:0:1::/48", "0:1::/48", "1::/48", "255.0.0.0/24")
+]
+"""Networks of which each octet that is compared differs in its turn."""
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("marker", [b"", NON_ESP_MARKER], ids=["port 500", "port 4500"])
+def test_a_network_has_a_share_of_its_own_of_first_messages_alone(family: socket.AddressFamily, marker: bytes) -> None:
+    sent = [BARE, SHOWN, HIGH, LOW, ASKED, EMPTY]
+    others = tuple((network, NONE) for network in ELSEWHERE)
+    alone = ((HOME[family], NONE),)
+    for networks in (alone, alone + others, others + alone, others[:3] + alone + others[3:]):
+        assert heard(family, marker, Shares(networks=networks), sent) == [HIGH, LOW, ASKED]
+    assert heard(family, marker, Shares(networks=others), sent) == sent
+    assert heard(family, marker, Shares(NONE, 1.0, others), sent) == [SHOWN, HIGH, LOW, ASKED]
+
+
+def test_of_a_network_comes_its_part_of_what_comes_of_others() -> None:
+    networks = ((HOME[socket.AF_INET], 0.5),)
+    assert 150 < len(heard(socket.AF_INET, b"", Shares(0.5, 1.0, networks), [BARE] * 1000)) < 350
+    assert 400 < len(heard(socket.AF_INET, b"", Shares(0.5, 1.0, networks), [SHOWN] * 1000)) < 600
+
+
 def test_what_has_no_marker_on_port_4500_is_left_to_the_daemon() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
         here.bind(("127.0.0.1", 0))
-        attach(here, program(len(NON_ESP_MARKER), Shares(NONE, NONE)))
+        attach(here, program(len(NON_ESP_MARKER), Shares(NONE, NONE), 4))
         here.sendto(b"abcd" + bytes(40), here.getsockname())
         assert waiting(here) == [b"abcd" + bytes(40)]
 
@@ -164,7 +191,7 @@ def test_a_socket_that_fills_is_told_and_one_that_is_read_slowly_is_not(monkeypa
 def test_a_socket_that_was_held_with_its_sieve_lets_all_in_again() -> None:
     held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     held.bind(("", PORTS[0]))
-    attach(held, program(0, Shares(NONE, NONE)))
+    attach(held, program(0, Shares(NONE, NONE), 4))
     sockets = UdpSockets(lambda _: None, PORTS)
     sockets.open([held])
     try:

@@ -3,7 +3,8 @@
 SO_ATTACH_FILTER of socket(7)).
 
 What a flood sends more than can be heard fills the sockets otherwise, and what peers say under their IKE SAs is lost
-with it. Which of them is lost is drawn by lot: their addresses say nothing. Decision 46.
+with it. Which of them is lost is drawn by lot: the address of one says nothing, and only a network that sends much of
+them all has a share of its own. Decision 46.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import struct
 from typing import Final, NamedTuple
 
 from xfrmd.ike.v2.constants import FLAG_RESPONSE, NotifyType, PayloadType
+from xfrmd.model.addresses import Prefix
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
@@ -31,6 +33,14 @@ _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x15, 0x35, 0x45, 0x06
 _RANDOM: Final = 0xFFFFF000 + 56
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _ALL: Final = 0xFFFFFFFF
+_IP_HEADER: Final = 0x1_0000_0000 - 0x100000
+"""SKF_NET_OFF: from here on a load counts from the IP header."""
+_SOURCE: Final = {4: ((_LOAD_HALF, 12, 2), (_LOAD_OCTET, 14, 1)), 6: ((_LOAD_WORD, 8, 4), (_LOAD_HALF, 12, 2))}
+"""The octets of the source that are its network's (floods.BEHIND_NETWORK), in two loads, by IP version: how, where in
+the IP header, how many (RFC 791 3.1, RFC 8200 3).
+"""
+_Step = tuple[int, int, str, str]
+"""Code, operand, and where to go on if so and if not: "" for the next one."""
 
 
 class Shares(NamedTuple):
@@ -38,16 +48,21 @@ class Shares(NamedTuple):
 
     bare: float = 1.0
     shown: float = 1.0
+    networks: tuple[tuple[Prefix, float], ...] = ()
+    """Networks (/24, /48) of which but a part of these comes in, each with that part."""
 
 
-def program(marker: int, shares: Shares) -> bytes:
+def program(marker: int, shares: Shares, version: int) -> bytes:
     """The filter's instructions. `marker`: octets before the IKE message, which are zero there (RFC 3948 2.2).
+    `version`: of IP, which the socket is for.
 
     A response without the responder's SPI is to what we have begun: a cookie that we are to show, another group, a
     redirect. What is too short for a first message is not let in: a load beyond the end refuses the datagram.
     """
     at = _UDP_HEADER + marker
-    steps = [(_LOAD_WORD, _UDP_HEADER, "", ""), (_IF_EQUAL, 0, "", "all")] if marker else []
+    networks = [(network, part) for network, part in shares.networks if network.family == version]
+    places: dict[str, int] = {}
+    steps: list[_Step] = [(_LOAD_WORD, _UDP_HEADER, "", ""), (_IF_EQUAL, 0, "", "all")] if marker else []
     steps += [
         (_LOAD_WORD, at + _SPI_R, "", ""),
         (_IF_EQUAL, 0, "", "all"),
@@ -55,6 +70,16 @@ def program(marker: int, shares: Shares) -> bytes:
         (_IF_EQUAL, 0, "", "all"),
         (_LOAD_OCTET, at + _FLAGS, "", ""),
         (_IF_ANY_BIT, FLAG_RESPONSE, "all", ""),
+    ]
+    for number, (network, _) in enumerate(networks, 1):
+        after = f"after {number}" if number < len(networks) else "kind"
+        steps += _is_from(network, f"lot {number}", after)
+        places[after] = len(steps)
+    for number, (_, part) in enumerate(networks, 1):
+        places[f"lot {number}"] = len(steps)
+        steps += [(_LOAD_WORD, _RANDOM, "", ""), (_IF_AT_LEAST, _part(part), "none", "kind")]
+    places["kind"] = len(steps)
+    steps += [
         (_LOAD_OCTET, at + _FIRST_PAYLOAD, "", ""),
         (_IF_EQUAL, PayloadType.NOTIFY, "", "bare"),
         (_LOAD_HALF, at + _NOTIFY_TYPE, "", ""),
@@ -66,11 +91,25 @@ def program(marker: int, shares: Shares) -> bytes:
         (_RETURN, _ALL, "", ""),
         (_RETURN, 0, "", ""),
     ]
-    places = {"bare": len(steps) - 4, "all": len(steps) - 2, "none": len(steps) - 1}
+    places |= {"bare": len(steps) - 4, "all": len(steps) - 2, "none": len(steps) - 1}
     return b"".join(
         _INSTRUCTION.pack(code, *(places[to] - here - 1 if to else 0 for to in (yes, no)), value)
         for here, (code, value, yes, no) in enumerate(steps)
     )
+
+
+def _is_from(network: Prefix, there: str, after: str) -> list[_Step]:
+    """Go `there` with a datagram from this network, and on `after` it with others."""
+    octets = network.address.packed
+    steps: list[_Step] = []
+    at = 0
+    for load, offset, length in _SOURCE[network.family]:
+        steps.append((load, _IP_HEADER + offset, "", ""))
+        at += length
+        steps.append(
+            (_IF_EQUAL, int.from_bytes(octets[at - length : at]), "" if at < network.length // 8 else there, after)
+        )
+    return steps
 
 
 def _part(share: float) -> int:

@@ -116,13 +116,13 @@ class UdpSockets:
 
     def let_in(self, shares: sieve.Shares | None) -> None:
         """Have the kernel let in these shares of first messages, None for all. What it refuses is counted."""
-        for (_, port), sock in self._sockets.items():
+        for (version, port), sock in self._sockets.items():
             marker = len(NON_ESP_MARKER) if port == self._ports[1] else 0
             try:
                 if shares is None:
                     sieve.detach(sock)
                 else:
-                    sieve.attach(sock, sieve.program(marker, shares))
+                    sieve.attach(sock, sieve.program(marker, shares, version))
             except OSError:
                 self.counters["sieve-failed"] += 1
 

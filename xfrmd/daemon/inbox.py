@@ -78,13 +78,12 @@ class Inbox:
     def take(self, datagram: DatagramReceived) -> None:
         """A datagram has come."""
         data = datagram.data
-        come = self.sieve.come
         if data[_SPI_R] != NO_SPI or (len(data) > _FLAGS and data[_FLAGS] & FLAG_RESPONSE):
-            come[2] += 1
+            self.sieve.come[2] += 1
             self._post(datagram)
             return
         shown = data[_FIRST_PAYLOAD : _FIRST_PAYLOAD + 1] == _NOTIFY and data[_NOTIFY_TYPE] == _COOKIE
-        come[shown] += 1
+        self.sieve.first(datagram.remote.address, shown=shown)
         if self._closed:
             return
         if not (self._with_cookie if shown else self._bare).add(datagram):
@@ -106,11 +105,14 @@ class Inbox:
 
     @property
     def counters(self) -> dict[str, int]:
-        """First messages that wait, that were dropped, and of 1,000 without a cookie how many the kernel lets in."""
+        """First messages that wait, that were dropped, and of 1,000 without a cookie how many the kernel lets in;
+        networks that have a smaller share.
+        """
         return {
             "first-messages": self.waiting,
             "first-messages-dropped": self.dropped,
             "first-messages-let-in": round(1000 * self.sieve.shares.bare),
+            "networks-sieved": len(self.sieve.shares.networks),
         }
 
     def _go_on(self) -> None:

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How many first messages the kernel lets in while more of them come than can be heard. Decision 46.
 
-Where there is pressure, fewer than before of the kind that comes most; else, and of the other kind, a little more each
-time, until all come in again. Where most of what is read is under SPIs, it is not first messages that press. What comes
-under SPIs is never kept out: nobody could tell a peer's from a forger's.
+Where there is pressure, fewer than before of the network that sends a large part of them, if there is one, or of the
+kind that comes most; else, and of all others, a little more each time, until all come in again. Where most of what is
+read is under SPIs, it is not first messages that press. What comes under SPIs is never kept out: nobody could tell a
+peer's from a forger's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 from collections.abc import Callable
 from typing import Final
 
 from xfrmd.adapters.sieve import Shares
 from xfrmd.limits import floods
+from xfrmd.model.addresses import BITS, Address, Prefix
 from xfrmd.model.notice import Level, Notice
 
 OPEN: Final = Shares()
@@ -21,7 +24,7 @@ OPEN: Final = Shares()
 
 class Sieve:
     """`apply` gives shares to the kernel, None for all. `come` counts what was read: bare first messages, those with a
-    cookie, and what is under an SPI of ours.
+    cookie (`first` counts these two), and what is under an SPI of ours.
     """
 
     def __init__(self, apply: Callable[[Shares | None], None], tell: Callable[[Notice], None]) -> None:
@@ -30,9 +33,18 @@ class Sieve:
         self.come = [0, 0, 0]
         self.shares = OPEN
         self._before = (0, 0, 0)
+        self._senders: collections.Counter[tuple[int, int]] = collections.Counter()
+        """First messages of this step, by IP version and network."""
         self._pressure = 0
         self._at_work = False
         self._told = float("-inf")
+
+    def first(self, remote: Address, *, shown: bool) -> None:
+        """A first message was read. `shown`: it leads with a cookie."""
+        self.come[shown] += 1
+        if self._at_work:
+            family, value = remote
+            self._senders[family, value >> floods.BEHIND_NETWORK[family]] += 1
 
     def pressed(self, by: int = 1) -> None:
         """What comes fills a socket, read as it is; `by` floods.SIEVE_PRESSURE: or there is no room to keep it."""
@@ -49,35 +61,65 @@ class Sieve:
     def _step(self) -> None:
         now = self._counts()
         bare, shown, other = (count - before for count, before in zip(now, self._before, strict=True))
-        shares = Shares(*(min(share * floods.SIEVE_MORE, 1.0) for share in self.shares))
+        shares = _more(self.shares)
         if self._pressure >= floods.SIEVE_PRESSURE and other < max(bare, shown):
-            kind = "bare" if bare >= shown else "shown"
-            less = max(getattr(self.shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
-            shares = shares._replace(**{kind: less})
+            loud = self._loud(bare + shown)
+            if loud is not None:
+                shares = _less_of(loud, self.shares, shares)
+            else:
+                kind = "bare" if bare >= shown else "shown"
+                less = max(getattr(self.shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
+                shares = shares._replace(**{kind: less})
         self._before, self._pressure = now, 0
+        self._senders.clear()
         self._set(shares)
+
+    def _loud(self, first: int) -> Prefix | None:
+        """The network that sends most, where that is a large part of all first messages."""
+        for (family, network), count in self._senders.most_common(1):
+            if count >= first * floods.SIEVE_LOUD:
+                behind = floods.BEHIND_NETWORK[family]
+                return Prefix(family, network << behind, BITS[family] - behind)
+        return None
 
     def _set(self, shares: Shares) -> None:
         if shares != self.shares:
             self._apply(None if shares == OPEN else shares)
-            self._say()
+            self._say(shares)
             self.shares = shares
         self._at_work = shares != OPEN
         if self._at_work:
             self._loop.call_later(floods.SIEVE_STEP, self._step)
 
-    def _say(self) -> None:
+    def _say(self, shares: Shares) -> None:
         """At the beginning, and not again within a while."""
         if self.shares == OPEN and self._loop.time() >= self._told + floods.SIEVE_TELL:
             self._told = self._loop.time()
+            loud = ", ".join(str(network) for network, _ in shares.networks)
             self._tell(
                 Notice(
                     Level.WARNING,
                     "first-messages-sieved",
-                    "more first messages of IKE come than can be heard: the kernel lets in a part of them, drawn by "
-                    "lot, and all that peers say under their IKE SAs",
-                    {},
+                    f"more first messages of IKE come than can be heard{loud and f', many of them from {loud}'}: the "
+                    f"kernel lets in a part of {'those' if loud else 'them'}, drawn by lot, and all that peers say "
+                    "under their IKE SAs",
+                    {"network": loud} if loud else {},
                     "xfrmctl counters tells the part (udp, first-messages-let-in, of 1,000); have the flood filtered "
                     "upstream, or give the daemon more of a processor",
                 )
             )
+
+
+def _more(shares: Shares) -> Shares:
+    """A little more of all."""
+    bare, shown = (min(share * floods.SIEVE_MORE, 1.0) for share in (shares.bare, shares.shown))
+    risen = ((network, share * floods.SIEVE_MORE) for network, share in shares.networks)
+    return Shares(bare, shown, tuple((network, share) for network, share in risen if share < 1))
+
+
+def _less_of(loud: Prefix, before: Shares, shares: Shares) -> Shares:
+    """These shares, but of that network fewer than before. Where too many have one of their own the largest goes."""
+    share = dict(before.networks).get(loud, 1.0) * floods.SIEVE_LOUD_LESS
+    networks = dict(shares.networks) | {loud: max(share, floods.SIEVE_LEAST)}
+    kept = sorted(networks.items(), key=lambda item: item[1])[: floods.SIEVE_NETWORKS]
+    return shares._replace(networks=tuple(kept))

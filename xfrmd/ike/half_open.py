@@ -23,8 +23,6 @@ _Name = tuple[int, int, int]
 """A host or a network: IP version, bits cut off, what is left of the address."""
 _ADDRESS: Final = {4: 0, 6: 64}
 """Bits behind what counts as one host: whoever has an IPv6 address has all of its /64."""
-_PREFIX: Final = {4: 8, 6: 80}
-"""Bits behind what counts as one network: /24 and /48."""
 
 
 class _Book:
@@ -138,7 +136,7 @@ def _entry(sa: IkeSa) -> _Entry:
 
 def _names(address: Address) -> tuple[_Name, _Name]:
     """Host and network."""
-    host, network = _ADDRESS[address.family], _PREFIX[address.family]
+    host, network = _ADDRESS[address.family], floods.BEHIND_NETWORK[address.family]
     return (address.family, host, address.value >> host), (address.family, network, address.value >> network)
 
 

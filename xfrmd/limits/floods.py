@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+BEHIND_NETWORK: Final = {4: 8, 6: 80}
+"""Bits of an address behind what counts as one network, /24 and /48: all hosts in it may be one sender's."""
 DATAGRAM_BATCH: Final = 1024
 """Datagrams read from one socket per wake-up, then timers and other sockets have their turn."""
 DATAGRAM_SLICE: Final = 0.01
@@ -33,6 +35,14 @@ SIEVE_MORE: Final = 1.1
 """How much more is let in with each step without pressure: twice as much in 0.7 s."""
 SIEVE_LEAST: Final = 1 / 1024
 """A link of 10 Gbit/s carries some 8 million small datagrams a second: of them 8,000."""
+SIEVE_LOUD: Final = 0.25
+"""A network that sends so large a part of all first messages has a share of its own, so that who floods from where it
+is keeps itself out first. A flood from made-up addresses has no such network.
+"""
+SIEVE_LOUD_LESS: Final = 0.25
+"""What is left of such a network's share with each step under pressure: others have the room for a second, then."""
+SIEVE_NETWORKS: Final = 8
+"""Networks with shares of their own."""
 SIEVE_TELL: Final = 60.0
 """Seconds between two notices: a flood may come in waves."""
 HALF_OPEN_LIFETIME: Final = 30.0
