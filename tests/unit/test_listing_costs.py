@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from xfrmd.adapters.xfrm.uapi import Msg
 from xfrmd.adapters.xfrm.uses import Use, Uses
 from xfrmd.cli import show
 from xfrmd.cli.output import Output
-from xfrmd.control.schema import Json
+from xfrmd.control.schema import ControlError, Json
 from xfrmd.daemon.answers import pieces
 from xfrmd.daemon.changes import Changes
 from xfrmd.daemon.commands import rekey
@@ -313,3 +314,39 @@ def test_a_rekey_of_all_leaves_out_what_the_peer_has_just_made_or_replaced() -> 
     crowd.house.core.post = asked.append
     assert asyncio.run(rekey(crowd.house, {"spi": "all"}))["count"] == 2
     assert asked == [Rekey(child.spi_in.to_bytes(4)) for child in used]
+
+
+def test_one_that_the_peer_has_just_made_is_rekeyed_when_it_is_in_use_or_refused() -> None:
+    crowd = Crowd(2)
+    made = next(child for ike in crowd.engine._ctx.store.ike_sas() for child in ike.lineage.children.values())
+    made._state = ChildState.AWAITED
+    spi = made.spi_in.to_bytes(4)
+    asked: list[Event] = []
+    posted = asyncio.Event()
+
+    def post(event: Event) -> None:
+        asked.append(event)
+        posted.set()
+
+    crowd.house.core.post = post
+
+    async def waited() -> None:
+        crowd.house.changes = Changes()  # of this loop
+        waiting = asyncio.ensure_future(rekey(crowd.house, {"spi": spi.hex(), "wait": 60}))
+        await asyncio.sleep(0)
+        crowd.house.changes.happened()
+        await asyncio.sleep(0)
+        assert asked == []
+        made._state = ChildState.INSTALLED
+        crowd.house.changes.happened()
+        await posted.wait()
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+        assert asked == [Rekey(spi)]
+
+    with pytest.raises(ControlError) as refused:
+        asyncio.run(rekey(crowd.house, {"spi": spi.hex()}))
+    assert refused.value.code == "just-made"
+    assert asked == []
+    asyncio.run(waited())

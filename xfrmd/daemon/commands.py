@@ -124,6 +124,13 @@ _IN_USE: Final = ("installed", "rekeying")
 """Child SAs that packets leave with."""
 
 
+def _just_made(house: House, spi: bytes) -> bool:
+    """Is it a child SA that packets do not leave with yet? Nobody would rekey it."""
+    number = int.from_bytes(spi) if len(spi) == 4 else None
+    children = (child for sa in house.engine.each_ike_sa(spi=spi) for child in sa.children if child.spi_in == number)
+    return any(child.state in ("made", "awaited") for child in children)
+
+
 async def rekey(house: House, arguments: Json) -> Json:
     """Replace one SA, all child SAs, or all IKE SAs. With `wait`, until the old ones are gone."""
     match arguments["spi"]:
@@ -135,6 +142,12 @@ async def rekey(house: House, arguments: Json) -> Json:
             spis = [sa.local_spi for sa in house.engine.ike_sas() if sa.state == "established"]
         case spi:
             spis = [listing.own_spi(house, spi)]
+            if not await house.changes.until(lambda: not _just_made(house, spis[0]), arguments.get("wait") or 0):
+                raise ControlError(
+                    "just-made",
+                    f"the peer has just made {spi}: its keys are new, and it is not in use yet",
+                    "ask again in a moment, or with --wait",
+                )
     for number, spi in enumerate(spis, 1):
         house.core.post(Rekey(spi))
         if number % limits.REKEYED_AT_ONCE == 0:
