@@ -39,7 +39,7 @@ class Guarded:
         self.engine = Engine(plan(ANY, [ANY], SUITE), os.urandom, time.time)
         self.core = Core(self.engine, self.carry, self.faults, keep=self.engine.forget_changes)
         # The sockets come after it.
-        sieve = Sieve(lambda shares: self.sockets.let_in(shares), self.journal.tell)  # noqa: PLW0108
+        sieve = Sieve(lambda shares: self.sockets.let_in(shares), self.engine.suspect, self.journal.tell)  # noqa: PLW0108
         self.inbox = Inbox(self.core.post, sieve)
         self.sockets = UdpSockets(self.inbox.take, pressed=sieve.pressed)
 

@@ -64,6 +64,10 @@ class Target:
                 waiting += datagrams(client.hear(DatagramReceived(sent.local, sent.remote, answer.data), self.now))
         return len(client.installed()) == 2
 
+    def suspects(self, host: str) -> bool:
+        """Has too much of this host come to nothing?"""
+        return self.b.engine.suspect(Address.parse(host), self.now)
+
     def count(self, what: str) -> int:
         """One of B's counters."""
         return self.b.engine.counters()[what]
@@ -82,7 +86,9 @@ def test_a_host_of_whose_negotiations_nothing_comes_may_begin_few_more() -> None
     attacker = at("192.0.2.1")
     for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
         assert target.ask(attacker)
+    assert not target.suspects("192.0.2.1"), "not yet"
     target.pass_time(floods.HALF_OPEN_GRACE)
+    assert [target.suspects(host) for host in ("192.0.2.1", "192.0.2.9", "198.51.100.7")] == [True, False, False]
     taken = 0
     for _ in range(100):
         taken += target.ask(attacker)
@@ -110,6 +116,7 @@ def test_a_host_is_forgiven_when_it_stops() -> None:
     for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE):
         target.ask(attacker)
     target.pass_time(floods.HALF_OPEN_LIFETIME)
+    assert not target.suspects("192.0.2.1")
     assert all(target.ask(attacker) for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE))
 
 
@@ -126,6 +133,7 @@ def test_hosts_of_one_network_answer_for_each_other_later(one_of: str, neighbour
     for _ in range(floods.HALF_OPEN_COOKIE + floods.HALF_OPEN_STALE_NETWORK):
         assert target.ask(at(one_of.format(next(every))))
     target.pass_time(floods.HALF_OPEN_GRACE)
+    assert [target.suspects(host) for host in (neighbour, stranger)] == [True, False]
     assert target.ask(at(neighbour))
     assert not target.ask(at(neighbour)), "only one for all of them"
     assert target.ask(at(stranger))

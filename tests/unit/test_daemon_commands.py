@@ -194,6 +194,10 @@ class Engine:
         ends = {child.spi_out.to_bytes(4): child.spi_in.to_bytes(4) for child in children}
         return ends | {view.remote_spi: view.local_spi for view in self.views}
 
+    def suspect(self, remote: Address, now: float) -> bool:
+        del remote, now
+        return False
+
     def totals(self) -> tuple[int, int]:
         return len(self.views), sum(len(view.children) for view in self.views)
 

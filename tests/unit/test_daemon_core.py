@@ -159,6 +159,10 @@ class ScriptedEngine:
         assert spi
         return b""
 
+    def suspect(self, remote: Address, now: float) -> bool:
+        del remote, now
+        return False
+
     def totals(self) -> tuple[int, int]:
         return 0, 0
 

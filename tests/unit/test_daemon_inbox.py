@@ -21,7 +21,7 @@ from xfrmd.limits import floods
 from xfrmd.model.addresses import Address, Prefix
 
 HERE, THERE = (Endpoint(Address.parse(text), 500) for text in ("10.0.0.2", "10.0.0.1"))
-KEPT_OUT = Shares(networks=((Prefix(4, THERE.address.value & ~0xFF, 24), floods.SIEVE_LOUD_LESS),))
+KEPT_OUT = Shares(networks=((Prefix(4, THERE.address.value & ~0xFF, 24), floods.SIEVE_LESS),))
 """All come from one network."""
 WORK = 0.004
 """Seconds that a first message takes here."""
@@ -55,7 +55,7 @@ def heard(scene: Callable[[Inbox, list[DatagramReceived]], None]) -> tuple[list[
             order.append(datagram)
             loop.work(WORK)
 
-        inbox = Inbox(post, Sieve(lambda _: None, lambda _: None))
+        inbox = Inbox(post, Sieve(lambda _: None, lambda *_: False, lambda _: None))
         scene(inbox, order)
         await asyncio.sleep(60)  # of simulated time, which passes only where nothing waits
         assert inbox.waiting == 0
@@ -157,7 +157,7 @@ def test_a_flood_is_kept_out_while_stopping_too() -> None:
     applied: list[Shares | None] = []
 
     async def run() -> None:
-        inbox = Inbox(lambda _: None, Sieve(applied.append, lambda _: None))
+        inbox = Inbox(lambda _: None, Sieve(applied.append, lambda *_: False, lambda _: None))
         inbox.close()
         inbox.take(first(1))
         inbox.sieve.pressed(floods.SIEVE_PRESSURE)
@@ -172,7 +172,7 @@ def test_what_is_dropped_presses_the_sieve_and_each_kind_is_counted() -> None:
     applied: list[Shares | None] = []
 
     async def run() -> list[int]:
-        inbox = Inbox(lambda _: None, Sieve(applied.append, lambda _: None))
+        inbox = Inbox(lambda _: None, Sieve(applied.append, lambda *_: False, lambda _: None))
         for number in range(floods.GREETINGS_WAITING + 5):
             inbox.take(first(number + 1))
         inbox.take(first(1, NotifyType.COOKIE))

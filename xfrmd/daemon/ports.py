@@ -46,6 +46,9 @@ class Engine(Protocol):
     def own_spi(self, spi: bytes) -> bytes:
         """Our SPI of the SA that has this one at either end; b"" when there is none."""
 
+    def suspect(self, remote: Address, now: float) -> bool:
+        """Does nothing come of what this host, or its network, begins?"""
+
     def totals(self) -> tuple[int, int]:
         """How many IKE SAs and child SAs there are."""
 

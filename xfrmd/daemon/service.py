@@ -167,6 +167,15 @@ def _hands(service: Service, ledger: Ledger, enquirer: Enquirer, tickets: Ticket
     )
 
 
+def _sieve(service: Service, journal: Journal) -> Sieve:
+    """The sockets' and the engine's, which come after it."""
+    return Sieve(
+        lambda shares: service.datagrams.let_in(shares),  # noqa: PLW0108
+        lambda remote, now: service.house.engine.suspect(remote, now),  # noqa: PLW0108
+        journal.tell,
+    )
+
+
 class Service:
     """All parts. Nothing is opened yet; `xfrmd.daemon.main` does that in the safe order."""
 
@@ -175,10 +184,8 @@ class Service:
         self.notifier = Notifier(settings.environ)
         self.errands = Errands(Faults(journal.tell))
         self.kernel = Kernel(journal, settings.boot_files, self._hear, self._lost)
-        # The sockets come after it.
-        sieve = Sieve(lambda shares: self.datagrams.let_in(shares), journal.tell)  # noqa: PLW0108
-        self.inbox = Inbox(self._datagram, sieve)
-        self.datagrams = UdpSockets(self.inbox.take, pressed=sieve.pressed)
+        self.inbox = Inbox(self._datagram, _sieve(self, journal))
+        self.datagrams = UdpSockets(self.inbox.take, pressed=self.inbox.sieve.pressed)
         self.hold = PacketHold(
             self.kernel.reqid,
             lambda reqid, packet: self.house.core.post(Acquire(reqid, packet)),

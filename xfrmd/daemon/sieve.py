@@ -23,18 +23,26 @@ OPEN: Final = Shares()
 
 
 class Sieve:
-    """`apply` gives shares to the kernel, None for all. `come` counts what was read: bare first messages, those with a
-    cookie (`first` counts these two), and what is under an SPI of ours.
+    """`apply` gives shares to the kernel, None for all. `suspect`: does nothing come of what this host begins? `come`
+    counts what was read: bare first messages, those with a cookie (`first` counts these two), and what is under an SPI
+    of ours.
     """
 
-    def __init__(self, apply: Callable[[Shares | None], None], tell: Callable[[Notice], None]) -> None:
-        self._apply, self._tell = apply, tell
+    def __init__(
+        self,
+        apply: Callable[[Shares | None], None],
+        suspect: Callable[[Address, float], bool],
+        tell: Callable[[Notice], None],
+    ) -> None:
+        self._apply, self._suspect, self._tell = apply, suspect, tell
         self._loop = asyncio.get_running_loop()
         self.come = [0, 0, 0]
         self.shares = OPEN
         self._before = (0, 0, 0)
         self._senders: collections.Counter[tuple[int, int]] = collections.Counter()
         """First messages of this step, by IP version and network."""
+        self._last: dict[tuple[int, int], Address] = {}
+        """Who sent the last one of each network."""
         self._pressure = 0
         self._at_work = False
         self._told = float("-inf")
@@ -44,7 +52,9 @@ class Sieve:
         self.come[shown] += 1
         if self._at_work:
             family, value = remote
-            self._senders[family, value >> floods.BEHIND_NETWORK[family]] += 1
+            network = family, value >> floods.BEHIND_NETWORK[family]
+            self._senders[network] += 1
+            self._last[network] = remote
 
     def pressed(self, by: int = 1) -> None:
         """What comes fills a socket, read as it is; `by` floods.SIEVE_PRESSURE: or there is no room to keep it."""
@@ -65,21 +75,26 @@ class Sieve:
         if self._pressure >= floods.SIEVE_PRESSURE and other < max(bare, shown):
             loud = self._loud(bare + shown)
             if loud is not None:
-                shares = _less_of(loud, self.shares, shares)
+                shares = _less_of(*loud, self.shares, shares)
             else:
                 kind = "bare" if bare >= shown else "shown"
                 less = max(getattr(self.shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
                 shares = shares._replace(**{kind: less})
         self._before, self._pressure = now, 0
         self._senders.clear()
+        self._last.clear()
         self._set(shares)
 
-    def _loud(self, first: int) -> Prefix | None:
-        """The network that sends most, where that is a large part of all first messages."""
+    def _loud(self, first: int) -> tuple[Prefix, float] | None:
+        """The network that sends most, where that is a large part of all first messages, and what is to be left of its
+        share: little where nothing comes of them.
+        """
         for (family, network), count in self._senders.most_common(1):
             if count >= first * floods.SIEVE_LOUD:
                 behind = floods.BEHIND_NETWORK[family]
-                return Prefix(family, network << behind, BITS[family] - behind)
+                suspect = self._suspect(self._last[family, network], self._loop.time())
+                less = floods.SIEVE_SUSPECT_LESS if suspect else floods.SIEVE_LESS
+                return Prefix(family, network << behind, BITS[family] - behind), less
         return None
 
     def _set(self, shares: Shares) -> None:
@@ -117,9 +132,11 @@ def _more(shares: Shares) -> Shares:
     return Shares(bare, shown, tuple((network, share) for network, share in risen if share < 1))
 
 
-def _less_of(loud: Prefix, before: Shares, shares: Shares) -> Shares:
-    """These shares, but of that network fewer than before. Where too many have one of their own the largest goes."""
-    share = dict(before.networks).get(loud, 1.0) * floods.SIEVE_LOUD_LESS
+def _less_of(loud: Prefix, less: float, before: Shares, shares: Shares) -> Shares:
+    """These shares, but of that network so much of what it was before. Where too many have one of their own the
+    largest goes.
+    """
+    share = dict(before.networks).get(loud, 1.0) * less
     networks = dict(shares.networks) | {loud: max(share, floods.SIEVE_LEAST)}
     kept = sorted(networks.items(), key=lambda item: item[1])[: floods.SIEVE_NETWORKS]
     return shares._replace(networks=tuple(kept))

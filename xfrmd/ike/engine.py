@@ -159,6 +159,10 @@ class Engine:
         """How many IKE SAs and child SAs there are."""
         return snapshot.totals(self._ctx)
 
+    def suspect(self, remote: Address, now: float) -> bool:
+        """Does nothing come of what this host, or its network, begins?"""
+        return self._ctx.store.half_open.suspect(remote, now)
+
     def soft_sas(self) -> tuple[SoftSaView, ...]:
         """What passes in the clear because its peer does not speak IKE."""
         return snapshot.soft_sas(self._ctx)

@@ -102,18 +102,26 @@ class HalfOpen:
         """May somebody at this address, which a cookie has proved, begin another one? Hosts and networks of whom too
         much has come to nothing may now and then.
         """
-        books = zip(map(self._books.get, _names(remote)), _LEAST, strict=True)
-        suspect = [book for book, least in books if book is not None and _stale(book, least, now)]
+        suspect = self._suspect(remote, now)
         if any(now < book.until for book in suspect):
             return False
         for book in suspect:
             book.until = now + floods.HALF_OPEN_PAUSE
         return True
 
+    def suspect(self, remote: Address, now: float) -> bool:
+        """Has too much come to nothing of this host or its network?"""
+        self.load(now)  # what is long ago counts no more
+        return bool(self._suspect(remote, now))
+
     def oldest(self, now: float) -> IkeSa | None:
         """The one to give up where there is no room, None while all may still be on their way."""
         sa = next(iter(self._sas.values()), None)
         return sa if sa is not None and sa.created <= now - floods.HALF_OPEN_GRACE else None
+
+    def _suspect(self, remote: Address, now: float) -> list[_Book]:
+        books = zip(map(self._books.get, _names(remote)), _LEAST, strict=True)
+        return [book for book, least in books if book is not None and _stale(book, least, now)]
 
     def _strike(self, entry: _Entry) -> None:
         self._begun.pop(entry, None)
