@@ -133,6 +133,7 @@ def _just_made(house: House, spi: bytes) -> bool:
 
 async def rekey(house: House, arguments: Json) -> Json:
     """Replace one SA, all child SAs, or all IKE SAs. With `wait`, until the old ones are gone."""
+    wait = arguments.get("wait") or 0
     match arguments["spi"]:
         case "all":
             children = (child for sa in house.engine.ike_sas() for child in sa.children)
@@ -142,12 +143,15 @@ async def rekey(house: House, arguments: Json) -> Json:
             spis = [sa.local_spi for sa in house.engine.ike_sas() if sa.state == "established"]
         case spi:
             spis = [listing.own_spi(house, spi)]
-            if not await house.changes.until(lambda: not _just_made(house, spis[0]), arguments.get("wait") or 0):
+            end = asyncio.get_running_loop().time() + wait
+            if not await house.changes.until(lambda: not _just_made(house, spis[0]), wait):
                 raise ControlError(
                     "just-made",
                     f"the peer has just made {spi}: its keys are new, and it is not in use yet",
-                    "ask again in a moment, or with --wait",
+                    "ask again when xfrmctl sas shows it installed, or with --wait",
                 )
+            listing.own_spi(house, spi)  # it may have gone meanwhile
+            wait = max(end - asyncio.get_running_loop().time(), 0)
     for number, spi in enumerate(spis, 1):
         house.core.post(Rekey(spi))
         if number % limits.REKEYED_AT_ONCE == 0:
@@ -159,7 +163,7 @@ async def rekey(house: House, arguments: Json) -> Json:
             left.pop()
         return not left
 
-    done = await house.changes.until(replaced, arguments.get("wait") or 0)
+    done = await house.changes.until(replaced, wait)
     return {"rekeyed": arguments["spi"], "count": len(spis), "done": done}
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How many first messages the kernel lets in while more of them come than can be heard. Decision 46.
 
-Where there is pressure, fewer than before of the network that sends a large part of them, if there is one, or of the
-kind that comes most; else, and of all others, a little more each time, until all come in again. Where most of what is
-read is under SPIs, it is not first messages that press. What comes under SPIs is never kept out: nobody could tell a
-peer's from a forger's.
+Where there is pressure, fewer than before of the network that sends a large part of them, if there is one and nothing
+comes of what it begins, or of the kind that comes most; else, and of all others, a little more each time, until all
+come in again. Where most of what is read is under SPIs, it is not first messages that press. What comes under SPIs is
+never kept out: nobody could tell a peer's from a forger's.
 """
 
 from __future__ import annotations
@@ -73,28 +73,33 @@ class Sieve:
         bare, shown, other = (count - before for count, before in zip(now, self._before, strict=True))
         shares = _more(self.shares)
         if self._pressure >= floods.SIEVE_PRESSURE and other < max(bare, shown):
-            loud = self._loud(bare + shown)
-            if loud is not None:
-                shares = _less_of(*loud, self.shares, shares)
-            else:
-                kind = "bare" if bare >= shown else "shown"
-                less = max(getattr(self.shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
-                shares = shares._replace(**{kind: less})
+            shares = self._pressed_shares("bare" if bare >= shown else "shown", bare + shown)
         self._before, self._pressure = now, 0
         self._senders.clear()
         self._last.clear()
         self._set(shares)
 
-    def _loud(self, first: int) -> tuple[Prefix, float] | None:
-        """The network that sends most, where that is a large part of all first messages, and what is to be left of its
-        share: little where nothing comes of them.
+    def _pressed_shares(self, kind: str, first: int) -> Shares:
+        """Less of the loud network, and of the kind where there is none, or another one than before: who has many
+        networks would have the others' shares rise, else.
         """
+        shares, loud = self.shares, self._loud(first)
+        parts = dict(shares.networks)
+        if loud is None or (parts and loud not in parts):
+            less = max(getattr(shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
+            # Of the other kind a little more, if it is not two networks that press.
+            shares = (_more(shares) if loud is None else shares)._replace(**{kind: less}, networks=shares.networks)
+        if loud in parts or (loud is not None and len(parts) < floods.SIEVE_NETWORKS):
+            parts[loud] = max(parts.get(loud, 1.0) * floods.SIEVE_SUSPECT_LESS, floods.SIEVE_LEAST)
+        return shares._replace(networks=tuple(parts.items()))
+
+    def _loud(self, first: int) -> Prefix | None:
+        """The network that sends most, where that is a large part of all first messages of which nothing comes."""
         for (family, network), count in self._senders.most_common(1):
             if count >= first * floods.SIEVE_LOUD:
                 behind = floods.BEHIND_NETWORK[family]
-                suspect = self._suspect(self._last[family, network], self._loop.time())
-                less = floods.SIEVE_SUSPECT_LESS if suspect else floods.SIEVE_LESS
-                return Prefix(family, network << behind, BITS[family] - behind), less
+                if self._suspect(self._last[family, network], self._loop.time()):
+                    return Prefix(family, network << behind, BITS[family] - behind)
         return None
 
     def _set(self, shares: Shares) -> None:
@@ -119,8 +124,8 @@ class Sieve:
                     f"kernel lets in a part of {'those' if loud else 'them'}, drawn by lot, and all that peers say "
                     "under their IKE SAs",
                     {"network": loud} if loud else {},
-                    "xfrmctl counters tells the part (udp, first-messages-let-in, of 1,000); have the flood filtered "
-                    "upstream, or give the daemon more of a processor",
+                    "xfrmctl counters tells the part (udp, first-messages-let-in, of 1,000, and of how many networks "
+                    "less, networks-sieved); have the flood filtered upstream, or give the daemon more of a processor",
                 )
             )
 
@@ -130,13 +135,3 @@ def _more(shares: Shares) -> Shares:
     bare, shown = (min(share * floods.SIEVE_MORE, 1.0) for share in (shares.bare, shares.shown))
     risen = ((network, share * floods.SIEVE_MORE) for network, share in shares.networks)
     return Shares(bare, shown, tuple((network, share) for network, share in risen if share < 1))
-
-
-def _less_of(loud: Prefix, less: float, before: Shares, shares: Shares) -> Shares:
-    """These shares, but of that network so much of what it was before. Where too many have one of their own the
-    largest goes.
-    """
-    share = dict(before.networks).get(loud, 1.0) * less
-    networks = dict(shares.networks) | {loud: max(share, floods.SIEVE_LEAST)}
-    kept = sorted(networks.items(), key=lambda item: item[1])[: floods.SIEVE_NETWORKS]
-    return shares._replace(networks=tuple(kept))

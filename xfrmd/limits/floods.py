@@ -36,13 +36,11 @@ SIEVE_MORE: Final = 1.1
 SIEVE_LEAST: Final = 1 / 1024
 """A link of 10 Gbit/s carries some 8 million small datagrams a second: of them 8,000."""
 SIEVE_LOUD: Final = 0.25
-"""A network that sends so large a part of all first messages has a share of its own, so that who floods from where it
-is keeps itself out first. A flood from made-up addresses has no such network.
+"""A network that sends so large a part of all first messages, and of whose negotiations nothing comes, has a share of
+its own: who floods from where it is keeps itself out first. Neither made-up addresses nor a crowd behind one NAT do.
 """
 SIEVE_SUSPECT_LESS: Final = 0.25
-"""What is left of such a network's share with each step under pressure, in the place of SIEVE_LESS, where nothing comes
-of what its host begins: others have the room for a second, then. A crowd behind one NAT is not suspect.
-"""
+"""What is left of such a network's share with each step under pressure: others have the room for a second, then."""
 SIEVE_NETWORKS: Final = 8
 """Networks with shares of their own."""
 SIEVE_TELL: Final = 60.0
