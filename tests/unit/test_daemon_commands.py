@@ -686,6 +686,23 @@ def test_delete_and_rekey_take_either_end_of_an_sa_and_refuse_strangers() -> Non
     run(scenario)
 
 
+def test_one_that_goes_while_its_rekey_waits_for_it_is_not_told_to_be_rekeyed() -> None:
+    async def scenario() -> None:
+        place = Place()
+        await place.do("apply", text=POLICY, file="/p.yaml")
+        await place.do("initiate", remote="10.1.0.9", wait=1)
+        (view,) = place.engine.views
+        children = tuple(one._replace(state="awaited") for one in view.children)
+        place.engine.views = (view._replace(children=children),)
+        waiting = asyncio.ensure_future(place.refused("rekey", spi="000000a1", wait=60))
+        await asyncio.sleep(0)
+        place.engine.views = ()
+        place.house.changes.happened()
+        assert (await waiting).code == "unknown-spi"
+
+    run(scenario)
+
+
 def test_initiate_finds_the_rule_or_says_that_there_is_none() -> None:
     async def scenario() -> None:
         place = Place()
