@@ -169,8 +169,6 @@ def test_a_network_that_sends_much_of_them_all_is_kept_out_alone(host: str) -> N
 
     kernel = lived(scene, suspects=host)
     assert kernel.applied.count(None) == 1
-    assert kernel.told[0].fields == {"network": str(network)}
-    assert f"many of them from {network}" in kernel.told[0].message
 
 
 def test_a_network_that_sends_less_than_that_is_one_of_many() -> None:

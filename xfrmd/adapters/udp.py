@@ -71,11 +71,13 @@ class UdpSockets:
         receive: Receive,
         ports: tuple[int, int] = (IKE_PORT, NAT_T_PORT),
         pressed: Callable[[], None] = lambda: None,
+        batch: int = floods.DATAGRAM_BATCH,
     ) -> None:
-        """`pressed` is called when a socket fills that was read for as long as it may be."""
+        """`pressed` is called when a socket fills that was read for as long as it may be, or for `batch` datagrams."""
         self._receive = receive
         self._ports = ports
         self._pressed = pressed
+        self._batch = batch
         self._sockets: dict[tuple[int, int], socket.socket] = {}
         self._interfaces: collections.OrderedDict[Address, int] = collections.OrderedDict()
         self.counters: collections.Counter[str] = collections.Counter()
@@ -136,7 +138,7 @@ class UdpSockets:
     def _readable(self, port: int, sock: socket.socket) -> None:
         """Read a bounded batch, so that a flood leaves the loop time for everything else."""
         end = time.monotonic() + floods.DATAGRAM_SLICE
-        for _ in range(floods.DATAGRAM_BATCH):
+        for _ in range(self._batch):
             if time.monotonic() > end:
                 break
             try:

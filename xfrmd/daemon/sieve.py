@@ -87,7 +87,6 @@ class Sieve:
         parts = dict(shares.networks)
         if loud is None or (parts and loud not in parts):
             less = max(getattr(shares, kind) * floods.SIEVE_LESS, floods.SIEVE_LEAST)
-            # Of the other kind a little more, if it is not two networks that press.
             shares = (_more(shares) if loud is None else shares)._replace(**{kind: less}, networks=shares.networks)
         if loud in parts or (loud is not None and len(parts) < floods.SIEVE_NETWORKS):
             parts[loud] = max(parts.get(loud, 1.0) * floods.SIEVE_SUSPECT_LESS, floods.SIEVE_LEAST)
@@ -105,25 +104,23 @@ class Sieve:
     def _set(self, shares: Shares) -> None:
         if shares != self.shares:
             self._apply(None if shares == OPEN else shares)
-            self._say(shares)
+            self._say()
             self.shares = shares
         self._at_work = shares != OPEN
         if self._at_work:
             self._loop.call_later(floods.SIEVE_STEP, self._step)
 
-    def _say(self, shares: Shares) -> None:
+    def _say(self) -> None:
         """At the beginning, and not again within a while."""
         if self.shares == OPEN and self._loop.time() >= self._told + floods.SIEVE_TELL:
             self._told = self._loop.time()
-            loud = ", ".join(str(network) for network, _ in shares.networks)
             self._tell(
                 Notice(
                     Level.WARNING,
                     "first-messages-sieved",
-                    f"more first messages of IKE come than can be heard{loud and f', many of them from {loud}'}: the "
-                    f"kernel lets in a part of {'those' if loud else 'them'}, drawn by lot, and all that peers say "
-                    "under their IKE SAs",
-                    {"network": loud} if loud else {},
+                    "more first messages of IKE come than can be heard: the kernel lets in a part of them, drawn by "
+                    "lot, and all that peers say under their IKE SAs",
+                    {},
                     "xfrmctl counters tells the part (udp, first-messages-let-in, of 1,000, and of how many networks "
                     "less, networks-sieved); have the flood filtered upstream, or give the daemon more of a processor",
                 )
